@@ -1,0 +1,22 @@
+/** Named limits of the cache. */
+
+/** What a stored response costs beside its body, key and fields; measured by `bench/memory.ts`. */
+export const FIELD_OVERHEAD_BYTES = 900;
+
+/** Bodies up to this size are kept as a Uint8Array; larger ones as a Blob, which is not copied for each viewer. */
+export const INLINE_BODY_BYTES_MAX = 64 * 1024;
+
+/** How long a URL whose answer could not be stored is fetched without collapsing (hit-for-miss), in milliseconds. */
+export const PASS_MS = 10_000;
+
+/** How long no further background refresh starts after one failed, in milliseconds. */
+export const REFRESH_BACKOFF_MS = 1_000;
+
+/** A body that is not retained: how far the fastest viewer may be ahead of the slowest, in bytes. */
+export const FILL_WINDOW_BYTES_MAX = 4 * 1024 * 1024;
+
+/** A viewer that does not take anything for this long while others wait for the window is cut off, in milliseconds. */
+export const FILL_STALL_MS_MAX = 5_000;
+
+/** Share of the memory limit that bodies still being fetched may take; beyond it they pass without being stored. */
+export const FILL_MEMORY_SHARE = 0.25;

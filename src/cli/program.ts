@@ -1,0 +1,167 @@
+/** The command line: names, options and help of every command, and how each one fails. */
+import { Argument, Command, CommanderError, InvalidArgumentError, Option } from "commander";
+import { type ListenAddress, parseListenAddress } from "../config/address.ts";
+import { configCheckCommand } from "./config-check.ts";
+import { devCommand } from "./dev.ts";
+import { type EdgeOptions, edgeCommand } from "./edge.ts";
+import { type ExplainCommandOptions, explainCommand } from "./explain.ts";
+import { EXIT, failureOf, UsageError } from "./failure.ts";
+import { addListenOptions, type ListenOptions } from "./options.ts";
+import type { Program } from "./serve.ts";
+import { VERSION } from "./version.ts";
+
+const EXIT_HELP = `
+Exit status: 0 when all went well, 1 for an error while running, 2 for a wrong command line or config.`;
+
+/** Runs the command line `argv` (without the program's name) and resolves with the exit status. Never rejects. */
+export async function run(argv: readonly string[], program: Omit<Program, "command">): Promise<number> {
+  const { io } = program;
+  const command = ["proxima", ...argv].join(" ");
+  try {
+    await build({ ...program, command }).parseAsync([...argv], { from: "user" });
+    return EXIT.ok;
+  } catch (error) {
+    if (error instanceof CommanderError) {
+      // Help and version end by this way too, with nothing wrong.
+      if (error.exitCode === 0) return EXIT.ok;
+      if (error.code !== "commander.help") io.err(failureOf(new UsageError(sentenceOf(error))).text);
+      return EXIT.usage;
+    }
+    const { text, status } = failureOf(error);
+    io.err(text);
+    return status;
+  } finally {
+    await io.flush();
+  }
+}
+
+/** "error: unknown command 'devv'\n(Did you mean dev?)" as one sentence. */
+function sentenceOf(error: CommanderError): string {
+  const [first = "", ...more] = error.message.replace(/^error: /, "").split("\n");
+  const suggestion = more.join(" ").replace(/^\(Did you mean (.*?)\?\)$/, "; did you mean $1 ?");
+  return `${first.replace(/\.$/, "")}${suggestion}`;
+}
+
+function build(program: Program): Command {
+  const { io } = program;
+  const root = new Command("proxima")
+    .description("A content delivery network that you run yourself.")
+    .version(VERSION, "-V, --version", "print the version")
+    .helpOption("-h, --help", "show help")
+    .helpCommand("help [command]", "show help of a command")
+    .showSuggestionAfterError()
+    .exitOverride()
+    .configureOutput({
+      writeOut: (text) => io.out(text),
+      // Errors are told once, in `run`; help that nobody asked for goes to standard error.
+      writeErr: (text) => io.err(text),
+      outputError: () => {},
+      getOutHasColors: () => io.color,
+      getErrHasColors: () => false,
+    })
+    .addHelpText(
+      "after",
+      `
+Examples:
+  $ proxima dev                          the edge in front of a built-in demo site
+  $ proxima dev http://127.0.0.1:3000    in front of an application
+  $ proxima dev ./public                 in front of a directory of files
+  $ proxima config check proxima.config.ts
+  $ proxima edge --config proxima.config.ts
+  $ proxima explain https://shop.example/a.css
+${EXIT_HELP}`,
+    );
+
+  // Subcommands inherit the settings above when they are made by `command`.
+  addListenOptions(
+    root
+      .command("dev")
+      .description("run an edge on this machine in front of one origin; it answers for any Host")
+      .addArgument(new Argument("[origin]", "http(s) URL or directory; without it a built-in demo site")),
+  )
+    .addHelpText(
+      "after",
+      `
+Without options: http 127.0.0.1:8080, https 127.0.0.1:8443, control 127.0.0.1:8081 (a free port where one of
+these is taken), data directory ./.proxima. An address without a host is on 127.0.0.1.
+
+Examples:
+  $ proxima dev http://127.0.0.1:3000
+  $ proxima dev https://www.example.com --http :0 --no-http3
+  $ proxima dev ./public --access-log -
+${EXIT_HELP}`,
+    )
+    .action((origin: string | undefined, options: ListenOptions) => devCommand(origin, options, program));
+
+  addListenOptions(
+    root
+      .command("edge")
+      .description("run an edge for the sites of a config file; changes of the file are taken up")
+      .requiredOption("--config <FILE>", "the config: .ts, .js, .json or .yaml"),
+  )
+    .addHelpText(
+      "after",
+      `
+Options stand above what the config says. SIGTERM drains, SIGHUP reads the config and opens the access log anew.
+PROXIMA_CONTROL_TOKEN is the control listener's token; beyond loopback it needs one, and TLS.
+
+Examples:
+  $ proxima edge --config proxima.config.ts
+  $ proxima edge --config edge.yaml --http :80 --https :443 --cache-memory 2GiB --data-dir /var/lib/proxima
+${EXIT_HELP}`,
+    )
+    .action((options: EdgeOptions) => edgeCommand(options, program));
+
+  const config = root.command("config").description("work with config files");
+  config
+    .command("check")
+    .description("check a config file: what is wrong, where, and what was expected")
+    .argument("<FILE>", "the config: .ts, .js, .json or .yaml")
+    .addHelpText("after", `\nExample:\n  $ proxima config check proxima.config.ts\n${EXIT_HELP}`)
+    .action((file: string) => configCheckCommand(file, io));
+
+  root
+    .command("explain")
+    .description("ask a running node what it would do with a request, and why")
+    .argument("<URL>", "URL as a viewer asks for it")
+    .addOption(
+      new Option("--control <HOST:PORT>", "the node's control listener; https://HOST:PORT with TLS")
+        .default({ hostname: "127.0.0.1", port: 8081 }, "127.0.0.1:8081")
+        .argParser(readControl),
+    )
+    .addOption(
+      new Option("--header <LINE>", "a header field 'Name: value'; may be repeated")
+        .default([], "none")
+        .argParser(readHeader),
+    )
+    .option("--method <METHOD>", "request method", undefined)
+    .option("--json", "print the node's answer as JSON")
+    .addHelpText(
+      "after",
+      `
+PROXIMA_CONTROL_TOKEN is sent to a node that asks for a token.
+
+Examples:
+  $ proxima explain https://shop.example/a.css
+  $ proxima explain http://localhost:8080/ --header 'Accept-Language: de' --header 'Cookie: cart=1'
+  $ proxima explain https://shop.example/ --control 127.0.0.1:9081 --json
+${EXIT_HELP}`,
+    )
+    .action((url: string, options: ExplainCommandOptions) => explainCommand(url, options, io));
+  return root;
+}
+
+function readControl(text: string): ListenAddress | URL {
+  const address = parseListenAddress(text);
+  if (address !== null) return address;
+  const url = /^https?:\/\//i.test(text) ? URL.parse(text) : null;
+  if (url === null) throw new InvalidArgumentError("Expected HOST:PORT, or http(s)://HOST:PORT.");
+  return url;
+}
+
+function readHeader(line: string, before: string[]): string[] {
+  if (!/^[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n\0]*$/.test(line)) {
+    throw new InvalidArgumentError("Expected 'Name: value'.");
+  }
+  return [...before, line];
+}

@@ -1,0 +1,213 @@
+/**
+ * Checks that span several settings: names that must exist, limits that must agree, patterns that
+ * can never match, and what is allowed but dangerous. Errors refuse the config; warnings do not.
+ */
+import { relative, sep } from "node:path";
+import { parseListenAddress } from "./address.ts";
+import { covers } from "./covers.ts";
+import { errorAt, type Finding, warningAt } from "./issues.ts";
+import { nearestName, quoted } from "./problems.ts";
+import type { BehaviorConfig, NodeConfig, SiteConfig } from "./schema.ts";
+import { orNames } from "./shape.ts";
+import { starsOf } from "./values.ts";
+
+/** Fields with so many values that a key with them hardly ever hits. */
+const UNBOUNDED_FIELDS: ReadonlySet<string> = new Set([
+  "authorization",
+  "cookie",
+  "date",
+  "forwarded",
+  "if-modified-since",
+  "if-none-match",
+  "range",
+  "referer",
+  "user-agent",
+  "x-forwarded-for",
+  "x-real-ip",
+  "x-request-id",
+]);
+
+/** What is wrong or doubtful within one site; paths begin at the site. */
+export function checkSite(site: SiteConfig): Finding[] {
+  const findings: Finding[] = [];
+  for (const [i, behavior] of site.behaviors.entries()) findings.push(...checkBehavior(site, behavior, i));
+  if (!site.behaviors.some((behavior) => covers(behavior.path, "/*"))) {
+    findings.push(
+      warningAt(
+        ["behaviors"],
+        'none of them has the path "/*": requests that match no path are answered 404',
+      ),
+    );
+  }
+  const used = new Set(site.behaviors.map((behavior) => behavior.origin));
+  for (const name of Object.keys(site.origins)) {
+    if (!used.has(name)) findings.push(warningAt(["origins", name], "is not the origin of any behavior"));
+  }
+  const seen = new Set<string>();
+  site.hosts.forEach((host, i) => {
+    if (seen.has(host)) findings.push(warningAt(["hosts", i], `${quoted(host)} stands here twice`));
+    seen.add(host);
+  });
+  site.redirects.forEach((redirect, i) => {
+    const finding = checkCaptures(redirect.to, starsOf(redirect.path ?? ""), ["redirects", i, "to"]);
+    if (finding !== null) findings.push(finding);
+    if (redirect.host === undefined && redirect.path === undefined) {
+      findings.push(warningAt(["redirects", i], "has neither host nor path: it redirects every request"));
+    }
+  });
+  return findings;
+}
+
+function checkBehavior(site: SiteConfig, behavior: BehaviorConfig, i: number): Finding[] {
+  const findings: Finding[] = [];
+  const at = (...steps: (string | number)[]) => ["behaviors", i, ...steps];
+  const origins = Object.keys(site.origins);
+  // Own names only: "constructor" is no origin.
+  if (!origins.includes(behavior.origin)) {
+    const near = nearestName(behavior.origin, origins);
+    const hint =
+      near === null ? `; the site's origins: ${orNames(origins)}` : `; did you mean ${quoted(near)}?`;
+    findings.push(errorAt(at("origin"), `no origin is named ${quoted(behavior.origin)}${hint}`));
+  }
+  const { min, max, default: fallback } = behavior.ttlSeconds;
+  if (min > max)
+    findings.push(errorAt(at("ttlSeconds", "min"), `${min} is more than ttlSeconds.max, ${max}`));
+  else if (fallback !== undefined && (fallback < min || fallback > max)) {
+    findings.push(
+      errorAt(
+        at("ttlSeconds", "default"),
+        `${fallback} is not between ttlSeconds.min, ${min}, and ttlSeconds.max, ${max}`,
+      ),
+    );
+  }
+  behavior.rewrite.forEach((rule, k) => {
+    const finding = checkCaptures(rule.to, starsOf(rule.match), at("rewrite", k, "to"));
+    if (finding !== null) findings.push(finding);
+  });
+  const shadow = site.behaviors.slice(0, i).find((earlier) => covers(earlier.path, behavior.path));
+  if (shadow !== undefined) {
+    findings.push(
+      warningAt(
+        at("path"),
+        `is never reached: the earlier path ${quoted(shadow.path)} matches all that ${quoted(behavior.path)} does`,
+      ),
+    );
+  }
+  if (!behavior.cache) return findings;
+  const { cacheKey, forward } = behavior;
+  if (forward.query === "all" && (cacheKey.query !== "all" || cacheKey.stripTracking)) {
+    findings.push(
+      warningAt(
+        at("forward", "query"),
+        '"all" sends query parameters to the origin that are not in the cache key: a viewer can choose what others get (cache poisoning); "key" sends only those in the key',
+      ),
+    );
+  }
+  cacheKey.headers.forEach((name, k) => {
+    if (!UNBOUNDED_FIELDS.has(name)) return;
+    findings.push(
+      warningAt(
+        at("cacheKey", "headers", k),
+        `${quoted(name)} has so many values that stored answers are hardly ever used again`,
+      ),
+    );
+  });
+  if (behavior.storeAuthorized) {
+    findings.push(
+      warningAt(
+        at("storeAuthorized"),
+        "one viewer's answer to a request with Authorization is served to others",
+      ),
+    );
+  }
+  if (behavior.storeSetCookie) {
+    findings.push(
+      warningAt(at("storeSetCookie"), "answers meant for one viewer's session may be served to others"),
+    );
+  }
+  return findings;
+}
+
+/** A `$n` that no `*` stands for. */
+function checkCaptures(target: string, stars: number, path: (string | number)[]): Finding | null {
+  for (const match of target.matchAll(/\$([1-9])/g)) {
+    if (Number(match[1]) <= stars) continue;
+    const have = stars === 0 ? "no *" : `only ${stars} *`;
+    return errorAt(path, `holds $${match[1]}, but the pattern has ${have}`);
+  }
+  return null;
+}
+
+/** What is wrong with the node's own part. */
+export function checkNode(node: NodeConfig): Finding[] {
+  const findings: Finding[] = [];
+  const taken: { name: string; hostname: string; port: number }[] = [];
+  for (const name of ["http", "https", "control"] as const) {
+    const address = parseListenAddress(node.listen[name] ?? "");
+    if (address === null || address.port === 0) continue;
+    const clash = taken.find(
+      (other) =>
+        other.port === address.port &&
+        (other.hostname === address.hostname || isAny(other.hostname) || isAny(address.hostname)),
+    );
+    if (clash !== undefined) {
+      findings.push(errorAt(["listen", name], `has the same port as listen.${clash.name}, ${address.port}`));
+    }
+    taken.push({ name, ...address });
+  }
+  if (node.listen.proxyProtocol && node.trustedProxies.length === 0) {
+    findings.push(
+      errorAt(
+        ["listen", "proxyProtocol"],
+        "needs trustedProxies: the addresses that may send the PROXY protocol",
+      ),
+    );
+  }
+  return findings;
+}
+
+function isAny(hostname: string): boolean {
+  return hostname === "" || hostname === "0.0.0.0" || hostname === "::";
+}
+
+/** Hosts that two sites claim: each host belongs to one. Paths begin at the top. */
+export function checkHosts(sites: Readonly<Record<string, SiteConfig>>): Finding[] {
+  const findings: Finding[] = [];
+  const owners = new Map<string, string>();
+  for (const [id, site] of Object.entries(sites)) {
+    site.hosts.forEach((host, i) => {
+      const owner = owners.get(host);
+      if (owner === undefined) owners.set(host, id);
+      else if (owner !== id) {
+        findings.push(
+          errorAt(["sites", id, "hosts", i], `${quoted(host)} already belongs to site ${quoted(owner)}`),
+        );
+      }
+    });
+  }
+  return findings;
+}
+
+/** Directory origins outside the permitted folders, when those are named. Paths are absolute by now. */
+export function checkPermitted(node: NodeConfig, sites: Readonly<Record<string, SiteConfig>>): Finding[] {
+  const roots = node.permitted?.directories;
+  if (roots === undefined) return [];
+  const findings: Finding[] = [];
+  for (const [id, site] of Object.entries(sites)) {
+    for (const [name, origin] of Object.entries(site.origins)) {
+      if (!("directory" in origin) || roots.some((root) => isWithin(root, origin.directory))) continue;
+      findings.push(
+        errorAt(
+          ["sites", id, "origins", name, "directory"],
+          `${quoted(origin.directory)} lies outside permitted.directories`,
+        ),
+      );
+    }
+  }
+  return findings;
+}
+
+function isWithin(root: string, path: string): boolean {
+  const way = relative(root, path);
+  return way === "" || (way !== ".." && !way.startsWith(`..${sep}`) && !/^(?:[A-Za-z]:|[\\/])/.test(way));
+}

@@ -1,0 +1,19 @@
+/** The public entry of the package: `import { defineConfig } from "proxima-cdn"`. */
+import type { ConfigInput } from "./types.ts";
+
+export type {
+  BehaviorInput,
+  CacheKeyInput,
+  ConfigInput,
+  DirectoryOriginInput,
+  HeaderRulesInput,
+  ListenInput,
+  RedirectInput,
+  SiteInput,
+  UrlOriginInput,
+} from "./types.ts";
+
+/** Returns `config` as it is; there for its type, so that an editor completes and explains settings. */
+export function defineConfig(config: ConfigInput): ConfigInput {
+  return config;
+}

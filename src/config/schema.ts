@@ -1,0 +1,167 @@
+/**
+ * The config: one schema from which everything else is made. It parses and fills in defaults here;
+ * `scripts/generate.ts` makes the JSON Schema, the reference page and the input types from it. What
+ * spans several settings stands in checks.ts.
+ */
+import * as z from "zod";
+import type { Immutable } from "./immutable.ts";
+import {
+  type cacheKey,
+  type directoryOrigin,
+  type headerRules,
+  names,
+  siteSchema,
+  typeNames,
+  type urlOrigin,
+} from "./site-schema.ts";
+import * as v from "./values.ts";
+
+/** Address ranges and folders in one list. */
+const RANGES_MAX = 5000;
+
+const listen = z
+  .strictObject({
+    http: v.address.optional().describe('Address for http, such as ":80". Left out: none.'),
+    https: v.address
+      .optional()
+      .describe('Address for https, and for HTTP/3 over UDP, such as ":443". Left out: none.'),
+    control: v.address
+      .prefault("127.0.0.1:8081")
+      .describe("Address of the control listener: health, metrics, explain, purges."),
+    http3: z.boolean().prefault(true).describe("Offers HTTP/3 on the https address."),
+    proxyProtocol: z
+      .boolean()
+      .prefault(false)
+      .describe("Expects the PROXY protocol (v1 or v2) from trustedProxies on the http and https addresses."),
+    tls: z
+      .strictObject({
+        certificates: z
+          .array(
+            z
+              .strictObject({
+                cert: v.filePath.describe("File of the certificate chain (PEM)."),
+                key: v.filePath.describe("File of the private key (PEM)."),
+                serverNames: names(v.serverNamePattern)
+                  .optional()
+                  .describe("Names it is used for. Left out: those in the certificate."),
+              })
+              .register(typeNames, { name: "CertificateInput" }),
+          )
+          .max(1000)
+          .prefault([])
+          .describe("Certificates. None: one of a local CA, made on the first start and kept in dataDir."),
+        minVersion: z
+          .enum(["1.2", "1.3"])
+          .prefault("1.2")
+          .describe("Oldest version of TLS that viewers may use."),
+      })
+      .register(typeNames, { name: "ListenTlsInput" })
+      .prefault({})
+      .describe("TLS towards viewers."),
+  })
+  .register(typeNames, { name: "ListenInput" });
+
+const nodeShape = {
+  $schema: z
+    .string()
+    .max(2048)
+    .register(v.valueNotes, { allowed: "the URL or path of a JSON Schema" })
+    .optional()
+    .describe("For editors only: where the JSON Schema of this file is."),
+  listen: listen.prefault({}).describe("Where this node listens."),
+  cache: z
+    .strictObject({
+      memory: v
+        .size(2 ** 20, "1MiB", 2 ** 44, "16TiB")
+        .prefault("256MiB")
+        .describe("Most memory that stored answers take."),
+      objectMax: v
+        .size(1024, "1KiB", 2 ** 40, "1TiB")
+        .prefault("32MiB")
+        .describe("Largest object kept in memory; never more than cache.memory."),
+    })
+    .register(typeNames, { name: "CacheInput" })
+    .prefault({})
+    .describe("The cache of this node."),
+  dataDir: v.filePath
+    .prefault("./.proxima")
+    .describe("Folder for what the node keeps: its local CA, its last good config."),
+  trustedProxies: z
+    .array(v.cidr)
+    .max(RANGES_MAX)
+    .prefault([])
+    .describe("Proxies in front of this node whose X-Forwarded-* and Forwarded fields are believed."),
+  accessLog: z
+    .strictObject({ file: v.filePath.describe('File to append to; "-" is the standard output.') })
+    .register(typeNames, { name: "AccessLogInput" })
+    .optional()
+    .describe("Access log in JSON lines. Left out: none."),
+  permitted: z
+    .strictObject({
+      directories: z
+        .array(v.filePath)
+        .max(RANGES_MAX)
+        .optional()
+        .describe("Folders that directory origins may lie in."),
+      addresses: z
+        .array(v.cidr)
+        .max(RANGES_MAX)
+        .optional()
+        .describe("Addresses that origins may resolve to."),
+    })
+    .register(typeNames, { name: "PermittedInput" })
+    .optional()
+    .describe("What sites may reach. Left out: this file's own sites may name any."),
+  limits: z
+    .strictObject({
+      requestBody: v
+        .size(0, "0", 2 ** 44, "16TiB")
+        .prefault("1GiB")
+        .describe("Largest body of a request; more is answered 413."),
+      requestHeaderBytes: v
+        .size(1024, "1KiB", 16_384, "16KiB")
+        .prefault("16KiB")
+        .describe("Largest header of a request; more is answered 431."),
+      drainSeconds: v
+        .whole("seconds", 0, 3600)
+        .prefault(30)
+        .describe("How long accepted requests may take to end when the program is told to stop."),
+    })
+    .register(typeNames, { name: "LimitsInput" })
+    .prefault({})
+    .describe("Limits of this node."),
+};
+
+/** The node's own part, sites unread: parse.ts reads them one by one, so as not to stall requests. */
+export const nodeSchema = z.strictObject({ ...nodeShape, sites: z.record(z.string(), z.unknown()) });
+
+/** The whole config. */
+export const configSchema = z
+  .strictObject({
+    ...nodeShape,
+    sites: z.record(v.siteId, siteSchema).describe("Sites, by an id of your choice that never changes."),
+  })
+  .register(typeNames, { name: "ConfigInput" });
+
+/** A parsed config: defaults filled in, sizes in bytes, hosts and field names in lower case. */
+export type Config = Immutable<z.output<typeof configSchema>>;
+/** The node's own part of a parsed config. */
+export type NodeConfig = Omit<Config, "sites">;
+/** A parsed site. */
+export type SiteConfig = Config["sites"][string];
+/** A parsed origin: `"url" in origin` tells an origin server from a directory. */
+export type OriginConfig = SiteConfig["origins"][string];
+/** A parsed origin server. */
+export type UrlOriginConfig = Immutable<z.output<typeof urlOrigin>>;
+/** A parsed directory origin. */
+export type DirectoryOriginConfig = Immutable<z.output<typeof directoryOrigin>>;
+/** A parsed behaviour. */
+export type BehaviorConfig = SiteConfig["behaviors"][number];
+/** A parsed redirect. */
+export type RedirectConfig = SiteConfig["redirects"][number];
+/** A parsed set of rules for header fields. */
+export type HeaderRules = Immutable<z.output<typeof headerRules>>;
+/** What is in a behaviour's cache key. */
+export type CacheKeyConfig = Immutable<z.output<typeof cacheKey>>;
+/** Where a node listens. */
+export type ListenConfig = Config["listen"];

@@ -1,0 +1,633 @@
+/**
+ * The config as a person writes it. Made from schema.ts by `npm run generate`: change it there.
+ */
+
+/** Settings: config. */
+export interface ConfigInput {
+  /**
+   * For editors only: where the JSON Schema of this file is.
+   * Allowed: the URL or path of a JSON Schema.
+   */
+  $schema?: string | undefined;
+  /**
+   * Where this node listens.
+   */
+  listen?: ListenInput | undefined;
+  /**
+   * The cache of this node.
+   */
+  cache?: CacheInput | undefined;
+  /**
+   * Folder for what the node keeps: its local CA, its last good config.
+   * Allowed: a path of a file or folder; a relative one starts at the config file's folder.
+   * @default "./.proxima"
+   */
+  dataDir?: string | undefined;
+  /**
+   * Proxies in front of this node whose X-Forwarded-* and Forwarded fields are believed.
+   * Allowed: a list, each an IP address or range such as "10.0.0.0/8", "192.0.2.7" or "2001:db8::/32".
+   * @default []
+   */
+  trustedProxies?: string[] | undefined;
+  /**
+   * Access log in JSON lines. Left out: none.
+   */
+  accessLog?: AccessLogInput | undefined;
+  /**
+   * What sites may reach. Left out: this file's own sites may name any.
+   */
+  permitted?: PermittedInput | undefined;
+  /**
+   * Limits of this node.
+   */
+  limits?: LimitsInput | undefined;
+  /**
+   * Sites, by an id of your choice that never changes.
+   */
+  sites: Record<string, SiteInput>;
+}
+
+/** Settings: listen. */
+export interface ListenInput {
+  /**
+   * Address for http, such as ":80". Left out: none.
+   * Allowed: "host:port", ":port" or "[::1]:port", port 0 to 65535 (0 picks a free one).
+   */
+  http?: string | undefined;
+  /**
+   * Address for https, and for HTTP/3 over UDP, such as ":443". Left out: none.
+   * Allowed: "host:port", ":port" or "[::1]:port", port 0 to 65535 (0 picks a free one).
+   */
+  https?: string | undefined;
+  /**
+   * Address of the control listener: health, metrics, explain, purges.
+   * Allowed: "host:port", ":port" or "[::1]:port", port 0 to 65535 (0 picks a free one).
+   * @default "127.0.0.1:8081"
+   */
+  control?: string | undefined;
+  /**
+   * Offers HTTP/3 on the https address.
+   * @default true
+   */
+  http3?: boolean | undefined;
+  /**
+   * Expects the PROXY protocol (v1 or v2) from trustedProxies on the http and https addresses.
+   * @default false
+   */
+  proxyProtocol?: boolean | undefined;
+  /**
+   * TLS towards viewers.
+   */
+  tls?: ListenTlsInput | undefined;
+}
+
+/** Settings: listen tls. */
+export interface ListenTlsInput {
+  /**
+   * Certificates. None: one of a local CA, made on the first start and kept in dataDir.
+   * @default []
+   */
+  certificates?: CertificateInput[] | undefined;
+  /**
+   * Oldest version of TLS that viewers may use.
+   * @default "1.2"
+   */
+  minVersion?: "1.2" | "1.3" | undefined;
+}
+
+/** Settings: certificate. */
+export interface CertificateInput {
+  /**
+   * File of the certificate chain (PEM).
+   * Allowed: a path of a file or folder; a relative one starts at the config file's folder.
+   */
+  cert: string;
+  /**
+   * File of the private key (PEM).
+   * Allowed: a path of a file or folder; a relative one starts at the config file's folder.
+   */
+  key: string;
+  /**
+   * Names it is used for. Left out: those in the certificate.
+   * Allowed: a list, each a host name such as "shop.example" or "*.shop.example".
+   */
+  serverNames?: string[] | undefined;
+}
+
+/** Settings: cache. */
+export interface CacheInput {
+  /**
+   * Most memory that stored answers take.
+   * Allowed: a number of bytes or a text such as "64KiB", "256MiB" or "1GB", from 1MiB to 16TiB.
+   * @default "256MiB"
+   */
+  memory?: number | string | undefined;
+  /**
+   * Largest object kept in memory; never more than cache.memory.
+   * Allowed: a number of bytes or a text such as "64KiB", "256MiB" or "1GB", from 1KiB to 1TiB.
+   * @default "32MiB"
+   */
+  objectMax?: number | string | undefined;
+}
+
+/** Settings: access log. */
+export interface AccessLogInput {
+  /**
+   * File to append to; "-" is the standard output.
+   * Allowed: a path of a file or folder; a relative one starts at the config file's folder.
+   */
+  file: string;
+}
+
+/** Settings: permitted. */
+export interface PermittedInput {
+  /**
+   * Folders that directory origins may lie in.
+   * Allowed: a list, each a path of a file or folder; a relative one starts at the config file's folder.
+   */
+  directories?: string[] | undefined;
+  /**
+   * Addresses that origins may resolve to.
+   * Allowed: a list, each an IP address or range such as "10.0.0.0/8", "192.0.2.7" or "2001:db8::/32".
+   */
+  addresses?: string[] | undefined;
+}
+
+/** Settings: limits. */
+export interface LimitsInput {
+  /**
+   * Largest body of a request; more is answered 413.
+   * Allowed: a number of bytes or a text such as "64KiB", "256MiB" or "1GB", from 0 to 16TiB.
+   * @default "1GiB"
+   */
+  requestBody?: number | string | undefined;
+  /**
+   * Largest header of a request; more is answered 431.
+   * Allowed: a number of bytes or a text such as "64KiB", "256MiB" or "1GB", from 1KiB to 16KiB.
+   * @default "16KiB"
+   */
+  requestHeaderBytes?: number | string | undefined;
+  /**
+   * How long accepted requests may take to end when the program is told to stop.
+   * Allowed: a whole number of seconds from 0 to 3600.
+   * @default 30
+   */
+  drainSeconds?: number | undefined;
+}
+
+/** Settings: site. */
+export interface SiteInput {
+  /**
+   * Hosts the site answers for: "shop.example", "*.shop.example", or "*" for any.
+   * Allowed: a list of at least one, each a host name such as "shop.example", "*.shop.example" or "*",
+   * without scheme, port and path.
+   */
+  hosts: string[];
+  /**
+   * Where the content comes from, by a name of your choice. At least one.
+   */
+  origins: Record<string, UrlOriginInput | DirectoryOriginInput>;
+  /**
+   * What to do, by path; the first match wins. Left out: everything is asked of the only origin.
+   */
+  behaviors?: BehaviorInput[] | undefined;
+  /**
+   * Redirects; the first match wins, before any behavior.
+   * @default []
+   */
+  redirects?: RedirectInput[] | undefined;
+  /**
+   * Pages for errors, by status or class: {"404": {"path": "/404.html"}, "5xx": ...}.
+   * @default {}
+   */
+  errorPages?: Record<string, ErrorPageInput> | undefined;
+  /**
+   * What a request of "/" is for, such as "index.html".
+   * Allowed: a file name such as "index.html", without "/" at its beginning, "..", "?" and "#".
+   */
+  defaultDocument?: string | undefined;
+  /**
+   * Offers HTTP/3 for this site, where the node listens for it.
+   * @default true
+   */
+  http3?: boolean | undefined;
+  /**
+   * Passes everything through, to see changes at once.
+   * @default false
+   */
+  developmentMode?: boolean | undefined;
+}
+
+/** Settings: url origin. */
+export interface UrlOriginInput {
+  /**
+   * URL of the origin server; a path in it is put before every path asked for.
+   * Allowed: a URL "http(s)://host[:port][/prefix]" without user, query and fragment.
+   */
+  url: string;
+  /**
+   * What the Host field says: the host of the URL, the one the viewer asked for, or a name.
+   * @default "origin"
+   */
+  hostHeader?: "origin" | "viewer" | { name: string } | undefined;
+  /**
+   * TLS to the origin.
+   */
+  tls?: OriginTlsInput | undefined;
+  /**
+   * How long to wait for the origin, in milliseconds.
+   */
+  timeouts?: TimeoutsInput | undefined;
+  /**
+   * Most connections to this origin at once.
+   * Allowed: a whole number of connections from 1 to 65535.
+   * @default 1024
+   */
+  connectionsMax?: number | undefined;
+  /**
+   * How long an idle connection is kept. 0 keeps none.
+   * Allowed: a whole number of milliseconds from 0 to 3600000.
+   * @default 60000
+   */
+  keepAliveMs?: number | undefined;
+}
+
+/** Settings: origin tls. */
+export interface OriginTlsInput {
+  /**
+   * File of CA certificates (PEM) to trust instead of the system's.
+   * Allowed: a path of a file or folder; a relative one starts at the config file's folder.
+   */
+  caFile?: string | undefined;
+  /**
+   * Name to ask for and to verify, instead of the URL's host.
+   * Allowed: a host name such as "shop.example".
+   */
+  serverName?: string | undefined;
+  /**
+   * False accepts any certificate. For tests only.
+   * @default true
+   */
+  verify?: boolean | undefined;
+}
+
+/** Settings: timeouts. */
+export interface TimeoutsInput {
+  /**
+   * Until a connection stands, TLS included.
+   * Allowed: a whole number of milliseconds from 1 to 3600000.
+   * @default 5000
+   */
+  connectMs?: number | undefined;
+  /**
+   * From the request sent until the answer's header is complete.
+   * Allowed: a whole number of milliseconds from 1 to 3600000.
+   * @default 30000
+   */
+  firstByteMs?: number | undefined;
+  /**
+   * Between two pieces of the answer's body.
+   * Allowed: a whole number of milliseconds from 1 to 3600000.
+   * @default 30000
+   */
+  betweenBytesMs?: number | undefined;
+}
+
+/** Settings: directory origin. */
+export interface DirectoryOriginInput {
+  /**
+   * Folder whose files are served.
+   * Allowed: a path of a file or folder; a relative one starts at the config file's folder.
+   */
+  directory: string;
+  /**
+   * File that is served for a folder.
+   * Allowed: a file name such as "index.html", without "/" at its beginning, "..", "?" and "#".
+   * @default "index.html"
+   */
+  index?: string | undefined;
+}
+
+/** Settings: behavior. */
+export interface BehaviorInput {
+  /**
+   * Pattern of the path: * stands for any characters, ? for one. The first match wins.
+   * Allowed: a path pattern beginning with "/" or "*" such as "/static/*" (* any characters, ? one; at most
+   * 9 *), without a query.
+   */
+  path: string;
+  /**
+   * Name of the origin to ask. Required unless the site has only one.
+   * Allowed: a name of 1 to 63 letters, digits, - and _, not beginning with - or _.
+   */
+  origin?: string | undefined;
+  /**
+   * What to do with http: answer it, refuse it (403), or redirect it to https (301).
+   * @default "allow-all"
+   */
+  viewerProtocol?: "allow-all" | "https-only" | "redirect-to-https" | undefined;
+  /**
+   * Request methods that are let through; others get 405. "read" is GET, HEAD and OPTIONS.
+   * @default "all"
+   */
+  allowedMethods?: "read" | "all" | string[] | undefined;
+  /**
+   * Methods whose answers may be stored.
+   * @default ["GET","HEAD"]
+   */
+  cachedMethods?: ("GET" | "HEAD" | "OPTIONS")[] | undefined;
+  /**
+   * False passes every request through and stores nothing.
+   * @default true
+   */
+  cache?: boolean | undefined;
+  /**
+   * Lets viewers of one object wait for one request to the origin, instead of one each.
+   * @default true
+   */
+  collapse?: boolean | undefined;
+  /**
+   * Limits of how long answers are fresh, in seconds.
+   */
+  ttlSeconds?: TtlSecondsInput | undefined;
+  /**
+   * Freshness by status, such as {"404": 10, "5xx": 0}, for answers without freshness of their own.
+   * @default {}
+   */
+  statusTtlSeconds?: Record<string, number> | undefined;
+  /**
+   * Freshness at the edge, whatever the origin says.
+   * Allowed: a whole number of seconds from 0 to 2147483647.
+   */
+  edgeTtlSeconds?: number | undefined;
+  /**
+   * Freshness told to browsers (Cache-Control max-age), apart from the edge's.
+   * Allowed: a whole number of seconds from 0 to 2147483647.
+   */
+  browserTtlSeconds?: number | undefined;
+  /**
+   * How long a stale answer is served while a new one is fetched, where the origin says nothing.
+   * Allowed: a whole number of seconds from 0 to 2147483647.
+   */
+  staleWhileRevalidateSeconds?: number | undefined;
+  /**
+   * How long a stale answer is served while the origin fails, where the origin says nothing.
+   * Allowed: a whole number of seconds from 0 to 2147483647.
+   */
+  staleIfErrorSeconds?: number | undefined;
+  /**
+   * Lets s-maxage forbid stale answers, even beside stale-while-revalidate and stale-if-error.
+   * @default false
+   */
+  strictSMaxage?: boolean | undefined;
+  /**
+   * Freshness of answers that have Last-Modified only (RFC 9111 section 4.2.2).
+   */
+  heuristic?: HeuristicInput | undefined;
+  /**
+   * What tells stored answers apart, beside site, scheme, host and path.
+   */
+  cacheKey?: CacheKeyInput | undefined;
+  /**
+   * Compresses texts with zstd, Brotli or gzip, as the viewer accepts.
+   * @default true
+   */
+  compress?: boolean | undefined;
+  /**
+   * What of the viewer's request is sent to the origin.
+   */
+  forward?: ForwardInput | undefined;
+  /**
+   * Rules for the header of requests to the origin.
+   */
+  requestHeaders?: HeaderRulesInput | undefined;
+  /**
+   * Rules for the header of answers to viewers.
+   */
+  responseHeaders?: HeaderRulesInput | undefined;
+  /**
+   * Changes the path before the origin is asked; the first match wins.
+   * @default []
+   */
+  rewrite?: RewriteInput[] | undefined;
+  /**
+   * A request that has one of these is passed through, and its answer not stored.
+   */
+  bypass?: BypassInput | undefined;
+  /**
+   * Stores answers to requests with Authorization as if they were for everyone. Dangerous.
+   * @default false
+   */
+  storeAuthorized?: boolean | undefined;
+  /**
+   * Stores answers with Set-Cookie, without that field. Dangerous.
+   * @default false
+   */
+  storeSetCookie?: boolean | undefined;
+  /**
+   * Most variants (Vary) kept of one object.
+   * Allowed: a whole number of variants from 1 to 10000.
+   * @default 64
+   */
+  maxVariants?: number | undefined;
+}
+
+/** Settings: ttl seconds. */
+export interface TtlSecondsInput {
+  /**
+   * Keeps a storable answer at least so long, whatever the origin says.
+   * Allowed: a whole number of seconds from 0 to 2147483647.
+   * @default 0
+   */
+  min?: number | undefined;
+  /**
+   * How long an answer without freshness of its own is fresh.
+   * Allowed: a whole number of seconds from 0 to 2147483647.
+   */
+  default?: number | undefined;
+  /**
+   * Keeps no answer longer than this.
+   * Allowed: a whole number of seconds from 0 to 2147483647.
+   * @default 31536000
+   */
+  max?: number | undefined;
+}
+
+/** Settings: heuristic. */
+export interface HeuristicInput {
+  /**
+   * Part of the time since Last-Modified that an answer without freshness is fresh. 0 turns it off.
+   * Allowed: a number from 0 to 1.
+   * @default 0.1
+   */
+  fraction?: number | undefined;
+  /**
+   * Heuristic freshness is never longer than this.
+   * Allowed: a whole number of seconds from 0 to 2147483647.
+   * @default 3600
+   */
+  maxSeconds?: number | undefined;
+}
+
+/** Settings: cache key. */
+export interface CacheKeyInput {
+  /**
+   * Query parameters in the key.
+   * @default "all"
+   */
+  query?: "all" | "none" | { include: string[] } | { exclude: string[] } | undefined;
+  /**
+   * Leaves tracking parameters (utm_*, gclid, fbclid and the like) out of the key.
+   * @default false
+   */
+  stripTracking?: boolean | undefined;
+  /**
+   * Sorts query parameters by name, so that their order makes no second object.
+   * @default false
+   */
+  sortQuery?: boolean | undefined;
+  /**
+   * Request header fields in the key. Prefer the origin's Vary where you can.
+   * Allowed: a list, each a header field name such as "x-frame-options".
+   * @default []
+   */
+  headers?: string[] | undefined;
+  /**
+   * Cookies in the key, by name.
+   * Allowed: a list, each a cookie name such as "session".
+   * @default []
+   */
+  cookies?: string[] | undefined;
+  /**
+   * Keeps apart what desktop, mobile and tablet get, told by User-Agent and client hints.
+   * @default false
+   */
+  device?: boolean | undefined;
+  /**
+   * Languages the site has, the first the default one: Accept-Language is matched to one of them, which is
+   * in the key. False: not in the key.
+   * @default false
+   */
+  language?: false | string[] | undefined;
+}
+
+/** Settings: forward. */
+export interface ForwardInput {
+  /**
+   * Query parameters sent to the origin on cacheable requests: those in the cache key, or all. "all" lets a
+   * viewer choose what others get (cache poisoning).
+   * @default "key"
+   */
+  query?: "key" | "all" | undefined;
+  /**
+   * Request header fields sent to the origin.
+   * @default "all"
+   */
+  headers?: "all" | { include: string[] } | { exclude: string[] } | undefined;
+  /**
+   * Cookies sent to the origin, by name or all or none. "auto" sends all, unless ttlSeconds.default or
+   * edgeTtlSeconds is set.
+   * @default "auto"
+   */
+  cookies?: "auto" | "all" | "none" | string[] | undefined;
+}
+
+/** Settings: header rules. */
+export interface HeaderRulesInput {
+  /**
+   * Fields to set: name and value; lines of the same name are replaced.
+   * @default {}
+   */
+  set?: Record<string, string> | undefined;
+  /**
+   * Fields to add beside lines of the same name.
+   * @default {}
+   */
+  append?: Record<string, string> | undefined;
+  /**
+   * Names of fields to take out. Done first.
+   * Allowed: a list, each a header field name other than those that frame a message (connection,
+   * content-length, expect, host, http2-settings, keep-alive, proxy-connection, te, trailer,
+   * transfer-encoding, upgrade).
+   * @default []
+   */
+  remove?: string[] | undefined;
+}
+
+/** Settings: rewrite. */
+export interface RewriteInput {
+  /**
+   * Pattern of the path.
+   * Allowed: a path pattern beginning with "/" or "*" such as "/static/*" (* any characters, ? one; at most
+   * 9 *), without a query.
+   */
+  match: string;
+  /**
+   * The path to ask the origin for; $1 to $9 are what the pattern's * stood for.
+   * Allowed: a path beginning with "/" such as "/v2/$1" (it may hold $1 to $9).
+   */
+  to: string;
+}
+
+/** Settings: bypass. */
+export interface BypassInput {
+  /**
+   * Cookies, by name.
+   * Allowed: a list, each a cookie name such as "session".
+   * @default []
+   */
+  cookies?: string[] | undefined;
+  /**
+   * Request header fields, by name.
+   * Allowed: a list, each a header field name such as "x-frame-options".
+   * @default []
+   */
+  headers?: string[] | undefined;
+  /**
+   * Query parameters, by name.
+   * Allowed: a list, each a name of a query parameter such as "page".
+   * @default []
+   */
+  queryParameters?: string[] | undefined;
+}
+
+/** Settings: redirect. */
+export interface RedirectInput {
+  /**
+   * Pattern of the host. Left out: any.
+   * Allowed: a host name such as "shop.example", "*.shop.example" or "*", without scheme, port and path.
+   */
+  host?: string | undefined;
+  /**
+   * Pattern of the path. Left out: any.
+   * Allowed: a path pattern beginning with "/" or "*" such as "/static/*" (* any characters, ? one; at most
+   * 9 *), without a query.
+   */
+  path?: string | undefined;
+  /**
+   * Where to: URL or path. $scheme, $host, $path and $query (with its ?) are the request's; $1 to $9 are
+   * what the path pattern's * stood for.
+   * Allowed: a URL or a path such as "https://shop.example$path$query" or "/new/$1" (it begins with "/",
+   * "http://", "https://" or "$scheme://", and may hold $scheme, $host, $path, $query and $1 to $9).
+   */
+  to: string;
+  /**
+   * Status of the answer.
+   * @default 301
+   */
+  status?: 301 | 302 | 303 | 307 | 308 | undefined;
+}
+
+/** Settings: error page. */
+export interface ErrorPageInput {
+  /**
+   * Path of the page, asked of the site itself.
+   * Allowed: a path beginning with "/" such as "/errors/404.html".
+   */
+  path: string;
+  /**
+   * Status to answer with. Left out: the error's own.
+   * Allowed: a whole number of status from 200 to 599.
+   */
+  status?: number | undefined;
+}

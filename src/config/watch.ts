@@ -1,0 +1,109 @@
+/**
+ * Watches a config file. Its folder is watched, not the file: editors write a new file and rename
+ * it over the old one. What counts is the content: nothing happens while it is the same, and of
+ * several changes at once only the last is read.
+ */
+import { type FSWatcher, watch } from "node:fs";
+import { dirname } from "node:path";
+import { messageOf } from "../base/errors.ts";
+import { ConfigLoader } from "./load.ts";
+import { fileProblem, type Problem } from "./problems.ts";
+import type { Config } from "./schema.ts";
+
+/** What is done with a changed config. */
+export interface ConfigHandlers {
+  /** A valid config. Reading goes on when it is done; what it throws becomes a problem. */
+  onConfig(config: Config, warnings: readonly Problem[]): void | Promise<void>;
+  /** The config is not valid, or cannot be read: the last good one stays in force. */
+  onProblems(problems: readonly Problem[]): void;
+}
+
+/** A watched config. */
+export interface ConfigWatch {
+  /** Stops watching. A config that is being read is dropped. */
+  close(): void;
+  /** Looks now, whatever the file system says; resolves when what was found has been handed over. */
+  check(): Promise<void>;
+}
+
+/** From a sign of change until the file is read: an editor's writes are one change. */
+const SETTLE_MS = 100;
+/** Folders watched for the files that a config imports. */
+const FOLDERS_MAX = 32;
+
+/**
+ * Watches `file` and calls the handlers for every change after this call. Never throws. With the
+ * loader that read the config before, unchanged sites stay the same objects, and the files that
+ * a TypeScript config imports are watched from the start.
+ */
+export function watchConfig(
+  file: string,
+  handlers: ConfigHandlers,
+  loader: ConfigLoader = new ConfigLoader(file),
+): ConfigWatch {
+  const watchers = new Map<string, FSWatcher>();
+  let closed = false;
+  let timer: ReturnType<typeof setTimeout> | null = null;
+  // Readings stand in line: each waits for the one before.
+  let line: Promise<void> = Promise.resolve();
+
+  const watchFolders = () => {
+    const folders = new Set(loader.sources.map((source) => dirname(source)));
+    for (const folder of [...folders].slice(0, FOLDERS_MAX)) {
+      if (watchers.has(folder)) continue;
+      try {
+        const watcher = watch(folder, { persistent: false }, () => soon());
+        // A folder that goes away is no reason to end: check() still works.
+        watcher.on("error", () => forget(folder));
+        watchers.set(folder, watcher);
+      } catch {
+        // Not watchable (no such folder, or the system's limit of watches): check() still works.
+      }
+    }
+    for (const folder of watchers.keys()) if (!folders.has(folder)) forget(folder);
+  };
+  const forget = (folder: string) => {
+    watchers.get(folder)?.close();
+    watchers.delete(folder);
+  };
+  const soon = () => {
+    if (closed || timer !== null) return;
+    timer = setTimeout(() => {
+      timer = null;
+      void check();
+    }, SETTLE_MS);
+    timer.unref();
+  };
+  const check = () => {
+    line = line.then(look).catch((error: unknown) => {
+      tell([fileProblem(`cannot be put in force: ${messageOf(error)}`)]);
+    });
+    return line;
+  };
+  const look = async () => {
+    if (closed || !(await loader.changed())) return;
+    const result = await loader.load();
+    if (closed) return;
+    watchFolders();
+    if (result.ok) await handlers.onConfig(result.config, result.warnings);
+    else tell(result.problems);
+  };
+  const tell = (problems: readonly Problem[]) => {
+    try {
+      handlers.onProblems(problems);
+    } catch {
+      // The handler is there to tell a person; when it cannot, the config still stays as it was.
+    }
+  };
+
+  loader.takeAsRead();
+  watchFolders();
+  return {
+    close() {
+      closed = true;
+      if (timer !== null) clearTimeout(timer);
+      for (const folder of [...watchers.keys()]) forget(folder);
+    },
+    check,
+  };
+}

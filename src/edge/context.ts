@@ -1,0 +1,22 @@
+/** What the phases share: the edge's store, flights, origins and clock. */
+import type { Clock } from "../base/clock.ts";
+import type { FillBudget } from "../cache/fill.ts";
+import type { MemoryStore } from "../cache/store/memory.ts";
+import type { Snapshot } from "../config/plan.ts";
+import type { Stats } from "../telemetry/stats.ts";
+import type { Flights } from "./flight.ts";
+import type { Origins } from "./origins.ts";
+import type { EdgeSettings } from "./settings.ts";
+
+/** The state of an edge. */
+export interface EdgeContext {
+  readonly clock: Clock;
+  readonly settings: EdgeSettings;
+  readonly store: MemoryStore;
+  readonly flights: Flights;
+  readonly fillBudget: FillBudget;
+  readonly origins: Origins;
+  readonly stats: Stats;
+  /** The snapshot in force. */
+  snapshot: Snapshot;
+}

@@ -1,0 +1,203 @@
+/**
+ * The data plane without its sockets: a snapshot in force, the store, the origins, and a handler for
+ * the listeners. Everything that is counted or logged of a request is counted and logged here, when
+ * it has ended.
+ */
+import type { Clock } from "../base/clock.ts";
+import { FILL_MEMORY_SHARE } from "../cache/limits.ts";
+import { FillBudget } from "../cache/fill.ts";
+import { MemoryStore } from "../cache/store/memory.ts";
+import { compileSnapshot } from "../config/compile.ts";
+import { HostIndex } from "../config/pattern.ts";
+import type { SitePlan } from "../config/plan.ts";
+import type { Config } from "../config/schema.ts";
+import type { BodyReader } from "../http/body.ts";
+import type { AccessLog } from "../telemetry/access-log.ts";
+import type { SiteStats, StatsSnapshot } from "../telemetry/stats.ts";
+import { Stats } from "../telemetry/stats.ts";
+import type { EdgeContext } from "./context.ts";
+import type { Exchange } from "./exchange.ts";
+import { explain } from "./explain.ts";
+import type { Explanation } from "./explanation.ts";
+import { Flights } from "./flight.ts";
+import type { RequestHandler, ViewerResponse } from "./message.ts";
+import { Origins } from "./origins.ts";
+import type { OriginPermissions } from "./origins.ts";
+import { Pipeline } from "./pipeline.ts";
+import type { EdgeSettings } from "./settings.ts";
+
+/** What an edge is made of. */
+export interface EdgeOptions {
+  readonly clock: Clock;
+  readonly version: string;
+  readonly settings: EdgeSettings;
+  readonly permissions: OriginPermissions;
+  /** Limit of the memory store and of its largest object, in bytes. */
+  readonly memoryBytesMax: number;
+  readonly objectBytesMax: number;
+  readonly accessLog: AccessLog | null;
+  /** Told of bugs: exceptions that no phase expected. */
+  readonly onBug: (error: unknown) => void;
+}
+
+/** A data plane. */
+export class Edge {
+  readonly #context: EdgeContext;
+  readonly #pipeline: Pipeline;
+  readonly #log: AccessLog | null;
+  readonly #version: string;
+  #siteStats = new Map<SitePlan | null, SiteStats>();
+  #inFlight = 0;
+
+  constructor(options: EdgeOptions) {
+    const { clock } = options;
+    this.#log = options.accessLog;
+    this.#version = options.version;
+    this.#context = {
+      clock,
+      settings: options.settings,
+      store: new MemoryStore({ bytesMax: options.memoryBytesMax, objectBytesMax: options.objectBytesMax }),
+      flights: new Flights(),
+      fillBudget: new FillBudget(Math.max(options.objectBytesMax, options.memoryBytesMax * FILL_MEMORY_SHARE)),
+      origins: new Origins(clock, options.permissions),
+      stats: new Stats(clock),
+      snapshot: { number: 0, sites: new Map(), hosts: new HostIndex() },
+    };
+    this.#pipeline = new Pipeline(this.#context, (x, response) => this.#finish(x, response), options.onBug);
+  }
+
+  /** For the listeners. */
+  readonly handle: RequestHandler = (request) => {
+    const answer = this.#pipeline.handle(request);
+    if (!(answer instanceof Promise)) return answer;
+    this.#inFlight++;
+    return answer.finally(() => this.#inFlight--);
+  };
+
+  /** Compiles the config's sites into the next snapshot and puts it in force. Rejects, changing nothing, when it can not. */
+  async apply(config: Config): Promise<{ readonly snapshot: number }> {
+    const context = this.#context;
+    const snapshot = await compileSnapshot(config.sites, context.snapshot.number + 1, context.snapshot);
+    await context.origins.prepare(snapshot);
+    context.snapshot = snapshot;
+    this.#siteStats = new Map();
+    context.origins.retain(snapshot);
+    return { snapshot: snapshot.number };
+  }
+
+  /** Host names of the sites in force, for certificates; patterns with a wildcard included, "*" left out. */
+  hostNames(): string[] {
+    const names = new Set<string>();
+    for (const site of this.#context.snapshot.sites.values()) {
+      for (const host of site.config.hosts) if (host !== "*") names.add(host);
+    }
+    return [...names];
+  }
+
+  explain(url: string, options: { readonly method?: string; readonly headers?: Readonly<Record<string, string>> }): Explanation {
+    return explain(this.#context, url, options);
+  }
+
+  stats(): StatsSnapshot {
+    const { store, snapshot, stats } = this.#context;
+    return stats.snapshot({
+      version: this.#version,
+      snapshotNumber: snapshot.number,
+      sites: snapshot.sites.size,
+      store: store.stats(),
+      accessLog: { written: this.#log?.written ?? 0, dropped: this.#log?.dropped ?? 0 },
+      requestsInFlight: this.#inFlight,
+    });
+  }
+
+  /** Closes connections to origins. */
+  close(): void {
+    this.#context.origins.close();
+  }
+
+  #finish(x: Exchange, response: ViewerResponse): ViewerResponse {
+    const { body } = response;
+    if (body === null || body instanceof Uint8Array || body instanceof Blob) {
+      const bytes = body === null ? 0 : body instanceof Uint8Array ? body.byteLength : body.size;
+      this.#ended(x, response.status, bytes, null);
+      return response;
+    }
+    this.#inFlight++;
+    const counted = countingBody(body, (bytes, error) => {
+      this.#inFlight--;
+      this.#ended(x, response.status, bytes, error);
+    });
+    return { ...response, body: counted };
+  }
+
+  #ended(x: Exchange, status: number, bytes: number, error: string | null): void {
+    const durationMs = this.#context.clock.now() - x.startMs;
+    const stats = this.#statsOf(x.site);
+    stats.record(x.result, status, bytes, durationMs);
+    if (x.collapsed) stats.recordCollapsed();
+    this.#log?.write({
+      timeMs: x.startMs,
+      site: x.site?.id ?? null,
+      behavior: x.behavior?.pattern.source ?? null,
+      client: x.client,
+      peer: x.request.peerAddress,
+      method: x.method,
+      scheme: x.scheme,
+      transport: x.request.http3 ? "h3" : "tcp",
+      host: x.authority,
+      path: x.path,
+      query: x.query ?? "",
+      status,
+      result: x.result,
+      reason: x.reason,
+      bytesSent: bytes,
+      durationMs,
+      firstByteMs: null,
+      originStatus: x.upstream?.status ?? null,
+      originMs: x.upstream?.durationMs ?? null,
+      originName: x.upstream?.name ?? null,
+      key: x.base === "" ? null : x.base,
+      userAgent: x.request.fields.get("user-agent"),
+      referer: x.request.fields.get("referer"),
+      requestId: null,
+      error: error ?? x.upstream?.error ?? null,
+    });
+  }
+
+  #statsOf(site: SitePlan | null): SiteStats {
+    let stats = this.#siteStats.get(site);
+    if (stats === undefined) {
+      stats = this.#context.stats.site(site?.id ?? null);
+      this.#siteStats.set(site, stats);
+    }
+    return stats;
+  }
+}
+
+/** A body that tells, once, how many bytes went out and how it ended. */
+function countingBody(body: BodyReader, ended: (bytes: number, error: string | null) => void): BodyReader {
+  let bytes = 0;
+  let open = true;
+  const end = (error: string | null): void => {
+    if (!open) return;
+    open = false;
+    ended(bytes, error);
+  };
+  return {
+    async read() {
+      try {
+        const piece = await body.read();
+        if (piece === null) end(null);
+        else bytes += piece.byteLength;
+        return piece;
+      } catch (error) {
+        end(error instanceof Error && "code" in error ? String(error.code) : "broken");
+        throw error;
+      }
+    },
+    cancel() {
+      body.cancel();
+      end("viewer_gone");
+    },
+  };
+}

@@ -1,0 +1,65 @@
+/** One viewer's request on its way through the phases: what is known of it so far. */
+import type { BehaviorPlan, SitePlan } from "../config/plan.ts";
+import type { CacheStatusMember } from "../http/cache-status.ts";
+import type { UpstreamErrorCode } from "../upstream/next-hop.ts";
+import type { CacheReason, CacheResult, ViewerRequest } from "./message.ts";
+
+/** What the next hop did for an exchange. */
+export interface UpstreamTrace {
+  readonly name: string;
+  /** Null when no response came. */
+  readonly status: number | null;
+  readonly durationMs: number;
+  readonly reused: boolean;
+  readonly error: UpstreamErrorCode | null;
+}
+
+/** The state of one request; each phase fills in its part. */
+export class Exchange {
+  readonly request: ViewerRequest;
+  readonly startMs: number;
+  method: string;
+  // receive
+  scheme: "http" | "https";
+  authority = "";
+  hostname = "";
+  path = "/";
+  query: string | null = null;
+  client: string;
+  // route
+  site: SitePlan | null = null;
+  behavior: BehaviorPlan | null = null;
+  /** Path after rewrites: what the key and the origin get. */
+  originPath = "/";
+  // key
+  keyQuery: string | null = null;
+  base = "";
+  secondary = "";
+  // outcome
+  result: CacheResult = "bypass";
+  reason: CacheReason = "answered-at-edge";
+  forwarded: CacheStatusMember["fwd"] = undefined;
+  collapsed = false;
+  stored = false;
+  upstream: UpstreamTrace | null = null;
+  /** True for a request that the edge makes of itself, such as for an error page. */
+  readonly internal: boolean;
+
+  constructor(request: ViewerRequest, nowMs: number, internal = false) {
+    this.request = request;
+    this.startMs = nowMs;
+    this.method = request.method;
+    this.scheme = request.scheme;
+    this.client = "";
+    this.internal = internal;
+  }
+
+  /** Sets how the request ends. */
+  end(result: CacheResult, reason: CacheReason): void {
+    this.result = result;
+    this.reason = reason;
+  }
+}
+
+/** An exchange that has been routed. */
+export type RoutedExchange = Exchange & { site: SitePlan; behavior: BehaviorPlan };

@@ -1,0 +1,171 @@
+/** explain: the decision about one request in steps, taken from the state of the edge and changing nothing. */
+import { secondaryIngredients } from "../cache/key.ts";
+import type { StoredResponse } from "../cache/stored.ts";
+import { Fields } from "../http/fields.ts";
+import { unreachable } from "../base/assert.ts";
+import type { EdgeContext } from "./context.ts";
+import { Exchange } from "./exchange.ts";
+import type { RoutedExchange } from "./exchange.ts";
+import type { Explanation, ExplanationStep } from "./explanation.ts";
+import type { ViewerRequest, ViewerResponse } from "./message.ts";
+import { bypassReason, makeKey } from "./phases/cacheability.ts";
+import { receive } from "./phases/receive.ts";
+import { route } from "./phases/route.ts";
+
+/** Longest URL that is explained, in characters. */
+const URL_CHARS_MAX = 16 * 1024;
+
+/** Explains what would happen now to a request for `url`. */
+export function explain(
+  context: EdgeContext,
+  url: string,
+  options: { readonly method?: string; readonly headers?: Readonly<Record<string, string>> },
+): Explanation {
+  const steps: ExplanationStep[] = [];
+  const parsed = url.length > URL_CHARS_MAX ? null : URL.parse(url);
+  if (parsed === null || (parsed.protocol !== "http:" && parsed.protocol !== "https:")) {
+    return refused(url, steps, "request", "not an absolute http or https URL");
+  }
+  const request = probe(parsed, url, options);
+  const x = new Exchange(request, context.clock.now());
+  const bad = receive(x, context.settings);
+  if (bad !== null) return refused(url, steps, "request", `refused with ${bad.status}`, bad);
+  steps.push({ step: "request", outcome: `${x.method} ${x.scheme}://${x.authority}${x.path}`, details: { host: x.hostname, path: x.path, query: x.query } });
+  const made = route(x, context.snapshot, context.settings);
+  if (x.site === null) return refused(url, steps, "site", `no site has the host ${x.hostname}`, made);
+  steps.push({ step: "site", outcome: x.site.id, details: { hosts: x.site.config.hosts, snapshot: context.snapshot.number } });
+  if (x.behavior !== null) {
+    steps.push({
+      step: "behavior",
+      outcome: `${x.behavior.pattern.source} (number ${x.behavior.index + 1} of ${x.site.behaviors.length})`,
+      details: { origin: x.behavior.origin, originPath: x.originPath },
+    });
+  }
+  if (made !== null) return refused(url, steps, "answer", answerText(made), made);
+  const routed = x as RoutedExchange;
+  const reason = bypassReason(routed);
+  if (reason !== null) {
+    steps.push({ step: "cache", outcome: `not used: ${reason}` });
+    return { url, steps, would: { result: "bypass", reason } };
+  }
+  makeKey(routed);
+  steps.push({
+    step: "key",
+    outcome: x.base,
+    details: {
+      site: x.site.id,
+      scheme: x.scheme,
+      host: x.authority,
+      path: x.originPath,
+      query: x.keyQuery,
+      queryLeftOut: x.query !== x.keyQuery,
+      below: secondaryIngredients(routed.behavior.key, request.fields),
+    },
+  });
+  return { url, steps, would: stored(context, routed, steps) };
+}
+
+/** The steps from lookup on. */
+function stored(context: EdgeContext, x: RoutedExchange, steps: ExplanationStep[]): Explanation["would"] {
+  const url = context.store.get(x.base);
+  const entry = url?.find(x.secondary, x.request.fields) ?? null;
+  if (url === undefined || entry === null) {
+    const count = url?.count ?? 0;
+    steps.push({
+      step: "stored",
+      outcome: count > 0 ? `${count} variants, none of which fits this request` : "nothing",
+      details: { vary: url?.vary ?? [], variants: count },
+    });
+    const pass = url?.pass ?? null;
+    if (pass !== null && context.clock.now() < pass.untilMs) {
+      steps.push({ step: "pass", outcome: `answers are not stored (${pass.reason}): viewers do not wait for each other`, details: { forMs: pass.untilMs - context.clock.now() } });
+      return { result: "bypass", reason: pass.reason };
+    }
+    const underway = context.flights.size > 0 && context.flights.find(x.base, x.secondary) !== undefined;
+    if (underway) steps.push({ step: "collapse", outcome: "a request for it is under way: this one would wait for it" });
+    return { result: "miss", reason: count > 0 ? "vary-mismatch" : "not-stored" };
+  }
+  steps.push({
+    step: "stored",
+    outcome: `status ${entry.status}, ${entry.length} bytes`,
+    details: {
+      status: entry.status,
+      bytes: entry.length,
+      coding: entry.coding,
+      forms: entry.forms.map((form) => form.coding),
+      etag: entry.etag,
+      vary: entry.vary,
+      variants: url.count,
+      storedAt: new Date(entry.storedAtMs).toISOString(),
+    },
+  });
+  return freshness(context, entry, steps);
+}
+
+function freshness(context: EdgeContext, entry: StoredResponse, steps: ExplanationStep[]): Explanation["would"] {
+  const nowMs = context.clock.now();
+  const { freshness } = entry;
+  const seconds = (ms: number): number => Math.round(ms / 100) / 10;
+  const age = seconds(nowMs - freshness.bornMs);
+  const lifetime = seconds(freshness.freshUntilMs - freshness.bornMs);
+  const state = entryState(entry, nowMs);
+  steps.push({
+    step: "freshness",
+    outcome: `age ${age} s of ${lifetime} s (${freshness.source}): ${state}`,
+    details: {
+      source: freshness.source,
+      ageSeconds: age,
+      lifetimeSeconds: lifetime,
+      freshForSeconds: seconds(freshness.freshUntilMs - nowMs),
+      staleWhileRevalidateForSeconds: seconds(freshness.whileRevalidateUntilMs - nowMs),
+      staleIfErrorForSeconds: seconds(freshness.ifErrorUntilMs - nowMs),
+      mustRevalidate: freshness.mustRevalidate,
+    },
+  });
+  switch (state) {
+    case "fresh":
+      return { result: "hit", reason: "fresh" };
+    case "stale, usable while it is refreshed":
+      return { result: "updating", reason: "stale-while-revalidate" };
+    case "stale":
+      steps.push({
+        step: "revalidation",
+        outcome: entry.etag !== null || entry.lastModifiedMs !== null ? "the origin is asked whether it changed" : "it has no validator and is fetched whole",
+      });
+      return { result: "expired", reason: "past-freshness" };
+    default:
+      return unreachable(state);
+  }
+}
+
+function entryState(entry: StoredResponse, nowMs: number): "fresh" | "stale, usable while it is refreshed" | "stale" {
+  if (nowMs < entry.freshness.freshUntilMs) return "fresh";
+  return nowMs < entry.freshness.whileRevalidateUntilMs ? "stale, usable while it is refreshed" : "stale";
+}
+
+function refused(url: string, steps: ExplanationStep[], step: string, outcome: string, made?: ViewerResponse | null): Explanation {
+  steps.push({ step, outcome });
+  return { url, steps, would: { result: "bypass", reason: "answered-at-edge" }, ...(made == null ? {} : { status: made.status }) };
+}
+
+function answerText(made: ViewerResponse): string {
+  const location = made.fields.get("location");
+  return location === null ? `the edge answers ${made.status} itself` : `the edge redirects with ${made.status} to ${location}`;
+}
+
+/** A request as a viewer would send it. */
+function probe(parsed: URL, url: string, options: { readonly method?: string; readonly headers?: Readonly<Record<string, string>> }): ViewerRequest {
+  const fields = Fields.from(Object.entries(options.headers ?? {}));
+  if (!fields.has("host")) fields.set("host", parsed.host);
+  const hash = url.indexOf("#");
+  return {
+    method: (options.method ?? "GET").toUpperCase(),
+    scheme: parsed.protocol === "https:" ? "https" : "http",
+    http3: false,
+    url: hash >= 0 ? parsed.href.slice(0, parsed.href.indexOf("#")) : parsed.href,
+    fields,
+    peerAddress: "127.0.0.1",
+    body: () => null,
+    signal: new AbortController().signal,
+  };
+}

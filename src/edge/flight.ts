@@ -1,0 +1,322 @@
+/**
+ * A flight is one request to a next hop on behalf of every viewer who waits for the same object
+ * (collapsed forwarding). It is not bound to the viewer who started it: when that one leaves, the
+ * others still get the object.
+ */
+import { decideStorage } from "../cache/freshness.ts";
+import type { NotStoredReason, Storage } from "../cache/freshness.ts";
+import { Fill } from "../cache/fill.ts";
+import { selectingKey } from "../cache/key.ts";
+import { INLINE_BODY_BYTES_MAX, PASS_MS } from "../cache/limits.ts";
+import type { StoredResponse } from "../cache/stored.ts";
+import { bodyOf } from "../http/body.ts";
+import type { Fields } from "../http/fields.ts";
+import { parseHttpDate } from "../http/date.ts";
+import { isCompressible } from "../http/media-type.ts";
+import { parseCacheControl } from "../http/cache-control.ts";
+import { parseVary } from "../http/vary.ts";
+import { codingOf } from "../optimize/codings.ts";
+import { UpstreamError } from "../upstream/next-hop.ts";
+import type { UpstreamResponse } from "../upstream/next-hop.ts";
+import type { EdgeContext } from "./context.ts";
+import type { RoutedExchange } from "./exchange.ts";
+import { askOrigin } from "./phases/fetch.ts";
+import { cookieForwardedUnkeyed } from "./phases/origin-request.ts";
+import { storedFields } from "./phases/viewer-fields.ts";
+import { COMPRESS_BYTES_MAX, COMPRESS_BYTES_MIN } from "./settings.ts";
+
+/** Statuses for which a stale copy is better (RFC 5861 section 4). */
+const ERROR_STATUSES: ReadonlySet<number> = new Set([500, 502, 503, 504]);
+
+/** Bytes of an error's body that is kept for those who wait with its first viewer. */
+const SHARED_ERROR_BYTES_MAX = 1024 * 1024;
+
+/** Why a response is not stored, with the reasons that only a flight can see. */
+export type FlightStorage =
+  | Extract<Storage, { store: true }>
+  | { readonly store: false; readonly reason: NotStoredReason | "response-too-large" | "response-self-redirect" };
+
+/** A response on its way, to be shared by those whom it fits. */
+export interface FlightResponse {
+  readonly kind: "response";
+  readonly status: number;
+  readonly fields: Fields;
+  readonly bodyLength: number | null;
+  readonly storage: FlightStorage;
+  readonly vary: readonly string[];
+  readonly variant: string;
+  readonly fill: Fill;
+  /** Other codings may be derived from it. */
+  readonly negotiable: boolean;
+  readonly responseTimeMs: number;
+  /** Resolves when the body is whole: to the stored response, or null when it was not stored. */
+  readonly settled: Promise<StoredResponse | null>;
+}
+
+/** What a flight comes back with. */
+export type FlightOutcome =
+  | FlightResponse
+  | { readonly kind: "freshened"; readonly entry: StoredResponse }
+  | { readonly kind: "stale"; readonly status: number }
+  | { readonly kind: "error"; readonly error: unknown };
+
+/** One flight, while it is in the air or its body is. */
+export interface Flight {
+  /** What identifies it below its base key: the secondary key and the fields that Vary is known to name. */
+  readonly key: string;
+  /** Set by an invalidation or a purge: what comes back is not stored, and nobody joins. */
+  invalidated: boolean;
+  readonly outcome: Promise<FlightOutcome>;
+}
+
+/** The flights of an edge, by base key. */
+export class Flights {
+  readonly #byBase = new Map<string, Flight[]>();
+
+  find(base: string, key: string): Flight | undefined {
+    return this.#byBase.get(base)?.find((flight) => flight.key === key);
+  }
+
+  add(base: string, flight: Flight): void {
+    const list = this.#byBase.get(base);
+    if (list === undefined) this.#byBase.set(base, [flight]);
+    else list.push(flight);
+  }
+
+  remove(base: string, flight: Flight): void {
+    const rest = this.#byBase.get(base)?.filter((other) => other !== flight) ?? [];
+    if (rest.length === 0) this.#byBase.delete(base);
+    else this.#byBase.set(base, rest);
+  }
+
+  /** What is in the air for this base key is not stored, and nobody joins it. */
+  invalidate(base: string): void {
+    for (const flight of this.#byBase.get(base) ?? []) flight.invalidated = true;
+    this.#byBase.delete(base);
+  }
+
+  get size(): number {
+    return this.#byBase.size;
+  }
+}
+
+/** What names a flight below its base key. */
+export function flightKey(x: RoutedExchange, context: EdgeContext): string {
+  const vary = context.store.get(x.base)?.vary ?? [];
+  return vary.length === 0 ? x.secondary : `${x.secondary}|${vary.join(",")}|${selectingKey(vary, x.request.fields)}`;
+}
+
+/** Sends a cacheable request to the next hop. `entry` is a stored response to revalidate; `shared` lets others join. */
+export function startFlight(
+  x: RoutedExchange,
+  context: EdgeContext,
+  entry: StoredResponse | null,
+  shared: boolean,
+): Flight {
+  const { promise, resolve } = Promise.withResolvers<FlightOutcome>();
+  const flight: Flight = { key: flightKey(x, context), invalidated: false, outcome: promise };
+  if (shared) context.flights.add(x.base, flight);
+  void fly(x, context, entry, flight).then((outcome) => {
+    // Others may join while a retained body is on its way; everything else ends the flight here.
+    const open = outcome.kind === "response" && outcome.storage.store;
+    if (shared && !open) context.flights.remove(x.base, flight);
+    else if (open) void outcome.settled.then(() => context.flights.remove(x.base, flight));
+    resolve(outcome);
+  });
+  return flight;
+}
+
+async function fly(
+  x: RoutedExchange,
+  context: EdgeContext,
+  entry: StoredResponse | null,
+  flight: Flight,
+): Promise<FlightOutcome> {
+  try {
+    const method = x.method === "OPTIONS" ? "OPTIONS" : "GET";
+    const conditional = entry !== null && (entry.etag !== null || entry.lastModifiedMs !== null) ? entry : null;
+    const response = await askOrigin(x, context, { cacheable: true, revalidate: conditional, method, body: null, signal: null, keepRange: false });
+    if (response.status === 304) {
+      if (conditional === null) throw new UpstreamError("http_protocol_error", "the origin answered 304 to a request without a condition");
+      const freshened = freshen(x, context, conditional, response);
+      if (freshened !== null) return { kind: "freshened", entry: freshened };
+      if (!flight.invalidated) context.store.remove(conditional);
+      return await fly(x, context, null, flight);
+    }
+    if (response.status === 206) {
+      response.body?.cancel();
+      throw new UpstreamError("http_protocol_error", "the origin answered 206 to a request without a range");
+    }
+    if (entry !== null && ERROR_STATUSES.has(response.status) && context.clock.now() < entry.freshness.ifErrorUntilMs) {
+      response.body?.cancel();
+      return { kind: "stale", status: response.status };
+    }
+    return receiveResponse(x, context, flight, response);
+  } catch (error) {
+    return { kind: "error", error };
+  }
+}
+
+/** 304: the stored response gets the new fields and a new life (RFC 9111 section 4.3.4). Null when it does not fit. */
+function freshen(
+  x: RoutedExchange,
+  context: EdgeContext,
+  entry: StoredResponse,
+  response: UpstreamResponse,
+): StoredResponse | null {
+  const etag = response.fields.get("etag");
+  if (etag !== null && entry.etag !== null && etag.replace(/^W\//, "") !== entry.etag.replace(/^W\//, "")) return null;
+  const fields = entry.fields.clone();
+  const update = storedFields(response.fields, ["content-encoding", "content-type", "content-range", "etag", "set-cookie"]);
+  const seen = new Set<string>();
+  for (const [name, value] of update.entries()) {
+    if (seen.has(name)) fields.append(name, value);
+    else fields.set(name, value);
+    seen.add(name);
+  }
+  const storage = decideStorage(
+    { path: x.originPath, authorized: x.request.fields.has("authorization"), cookieForwardedUnkeyed: cookieForwardedUnkeyed(x) },
+    { status: entry.status, fields: withAge(fields, response.fields), completable: true, requestTimeMs: response.requestTimeMs, responseTimeMs: response.responseTimeMs },
+    x.behavior.ttl,
+  );
+  if (!storage.store) {
+    // The origin now says that it may not be kept: it serves those who asked, and goes.
+    context.store.remove(entry);
+    fields.delete("set-cookie");
+    entry.fields = fields;
+    return entry;
+  }
+  for (const name of storage.removeFields) fields.delete(name);
+  entry.fields = fields;
+  entry.freshness = storage.freshness;
+  entry.dateMs = parseHttpDate(fields.get("date")) ?? response.responseTimeMs;
+  entry.storedAtMs = response.responseTimeMs;
+  for (const form of entry.forms) form.hot = null;
+  context.store.recount(entry);
+  return entry;
+}
+
+function withAge(fields: Fields, received: Fields): Fields {
+  const age = received.get("age");
+  if (age === null) return fields;
+  const copy = fields.clone();
+  copy.set("age", age);
+  return copy;
+}
+
+function receiveResponse(
+  x: RoutedExchange,
+  context: EdgeContext,
+  flight: Flight,
+  response: UpstreamResponse,
+): FlightResponse {
+  const { fields, status } = response;
+  const storage = storageOf(x, context, response);
+  const coding = codingOf(fields.get("content-encoding"));
+  const negotiable =
+    x.behavior.compress &&
+    coding !== null &&
+    status === 200 &&
+    (coding !== "identity" || isCompressible(fields.get("content-type"))) &&
+    (response.bodyLength ?? COMPRESS_BYTES_MIN) >= COMPRESS_BYTES_MIN &&
+    (response.bodyLength ?? 0) <= COMPRESS_BYTES_MAX &&
+    !parseCacheControl(fields.get("cache-control")).noTransform;
+  const varyList = parseVary(fields.get("vary"));
+  // Where the edge negotiates codings itself it always asks the same way: that part of Vary is settled.
+  const vary = varyList === "*" ? [] : x.behavior.compress ? varyList.filter((name) => name !== "accept-encoding") : varyList;
+  const variant = x.secondary + (vary.length > 0 ? selectingKey(vary, x.request.fields) : "");
+  const shareError = !storage.store && storage.reason === "response-no-freshness" && status >= 500;
+  const fill = new Fill(response.body ?? bodyOf(new Uint8Array(0)), {
+    clock: context.clock,
+    budget: context.fillBudget,
+    retainBytesMax: storage.store ? context.store.objectBytesMax : shareError ? SHARED_ERROR_BYTES_MAX : 0,
+  });
+  const settled = storage.store
+    ? fill.whole().then((whole) => {
+        if (whole && !flight.invalidated) return keep(x, context, { response, fill, storage, vary, variant, negotiable, coding });
+        if (fill.state !== "failed" && !fill.retained) context.store.markPass(x.base, context.clock.now() + PASS_MS, "response-too-large");
+        return null;
+      })
+    : Promise.resolve(null);
+  if (!storage.store && !shareError) context.store.markPass(x.base, context.clock.now() + PASS_MS, storage.reason);
+  if (storage.store || shareError) fill.start();
+  return {
+    kind: "response", status, fields, bodyLength: response.bodyLength, storage, vary, variant, fill, negotiable,
+    responseTimeMs: response.responseTimeMs, settled,
+  };
+}
+
+function storageOf(x: RoutedExchange, context: EdgeContext, response: UpstreamResponse): FlightStorage {
+  const { fields, status } = response;
+  const storage = decideStorage(
+    { path: x.originPath, authorized: x.request.fields.has("authorization"), cookieForwardedUnkeyed: cookieForwardedUnkeyed(x) },
+    { status, fields, completable: response.framing !== "close", requestTimeMs: response.requestTimeMs, responseTimeMs: response.responseTimeMs },
+    x.behavior.ttl,
+  );
+  if (!storage.store) return storage;
+  if ((response.bodyLength ?? 0) > context.store.objectBytesMax) return { store: false, reason: "response-too-large" };
+  if (status >= 300 && status < 400 && leadsBack(x, fields.get("location"))) return { store: false, reason: "response-self-redirect" };
+  return storage;
+}
+
+/** A redirect to the very URL that was asked for would, once stored, be a loop that nobody can leave. */
+function leadsBack(x: RoutedExchange, location: string | null): boolean {
+  if (location === null) return false;
+  const self = `${x.scheme}://${x.authority}${x.path}${x.query === null ? "" : `?${x.query}`}`;
+  try {
+    return new URL(location, self).href === new URL(self).href;
+  } catch {
+    return true;
+  }
+}
+
+function keep(
+  x: RoutedExchange,
+  context: EdgeContext,
+  parts: {
+    readonly response: UpstreamResponse;
+    readonly fill: Fill;
+    readonly storage: Extract<Storage, { store: true }>;
+    readonly vary: readonly string[];
+    readonly variant: string;
+    readonly negotiable: boolean;
+    readonly coding: ReturnType<typeof codingOf>;
+  },
+): StoredResponse | null {
+  const { response, storage } = parts;
+  const body = joinPieces(parts.fill.takePieces());
+  const length = body instanceof Uint8Array ? body.byteLength : body.size;
+  const fields = storedFields(response.fields, storage.removeFields);
+  return context.store.put(
+    x.base,
+    parts.vary,
+    parts.variant,
+    {
+      status: response.status,
+      fields,
+      body,
+      coding: parts.coding ?? "identity",
+      negotiable: parts.negotiable && length >= COMPRESS_BYTES_MIN && length <= COMPRESS_BYTES_MAX,
+      freshness: storage.freshness,
+      etag: fields.get("etag"),
+      lastModifiedMs: parseHttpDate(fields.get("last-modified")),
+      dateMs: parseHttpDate(fields.get("date")) ?? response.responseTimeMs,
+      storedAtMs: response.responseTimeMs,
+    },
+    x.behavior.variantsMax,
+  );
+}
+
+/** One exact-sized body; a large one as a Blob, which many viewers can be sent without a copy each. */
+function joinPieces(pieces: readonly Uint8Array[]): Uint8Array | Blob {
+  let length = 0;
+  for (const piece of pieces) length += piece.byteLength;
+  if (length > INLINE_BODY_BYTES_MAX) return new Blob(pieces as Uint8Array<ArrayBuffer>[]);
+  const body = new Uint8Array(length);
+  let offset = 0;
+  for (const piece of pieces) {
+    body.set(piece, offset);
+    offset += piece.byteLength;
+  }
+  return body;
+}

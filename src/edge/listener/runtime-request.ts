@@ -1,0 +1,96 @@
+/**
+ * The runtime's Request seen as a ViewerRequest. One small object per request; everything but its
+ * three references is asked of the runtime when, and only when, the pipeline asks.
+ */
+import type { Clock } from "../../base/clock.ts";
+import type { BodyReader } from "../../http/body.ts";
+import type { FieldReader } from "../../http/fields.ts";
+import type { ViewerRequest } from "../message.ts";
+import type { ListenerLimits } from "./limits.ts";
+import { ViewerBody } from "./request-body.ts";
+
+/** The part of a runtime server that a request needs. */
+export interface RequestSource {
+  requestIP(request: Request): { address: string; port: number } | null;
+}
+
+/** What the requests of one listening socket have in common. */
+export interface RequestContext {
+  readonly scheme: "http" | "https";
+  readonly http3: boolean;
+  readonly requestBodyBytesMax: number;
+  readonly limits: ListenerLimits;
+  readonly clock: Clock;
+  /** The true peer behind a PROXY protocol relay by the relay's port; null when there is no relay. */
+  readonly relayed: { addressOf(relayPort: number): string | null } | null;
+}
+
+/** A ViewerRequest over Bun's Request. */
+export class RuntimeRequest implements ViewerRequest {
+  readonly #request: Request;
+  readonly #source: RequestSource;
+  readonly #context: RequestContext;
+  #peerAddress: string | null = null;
+  #body: BodyReader | null | undefined = undefined;
+
+  constructor(request: Request, source: RequestSource, context: RequestContext) {
+    this.#request = request;
+    this.#source = source;
+    this.#context = context;
+  }
+
+  get method(): string {
+    return this.#request.method;
+  }
+
+  get scheme(): "http" | "https" {
+    return this.#context.scheme;
+  }
+
+  get http3(): boolean {
+    return this.#context.http3;
+  }
+
+  get url(): string {
+    return this.#request.url;
+  }
+
+  get fields(): FieldReader {
+    return this.#request.headers;
+  }
+
+  /** Address of the peer; empty when the viewer left before it was first asked for. */
+  get peerAddress(): string {
+    this.#peerAddress ??= peerAddressOf(this.#request, this.#source, this.#context) ?? "";
+    return this.#peerAddress;
+  }
+
+  get signal(): AbortSignal {
+    return this.#request.signal;
+  }
+
+  body(): BodyReader | null {
+    if (this.#body !== undefined) return this.#body;
+    const stream = this.#request.body;
+    if (stream === null) {
+      this.#body = null;
+      return null;
+    }
+    const declared = this.#request.headers.get("content-length");
+    this.#body = new ViewerBody(stream, {
+      declaredBytes: declared === null ? null : Number(declared),
+      bytesMax: this.#context.requestBodyBytesMax,
+      limits: this.#context.limits,
+      clock: this.#context.clock,
+    });
+    return this.#body;
+  }
+}
+
+/** The peer's address without an IPv4-mapped prefix (RFC 4291 section 2.5.5.2), null when it is not known. */
+export function peerAddressOf(request: Request, source: RequestSource, context: RequestContext): string | null {
+  const peer = source.requestIP(request);
+  if (peer === null) return null;
+  const address = context.relayed === null ? peer.address : context.relayed.addressOf(peer.port);
+  return address?.startsWith("::ffff:") && address.includes(".") ? address.slice(7) : address;
+}

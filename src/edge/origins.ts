@@ -1,0 +1,109 @@
+/** The next hops of a snapshot: one for each origin of each site, kept while its config does not change. */
+import type { Clock } from "../base/clock.ts";
+import { assert } from "../base/assert.ts";
+import type { SitePlan, Snapshot } from "../config/plan.ts";
+import type { OriginConfig } from "../config/schema.ts";
+import { DirectoryOrigin } from "../upstream/directory.ts";
+import type { NextHop, UpstreamTimeouts } from "../upstream/next-hop.ts";
+import { HttpOrigin } from "../upstream/origin.ts";
+
+/** A next hop with what the config says of it. */
+export interface OriginHandle {
+  readonly hop: NextHop;
+  readonly config: OriginConfig;
+  readonly timeouts: UpstreamTimeouts;
+  /** The origin's own CA (PEM), if it has one. */
+  readonly ca: string | null;
+}
+
+/** What the node allows its origins. */
+export interface OriginPermissions {
+  /** May an origin at this resolved address and port be connected to? */
+  readonly allowAddress: (address: string, port: number) => boolean;
+  readonly allowRoot: (realPath: string) => boolean;
+  /** Reads a CA file named in the config. */
+  readonly readFile: (path: string) => Promise<string>;
+}
+
+const NO_TIMEOUTS: UpstreamTimeouts = { connectMs: 5_000, firstByteMs: 30_000, betweenBytesMs: 30_000 };
+
+/** The origins in force. Made lazily: 10,000 sites must not open 10,000 of anything. */
+export class Origins {
+  readonly #clock: Clock;
+  readonly #permissions: OriginPermissions;
+  readonly #bySite = new Map<SitePlan, Map<string, OriginHandle>>();
+  readonly #authorities = new Map<string, string>();
+
+  constructor(clock: Clock, permissions: OriginPermissions) {
+    this.#clock = clock;
+    this.#permissions = permissions;
+  }
+
+  /** The named origin of a site. */
+  get(site: SitePlan, name: string): OriginHandle {
+    const handles = this.#bySite.get(site);
+    const known = handles?.get(name);
+    if (known !== undefined) return known;
+    const config = site.origins.get(name);
+    assert(config !== undefined, `site ${site.id} has an origin ${name}`);
+    const made = this.#make(name, config);
+    if (handles === undefined) this.#bySite.set(site, new Map([[name, made]]));
+    else handles.set(name, made);
+    return made;
+  }
+
+  /** Reads the CA files that a snapshot names, before it comes into force. Rejects with the file's error. */
+  async prepare(snapshot: Snapshot): Promise<void> {
+    for (const site of snapshot.sites.values()) {
+      for (const config of site.origins.values()) {
+        if ("directory" in config) continue;
+        const caFile = config.tls.caFile;
+        if (caFile !== undefined) this.#authorities.set(caFile, await this.#permissions.readFile(caFile));
+      }
+    }
+  }
+
+  /** Closes the origins of sites that a new snapshot does not hold any more; exchanges in flight end by themselves. */
+  retain(snapshot: Snapshot): void {
+    for (const [site, handles] of this.#bySite) {
+      if (snapshot.sites.get(site.id) === site) continue;
+      for (const { hop } of handles.values()) hop.close();
+      this.#bySite.delete(site);
+    }
+  }
+
+  close(): void {
+    for (const handles of this.#bySite.values()) for (const { hop } of handles.values()) hop.close();
+    this.#bySite.clear();
+  }
+
+  #make(name: string, config: OriginConfig): OriginHandle {
+    if ("directory" in config) {
+      const hop = new DirectoryOrigin({
+        name,
+        root: config.directory,
+        index: config.index,
+        clock: this.#clock,
+        allowRoot: this.#permissions.allowRoot,
+      });
+      return { hop, config, timeouts: NO_TIMEOUTS, ca: null };
+    }
+    const url = new URL(config.url);
+    const port = url.port === "" ? (url.protocol === "https:" ? 443 : 80) : Number(url.port);
+    const ca = config.tls.caFile === undefined ? undefined : this.#authorities.get(config.tls.caFile);
+    const hop = new HttpOrigin({
+      name,
+      url: config.url,
+      clock: this.#clock,
+      tls: {
+        verify: config.tls.verify,
+        ...(ca === undefined ? {} : { ca }),
+        ...(config.tls.serverName === undefined ? {} : { serverName: config.tls.serverName }),
+      },
+      keepAliveMs: config.keepAliveMs,
+      connectionsMax: config.connectionsMax,
+      allowAddress: (address) => this.#permissions.allowAddress(address, port),
+    });
+    return { hop, config, timeouts: config.timeouts, ca: ca ?? null };
+  }
+}

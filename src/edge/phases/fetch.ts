@@ -1,0 +1,70 @@
+/** fetch: asks the behaviour's origin, and counts what it did. */
+import { ProximaError } from "../../base/errors.ts";
+import type { UpstreamErrorCode, UpstreamResponse } from "../../upstream/next-hop.ts";
+import { UpstreamError } from "../../upstream/next-hop.ts";
+import type { EdgeContext } from "../context.ts";
+import type { Exchange, RoutedExchange } from "../exchange.ts";
+import type { ViewerResponse } from "../message.ts";
+import { madeAnswer } from "./answer.ts";
+import { originRequest } from "./origin-request.ts";
+import type { OriginRequestOptions } from "./origin-request.ts";
+
+/** Sends the request on. Rejects with an UpstreamError, or with the viewer's own error while its body was read. */
+export async function askOrigin(
+  x: RoutedExchange,
+  context: EdgeContext,
+  options: OriginRequestOptions,
+): Promise<UpstreamResponse> {
+  const origin = context.origins.get(x.site, x.behavior.origin);
+  const request = originRequest(x, origin.config, context.settings, options);
+  const startMs = context.clock.now();
+  context.stats.recordOriginRequest();
+  try {
+    const response = await origin.hop.fetch(request, origin.timeouts);
+    const durationMs = context.clock.now() - startMs;
+    x.upstream = { name: origin.hop.name, status: response.status, durationMs, reused: response.reused, error: null };
+    if (response.body === null) return response;
+    const source = response.body;
+    const body = {
+      async read() {
+        const piece = await source.read();
+        if (piece !== null) context.stats.recordOriginBytes(piece.byteLength);
+        return piece;
+      },
+      cancel: () => source.cancel(),
+    };
+    return { ...response, body };
+  } catch (error) {
+    const code = error instanceof UpstreamError ? error.code : null;
+    if (code !== null) context.stats.recordOriginError(code);
+    x.upstream = { name: origin.hop.name, status: null, durationMs: context.clock.now() - startMs, reused: false, error: code };
+    throw error;
+  }
+}
+
+/** Statuses of failures to reach an origin (RFC 9209 section 2.3). */
+const STATUS_OF: Readonly<Partial<Record<UpstreamErrorCode, number>>> = {
+  connection_timeout: 504,
+  http_response_timeout: 504,
+  proxy_internal_error: 500,
+  http_request_error: 503,
+};
+
+/** The answer for a viewer whose request could not be answered. */
+export function errorAnswer(x: Exchange, context: EdgeContext, error: unknown): ViewerResponse {
+  if (error instanceof UpstreamError) {
+    x.end(x.result === "bypass" ? "bypass" : "miss", "origin-error");
+    const status = STATUS_OF[error.code] ?? 502;
+    const nextHop = x.behavior?.origin ?? "origin";
+    const message = status === 504 ? "The origin did not answer in time." : status === 503 ? "The origin takes no more requests just now." : "The origin could not be reached or its answer could not be used.";
+    return madeAnswer(x, context.settings, { status, message, proxyError: { code: error.code, nextHop, details: error.message } });
+  }
+  if (error instanceof ProximaError && error.source === "viewer") {
+    x.end("bypass", "bad-request");
+    if (error.code === "body_too_large") return madeAnswer(x, context.settings, { status: 413, message: error.message });
+    if (error.code === "viewer_too_slow") return madeAnswer(x, context.settings, { status: 408, message: error.message });
+    return madeAnswer(x, context.settings, { status: 400, message: error.message });
+  }
+  x.end("bypass", "origin-error");
+  return madeAnswer(x, context.settings, { status: 500, message: "The edge failed to answer this request." });
+}

@@ -1,0 +1,152 @@
+/**
+ * origin-request: what the next hop gets. The key and what is forwarded belong together (design,
+ * section 5): on cacheable requests only what is in the key, or what Vary can tell apart, goes on.
+ */
+import type { StoredResponse } from "../../cache/stored.ts";
+import { chooseLanguage } from "../../cache/key.ts";
+import type { OriginConfig } from "../../config/schema.ts";
+import { normalizeAcceptEncoding } from "../../http/accept-encoding.ts";
+import type { BodyReader } from "../../http/body.ts";
+import { appendCdnLoop } from "../../http/cdn-loop.ts";
+import { filterCookies } from "../../http/cookie.ts";
+import { Fields } from "../../http/fields.ts";
+import { formatForwarded } from "../../http/forwarded.ts";
+import { stripHopByHop } from "../../http/hop-by-hop.ts";
+import { appendVia } from "../../http/via.ts";
+import type { UpstreamRequest } from "../../upstream/next-hop.ts";
+import type { RoutedExchange } from "../exchange.ts";
+import type { EdgeSettings } from "../settings.ts";
+import { applyRules } from "./viewer-fields.ts";
+
+/**
+ * Fields by which viewers try to speak for a proxy or to change the request behind the key's back.
+ * They pass only from a trusted proxy (`x-forwarded-*` is made anew in any case).
+ */
+const PROXY_FIELDS: ReadonlySet<string> = new Set([
+  "forwarded", "x-real-ip", "x-client-ip", "true-client-ip", "x-cluster-client-ip", "cf-connecting-ip", "fastly-client-ip",
+  "x-original-url", "x-original-host", "x-rewrite-url", "x-host", "x-override-url", "front-end-https",
+  "x-http-method-override", "x-http-method", "x-method-override", "x-http-host-override", "client-cert", "client-cert-chain",
+  "x-middleware-subrequest", "x-original-forwarded-for", "x-envoy-original-path", "x-url-scheme", "x-scheme",
+]);
+
+/** Fields that the connection or the writer makes anew. */
+const MADE_ANEW: ReadonlySet<string> = new Set(["host", "content-length", "expect", "http2-settings", "early-data"]);
+
+/** Conditions and ranges of the viewer: a cacheable fetch asks for the whole and answers them here. */
+const CONDITIONS = ["if-none-match", "if-modified-since", "if-match", "if-unmodified-since", "if-range", "range"];
+
+/** How a request goes on. */
+export interface OriginRequestOptions {
+  /** The answer may be stored: conditions are taken out, and only keyed ingredients go on. */
+  readonly cacheable: boolean;
+  /** A stored response to revalidate. */
+  readonly revalidate: StoredResponse | null;
+  readonly method: string;
+  readonly body: BodyReader | null;
+  readonly signal: AbortSignal | null;
+  /** Keep the viewer's Range although the rest is cacheable (the object is known to be too large). */
+  readonly keepRange: boolean;
+}
+
+/** Builds the request to the origin. */
+export function originRequest(
+  x: RoutedExchange,
+  origin: OriginConfig,
+  settings: EdgeSettings,
+  options: OriginRequestOptions,
+): UpstreamRequest {
+  const { behavior, request } = x;
+  const trusted = settings.trustedProxies !== null && settings.trustedProxies.has(request.peerAddress);
+  const fields = new Fields();
+  for (const [name, value] of request.fields.entries()) {
+    if (MADE_ANEW.has(name) || name.startsWith(":") || name.startsWith("x-proxima-")) continue;
+    if (name.startsWith("x-forwarded-") || (PROXY_FIELDS.has(name) && !trusted)) continue;
+    if (!isForwarded(name, behavior.forwardHeaders) && !isNeeded(name)) continue;
+    fields.append(name, value);
+  }
+  stripHopByHop(fields);
+  if (options.cacheable) {
+    for (const name of CONDITIONS) if (!(options.keepRange && (name === "range" || name === "if-range"))) fields.delete(name);
+    fields.delete("cache-control");
+    fields.delete("pragma");
+    forwardCookies(x, fields);
+    forwardCoding(x, fields);
+    if (behavior.key.languages !== null) {
+      fields.set("accept-language", chooseLanguage(request.fields.get("accept-language"), behavior.key.languages));
+    }
+  }
+  if (options.revalidate !== null) {
+    const { etag } = options.revalidate;
+    const lastModified = options.revalidate.fields.get("last-modified");
+    if (etag !== null) fields.set("if-none-match", etag);
+    if (lastModified !== null) fields.set("if-modified-since", lastModified);
+  }
+  const chain = trusted ? request.fields.get("x-forwarded-for") : null;
+  fields.set("x-forwarded-for", chain === null ? request.peerAddress : `${chain}, ${request.peerAddress}`);
+  fields.set("x-forwarded-proto", x.scheme);
+  fields.set("x-forwarded-host", x.authority);
+  const own = formatForwarded({ for: request.peerAddress, proto: x.scheme, host: x.authority });
+  const forwarded = trusted ? request.fields.get("forwarded") : null;
+  fields.set("forwarded", forwarded === null ? own : `${forwarded}, ${own}`);
+  fields.set("via", appendVia(fields.get("via"), "1.1", settings.name));
+  fields.set("cdn-loop", appendCdnLoop(fields.get("cdn-loop"), settings.loopId));
+  applyRules(fields, behavior.requestRules);
+  const query = options.cacheable && !behavior.forwardAllQuery ? x.keyQuery : x.query;
+  return {
+    method: options.method,
+    scheme: x.scheme,
+    authority: hostFor(origin, x.authority),
+    target: query === null ? x.originPath : `${x.originPath}?${query}`,
+    fields,
+    body: options.body,
+    bodyLength: bodyLength(x, options.body),
+    signal: options.signal,
+  };
+}
+
+/** The Host that an origin gets. */
+export function hostFor(origin: OriginConfig, authority: string): string {
+  if ("directory" in origin || origin.hostHeader === "viewer") return authority;
+  if (origin.hostHeader === "origin") return new URL(origin.url).host;
+  return origin.hostHeader.name;
+}
+
+/** True when the request's cookies reach the origin and the key does not hold them all. */
+export function cookieForwardedUnkeyed(x: RoutedExchange): boolean {
+  const { forwardCookies: forward, key } = x.behavior;
+  if (forward === "none" || !x.request.fields.has("cookie")) return false;
+  if (forward === "all") return true;
+  return forward.some((name) => !key.cookies.includes(name));
+}
+
+/** Fields without which a request is not itself, whatever `forward.headers` says. */
+function isNeeded(name: string): boolean {
+  return name === "accept-encoding" || name === "cookie" || name === "content-type" || name === "cdn-loop" || name === "via";
+}
+
+function isForwarded(name: string, rule: RoutedExchange["behavior"]["forwardHeaders"]): boolean {
+  if (rule === "all") return true;
+  return "include" in rule ? rule.include.has(name) : !rule.exclude.has(name);
+}
+
+function forwardCookies(x: RoutedExchange, fields: Fields): void {
+  const rule = x.behavior.forwardCookies;
+  if (rule === "all") return;
+  const cookie = fields.get("cookie");
+  if (cookie === null) return;
+  const kept = rule === "none" ? null : filterCookies(cookie, rule);
+  if (kept === null || kept === "") fields.delete("cookie");
+  else fields.set("cookie", kept);
+}
+
+/** Where the edge compresses it asks for one coding, so that one object serves all; else for what the viewer takes. */
+function forwardCoding(x: RoutedExchange, fields: Fields): void {
+  const coding = x.behavior.compress ? "gzip" : normalizeAcceptEncoding(x.request.fields.get("accept-encoding"));
+  fields.set("accept-encoding", coding === "" ? "identity" : coding);
+}
+
+function bodyLength(x: RoutedExchange, body: BodyReader | null): number | null {
+  if (body === null) return null;
+  const length = x.request.fields.get("content-length");
+  return length !== null && /^\d{1,15}$/.test(length) ? Number(length) : null;
+}

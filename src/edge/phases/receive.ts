@@ -1,0 +1,65 @@
+/**
+ * receive: limits, the URL in its one form, and who the viewer is. What is ambiguous is refused here,
+ * before a key is made or an origin is asked.
+ */
+import { parseAuthority } from "../../http/authority.ts";
+import { countCdnLoop } from "../../http/cdn-loop.ts";
+import { parseForwardedFor } from "../../http/forwarded.ts";
+import { parseIp } from "../../http/ip.ts";
+import { parseTarget } from "../../http/target.ts";
+import type { Exchange } from "../exchange.ts";
+import type { ViewerResponse } from "../message.ts";
+import { LOOP_COUNT_MAX } from "../settings.ts";
+import type { EdgeSettings } from "../settings.ts";
+import { madeAnswer } from "./answer.ts";
+
+const METHOD = /^[A-Z][A-Z0-9_-]{0,31}$/;
+
+/** Fills in the exchange's first part; returns an answer when the request is refused. */
+export function receive(x: Exchange, settings: EdgeSettings): ViewerResponse | null {
+  const { fields } = x.request;
+  if (x.method === "CONNECT" || x.method === "TRACE" || !METHOD.test(x.method)) {
+    return refuse(x, 405, `method ${x.method.slice(0, 32)} is not served here`, settings);
+  }
+  const target = parseTarget(x.request.url);
+  if (target === null) return refuse(x, 400, "the request target is malformed", settings);
+  const peer = x.request.peerAddress;
+  const trusted = settings.trustedProxies !== null && settings.trustedProxies.has(peer);
+  if (trusted) {
+    const proto = fields.get("x-forwarded-proto");
+    if (proto === "https" || proto === "http") x.scheme = proto;
+    x.client = originalClient(fields.get("x-forwarded-for"), peer, settings);
+  } else {
+    x.client = peer;
+  }
+  const authority = parseAuthority(fields.get("host"), x.scheme);
+  if (authority === null) return refuse(x, 400, "the Host field is missing or malformed", settings);
+  x.authority = authority.authority;
+  x.hostname = authority.hostname;
+  x.path = target.path;
+  x.originPath = target.path;
+  x.query = target.query;
+  const loop = fields.get("cdn-loop");
+  if (loop !== null && countCdnLoop(loop, settings.loopId) > LOOP_COUNT_MAX) {
+    return refuse(x, 508, "this request has been here before: the origin leads back to this edge", settings);
+  }
+  return null;
+}
+
+/** The address nearest to us that is not a trusted proxy: what stands left of it can be forged. */
+function originalClient(forwardedFor: string | null, peer: string, settings: EdgeSettings): string {
+  const chain = parseForwardedFor(forwardedFor);
+  let client = peer;
+  for (let i = chain.length - 1; i >= 0; i--) {
+    const address = chain[i] as string;
+    if (parseIp(address) === null) break;
+    client = address;
+    if (settings.trustedProxies?.has(address) !== true) break;
+  }
+  return client;
+}
+
+function refuse(x: Exchange, status: number, message: string, settings: EdgeSettings): ViewerResponse {
+  x.end("bypass", "bad-request");
+  return madeAnswer(x, settings, { status, message });
+}

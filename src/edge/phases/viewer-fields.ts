@@ -1,0 +1,110 @@
+/**
+ * The viewer's fields are derived from the origin's: what speaks to caches like us is taken out, and
+ * Age, Date, Via, X-Cache and Cache-Status are put in (design, section 4).
+ */
+import type { BodyForm, StoredResponse } from "../../cache/stored.ts";
+import type { BehaviorPlan, FieldRules } from "../../config/plan.ts";
+import { formatCacheStatus } from "../../http/cache-status.ts";
+import { formatHttpDate } from "../../http/date.ts";
+import { Fields } from "../../http/fields.ts";
+import { appendVia } from "../../http/via.ts";
+import type { Exchange, RoutedExchange } from "../exchange.ts";
+import type { EdgeSettings } from "../settings.ts";
+
+/** Fields of the origin that are for caches like us and end here. */
+const FOR_CACHES: ReadonlySet<string> = new Set([
+  "surrogate-control", "cdn-cache-control", "surrogate-key", "cache-tag", "edge-cache-tag", "cdn-tag", "xkey",
+  "cache-groups", "cache-group-invalidation", "alt-svc", "x-cache",
+]);
+
+/** Fields that a stored response does not keep: they are about one exchange, or derived anew. */
+const NOT_STORED: ReadonlySet<string> = new Set(["age", "content-length", "alt-svc", "x-cache"]);
+
+/** The origin's fields as they are stored. */
+export function storedFields(origin: Fields, remove: readonly string[]): Fields {
+  const flat: string[] = [];
+  for (const [name, value] of origin.entries()) {
+    if (!NOT_STORED.has(name) && !remove.includes(name)) flat.push(name, value);
+  }
+  return new Fields(flat);
+}
+
+/** Fields for the viewer from the origin's, without those of the cache's own status. */
+export function viewerFields(origin: Fields, behavior: BehaviorPlan, settings: EdgeSettings, cacheable: boolean): Fields {
+  const flat: string[] = [];
+  for (const [name, value] of origin.entries()) if (!FOR_CACHES.has(name)) flat.push(name, value);
+  const fields = new Fields(flat);
+  if (cacheable && behavior.browserTtlSeconds !== null) {
+    fields.set("cache-control", `max-age=${behavior.browserTtlSeconds}`);
+    fields.delete("expires");
+    fields.delete("pragma");
+  }
+  fields.set("via", appendVia(fields.get("via"), "1.1", settings.name));
+  if (!behavior.site.http3) fields.set("alt-svc", "clear");
+  return fields;
+}
+
+/** Adds Age and the words of the cache's outcome. */
+export function statusFields(
+  fields: Fields,
+  x: Exchange,
+  settings: EdgeSettings,
+  about: { readonly ttlSeconds: number | null; readonly ageSeconds?: number },
+): void {
+  if (about.ageSeconds !== undefined) fields.set("age", String(about.ageSeconds));
+  fields.set("x-cache", x.result.toUpperCase());
+  const hit = x.forwarded === undefined && (x.result === "hit" || x.result === "updating");
+  const own = formatCacheStatus({
+    cache: settings.name,
+    ...(hit ? { hit } : {}),
+    ...(x.forwarded === undefined ? {} : { fwd: x.forwarded }),
+    ...(x.upstream?.status == null || hit ? {} : { fwdStatus: x.upstream.status }),
+    ...(about.ttlSeconds === null ? {} : { ttl: about.ttlSeconds }),
+    ...(x.stored ? { stored: true } : {}),
+    ...(x.collapsed ? { collapsed: true } : {}),
+    detail: x.reason,
+  });
+  const before = fields.get("cache-status");
+  fields.set("cache-status", before === null ? own : `${before}, ${own}`);
+}
+
+/** Applies header rules: remove, then set, then append. */
+export function applyRules(fields: Fields, rules: FieldRules | null): void {
+  if (rules === null) return;
+  for (const name of rules.remove) fields.delete(name);
+  for (const [name, value] of rules.set) fields.set(name, value);
+  for (const [name, value] of rules.append) fields.append(name, value);
+}
+
+/** Marks that the coding was chosen by Accept-Encoding. */
+export function addVary(fields: Fields, name: string): void {
+  const vary = fields.get("vary");
+  if (vary === null) fields.set("vary", name);
+  else if (vary.trim() !== "*" && !vary.toLowerCase().split(",").some((item) => item.trim() === name.toLowerCase())) {
+    fields.set("vary", `${vary}, ${name}`);
+  }
+}
+
+/** Fields of a derived form of a body: another coding is another representation (RFC 9110 section 8.8.3). */
+export function recode(fields: Fields, coding: BodyForm["coding"]): void {
+  if (coding === "identity") fields.delete("content-encoding");
+  else fields.set("content-encoding", coding);
+  const etag = fields.get("etag");
+  if (etag !== null && !etag.startsWith("W/")) fields.set("etag", `W/${etag}`);
+  for (const name of ["accept-ranges", "content-md5", "digest", "content-digest", "repr-digest"]) fields.delete(name);
+}
+
+/** Current age in whole seconds (RFC 9111 section 4.2.3). */
+export function ageSeconds(entry: StoredResponse, nowMs: number): number {
+  return Math.max(0, Math.floor((nowMs - entry.freshness.bornMs) / 1000));
+}
+
+/** Fields of a response that has no Date get one: when it was received (RFC 9110 section 6.6.1). */
+export function ensureDate(fields: Fields, receivedMs: number): void {
+  if (!fields.has("date")) fields.set("date", formatHttpDate(receivedMs));
+}
+
+/** Does this exchange's behaviour let the edge choose the coding? */
+export function mayRecode(x: RoutedExchange): boolean {
+  return x.behavior.compress;
+}

@@ -1,0 +1,382 @@
+/**
+ * The life of a request: the phases in order, and every branch between them. The phases themselves
+ * are plain functions and know nothing of each other.
+ *
+ *   receive -> route -> key -> lookup -+-> deliver                          (hit)
+ *                 |                    +-> flight (fetch, store) -> deliver (miss, expired, revalidated)
+ *                 +-> pass (fetch) -> deliver                               (bypass)
+ *
+ * then log. A plain hit runs from receive to log without a promise.
+ */
+import { messageOf } from "../base/errors.ts";
+import { baseKey, selectingKey } from "../cache/key.ts";
+import { REFRESH_BACKOFF_MS } from "../cache/limits.ts";
+import type { StoredResponse } from "../cache/stored.ts";
+import { Fields } from "../http/fields.ts";
+import { parseCacheControl } from "../http/cache-control.ts";
+import { UpstreamError } from "../upstream/next-hop.ts";
+import type { EdgeContext } from "./context.ts";
+import { Exchange } from "./exchange.ts";
+import type { RoutedExchange } from "./exchange.ts";
+import { flightKey, startFlight } from "./flight.ts";
+import type { FlightOutcome, FlightResponse } from "./flight.ts";
+import type { RequestHandler, UpgradeResponse, ViewerRequest, ViewerResponse } from "./message.ts";
+import { madeAnswer } from "./phases/answer.ts";
+import { bypassReason, makeKey } from "./phases/cacheability.ts";
+import { deliverStored } from "./phases/deliver.ts";
+import { deliverFlight, deliverPass } from "./phases/deliver-stream.ts";
+import { errorAnswer } from "./phases/fetch.ts";
+import { receive } from "./phases/receive.ts";
+import { behaviorFor, originPath, route } from "./phases/route.ts";
+import { isWebSocket, upgrade } from "./phases/upgrade.ts";
+import { VARIANT_RESTARTS_MAX } from "./settings.ts";
+
+/** Called when an answer is ready; wraps its body to see it end. */
+export type Finish = (x: Exchange, response: ViewerResponse) => ViewerResponse;
+
+/** The phases of an edge, bound to its state. */
+export class Pipeline {
+  readonly #context: EdgeContext;
+  readonly #finish: Finish;
+  readonly #onBug: (error: unknown) => void;
+
+  constructor(context: EdgeContext, finish: Finish, onBug: (error: unknown) => void) {
+    this.#context = context;
+    this.#finish = finish;
+    this.#onBug = onBug;
+  }
+
+  /** Answers one request. Synchronous for a plain hit; never throws or rejects. */
+  readonly handle: RequestHandler = (request) => {
+    const context = this.#context;
+    const x = new Exchange(request, context.clock.now());
+    try {
+      const made = receive(x, context.settings) ?? route(x, context.snapshot, context.settings);
+      if (made !== null) return this.#made(x, made);
+      const routed = x as RoutedExchange;
+      if (request.http3 && !routed.site.http3) return this.#misdirected(x);
+      if (isWebSocket(request)) return this.#upgrade(routed);
+      const bypass = bypassReason(routed);
+      if (bypass !== null) return this.#settle(x, this.#pass(routed, bypass));
+      makeKey(routed);
+      const entry = context.store.get(x.base)?.find(x.secondary, request.fields) ?? null;
+      if (entry !== null && x.startMs < entry.freshness.freshUntilMs) {
+        const answer = this.#hit(routed, entry);
+        return answer instanceof Promise ? this.#settle(x, answer) : this.#finish(x, answer);
+      }
+      return this.#settle(x, this.#cacheable(routed));
+    } catch (error) {
+      return this.#bug(x, error);
+    }
+  };
+
+  #hit(x: RoutedExchange, entry: StoredResponse): ViewerResponse | Promise<ViewerResponse> {
+    entry.visited = true;
+    x.end("hit", "fresh");
+    const answer = deliverStored(x, entry, x.startMs, this.#context);
+    if (entry.status < 400) return answer;
+    return Promise.resolve(answer).then((response) => this.#errorPage(x, response));
+  }
+
+  /** What the edge itself answers; an error page may stand for it. */
+  #made(x: Exchange, response: ViewerResponse): ViewerResponse | Promise<ViewerResponse> {
+    if (response.status < 400 || x.site === null || x.site.errorPages.size === 0) return this.#finish(x, response);
+    return this.#settle(x, this.#errorPage(x, response));
+  }
+
+  /** Waits for an answer, turning what went wrong into one. */
+  async #settle(x: Exchange, pending: Promise<ViewerResponse>): Promise<ViewerResponse> {
+    try {
+      return this.#finish(x, await pending);
+    } catch (error) {
+      return this.#bug(x, error);
+    }
+  }
+
+  #bug(x: Exchange, error: unknown): ViewerResponse {
+    this.#onBug(error);
+    x.end("bypass", "origin-error");
+    return this.#finish(x, madeAnswer(x, this.#context.settings, { status: 500, message: "The edge failed to answer this request." }));
+  }
+
+  /** HTTP/3 is off for this site: the viewer comes back over TCP. */
+  #misdirected(x: Exchange): ViewerResponse {
+    const answer = madeAnswer(x, this.#context.settings, { status: 421, message: "This site is not served over HTTP/3." });
+    answer.fields.set("alt-svc", "clear");
+    return this.#finish(x, answer);
+  }
+
+  #upgrade(x: RoutedExchange): UpgradeResponse | ViewerResponse {
+    x.end("bypass", "request-upgrade");
+    const outcome = upgrade(x, this.#context);
+    if (!("kind" in outcome)) return this.#finish(x, outcome);
+    return { ...outcome, refused: (error) => this.#finish(x, outcome.refused(error)) };
+  }
+
+  // ---- what does not use the cache ----
+
+  async #pass(x: RoutedExchange, reason: Exchange["reason"]): Promise<ViewerResponse> {
+    x.end("bypass", reason);
+    x.forwarded = reason === "request-method" ? "method" : "bypass";
+    let response: ViewerResponse;
+    try {
+      response = await deliverPass(x, this.#context, { cacheable: false, keepRange: true });
+      if (isUnsafe(x.method) && response.status >= 200 && response.status < 400) this.#invalidate(x, response.fields);
+    } catch (error) {
+      response = errorAnswer(x, this.#context, error);
+    }
+    return this.#errorPage(x, response);
+  }
+
+  /** An unsafe request that succeeded makes what is stored for its URL invalid (RFC 9111 section 4.4). */
+  #invalidate(x: RoutedExchange, fields: Fields): void {
+    makeKey(x);
+    const targets = [x.originPath === x.path ? x.base : baseKey(x.site.id, x.scheme, x.authority, x.originPath, x.keyQuery)];
+    for (const name of ["location", "content-location"]) {
+      const key = this.#sameHostKey(x, fields.get(name));
+      if (key !== null) targets.push(key);
+    }
+    for (const key of targets) this.invalidate(key);
+  }
+
+  /** The base key of a URL on the same host, as a GET for it would make it; null for any other host. */
+  #sameHostKey(x: RoutedExchange, value: string | null): string | null {
+    if (value === null) return null;
+    const url = URL.parse(value, `${x.scheme}://${x.authority}${x.path}`);
+    if (url === null || url.host !== new URL(`${x.scheme}://${x.authority}`).host) return null;
+    const behavior = behaviorFor(x.site, url.pathname);
+    if (behavior === null) return null;
+    const probe = new Exchange(x.request, x.startMs) as RoutedExchange;
+    probe.site = x.site;
+    probe.behavior = behavior;
+    probe.scheme = x.scheme;
+    probe.authority = x.authority;
+    probe.query = url.search === "" ? null : url.search.slice(1);
+    probe.originPath = originPath(x.site, behavior, url.pathname);
+    makeKey(probe);
+    return probe.base;
+  }
+
+  /** Makes everything under a base key invalid, in both schemes, also what is on its way. Returns how many variants went. */
+  invalidate(key: string): number {
+    let count = 0;
+    const other = key.includes(" https://") ? key.replace(" https://", " http://") : key.replace(" http://", " https://");
+    for (const one of [key, other]) {
+      this.#context.flights.invalidate(one);
+      count += this.#context.store.removeUrl(one);
+    }
+    return count;
+  }
+
+  // ---- what does ----
+
+  async #cacheable(x: RoutedExchange): Promise<ViewerResponse> {
+    const response = await this.#lookup(x);
+    return this.#errorPage(x, response);
+  }
+
+  async #lookup(x: RoutedExchange): Promise<ViewerResponse> {
+    const context = this.#context;
+    for (let attempt = 0; attempt <= VARIANT_RESTARTS_MAX; attempt++) {
+      const nowMs = context.clock.now();
+      const url = context.store.get(x.base);
+      const entry = url?.find(x.secondary, x.request.fields) ?? null;
+      if (entry !== null && nowMs < entry.freshness.freshUntilMs) {
+        entry.visited = true;
+        x.end("hit", "fresh");
+        x.forwarded = undefined;
+        return deliverStored(x, entry, nowMs, context);
+      }
+      if (entry !== null && nowMs < entry.freshness.whileRevalidateUntilMs) {
+        entry.visited = true;
+        this.#refresh(x, entry, nowMs);
+        x.end("updating", "stale-while-revalidate");
+        return deliverStored(x, entry, nowMs, context);
+      }
+      if (parseCacheControl(x.request.fields.get("cache-control")).onlyIfCached) {
+        x.end("miss", "only-if-cached");
+        return madeAnswer(x, context.settings, { status: 504, message: "Nothing fresh is stored for this URL, and only a stored answer was asked for." });
+      }
+      if (entry !== null) {
+        x.end("expired", "past-freshness");
+        x.forwarded = "stale";
+      } else {
+        const known = url !== undefined && url.count > 0;
+        x.end("miss", known ? "vary-mismatch" : "not-stored");
+        x.forwarded = known ? "vary-miss" : "uri-miss";
+      }
+      // A HEAD fetches no body that nobody asked for.
+      if (x.method === "HEAD" && entry === null) return this.#passCacheable(x, false);
+      const pass = url?.pass ?? null;
+      const passing = pass !== null && nowMs < pass.untilMs;
+      if (passing && pass.reason === "response-too-large") return this.#passCacheable(x, true);
+      const outcome = await this.#fly(x, entry, x.behavior.collapse && !passing);
+      const response = await this.#land(x, entry, outcome);
+      if (response !== null) return response;
+      x.collapsed = false;
+    }
+    return this.#passCacheable(x, false);
+  }
+
+  /** Joins the flight for this object, or starts it. */
+  async #fly(x: RoutedExchange, entry: StoredResponse | null, shared: boolean): Promise<FlightOutcome> {
+    const context = this.#context;
+    const underway = shared ? context.flights.find(x.base, flightKey(x, context)) : undefined;
+    if (underway !== undefined) {
+      x.collapsed = true;
+      return underway.outcome;
+    }
+    return startFlight(x, context, entry, shared).outcome;
+  }
+
+  /** What a flight's outcome is to one viewer; null when it does not fit and the viewer has to look again. */
+  async #land(x: RoutedExchange, entry: StoredResponse | null, outcome: FlightOutcome): Promise<ViewerResponse | null> {
+    const context = this.#context;
+    switch (outcome.kind) {
+      case "freshened": {
+        if (x.collapsed && entry !== outcome.entry) return null;
+        x.end("revalidated", "not-modified");
+        return deliverStored(x, outcome.entry, context.clock.now(), context);
+      }
+      case "stale":
+      case "error": {
+        if (entry !== null && context.clock.now() < entry.freshness.ifErrorUntilMs) {
+          x.end("stale", "stale-if-error");
+          return deliverStored(x, entry, context.clock.now(), context);
+        }
+        if (outcome.kind === "stale") return null;
+        return errorAnswer(x, context, outcome.error);
+      }
+      case "response":
+        return this.#landResponse(x, outcome);
+    }
+  }
+
+  async #landResponse(x: RoutedExchange, outcome: FlightResponse): Promise<ViewerResponse | null> {
+    const context = this.#context;
+    const { storage } = outcome;
+    if (!storage.store) {
+      x.end("bypass", storage.reason);
+      if (storage.reason === "response-too-large" && x.request.fields.has("range") && !x.collapsed) {
+        outcome.fill.abandon();
+        return this.#passCacheable(x, true);
+      }
+      // Those who waited go on their own, all at once; an error is shared, or a dying origin would get them all.
+      if (x.collapsed && !outcome.fill.retained) return this.#passCacheable(x, storage.reason === "response-too-large");
+      return deliverFlight(x, context, outcome);
+    }
+    if (x.collapsed && !this.#fits(x, outcome)) return null;
+    x.stored = !x.collapsed;
+    return deliverFlight(x, context, outcome);
+  }
+
+  /** Does a response that another viewer fetched answer this one's request (RFC 9111 section 4.1)? */
+  #fits(x: RoutedExchange, outcome: FlightResponse): boolean {
+    if (!outcome.fill.retained) return false;
+    if (outcome.vary.length === 0) return true;
+    return outcome.variant === x.secondary + selectingKey(outcome.vary, x.request.fields);
+  }
+
+  /** A request for something cacheable that is fetched for this viewer alone and not stored. */
+  async #passCacheable(x: RoutedExchange, keepRange: boolean): Promise<ViewerResponse> {
+    try {
+      if (keepRange && x.request.fields.has("range")) x.end("bypass", "request-range");
+      return await deliverPass(x, this.#context, { cacheable: true, keepRange });
+    } catch (error) {
+      return errorAnswer(x, this.#context, error);
+    }
+  }
+
+  /** Fetches a stale response anew while it is still served; one flight, and a pause after a failure. */
+  #refresh(x: RoutedExchange, entry: StoredResponse, nowMs: number): void {
+    const context = this.#context;
+    if (nowMs < entry.refreshNotBeforeMs || context.flights.find(x.base, flightKey(x, context)) !== undefined) return;
+    const copy = Object.assign(new Exchange(x.request, nowMs, true), x, { forwarded: "stale" as const }) as RoutedExchange;
+    void startFlight(copy, context, entry, true).outcome.then((outcome) => {
+      if (outcome.kind === "error" || outcome.kind === "stale") entry.refreshNotBeforeMs = context.clock.now() + REFRESH_BACKOFF_MS;
+      else if (outcome.kind === "response" && !outcome.storage.store) {
+        // What may not be stored any more is not what viewers should go on getting.
+        context.store.remove(entry);
+        outcome.fill.abandon();
+      }
+    });
+  }
+
+  // ---- error pages ----
+
+  /** The site's page for an error, fetched like any other URL of the site; the error as it is when that fails. */
+  async #errorPage(x: Exchange, response: ViewerResponse): Promise<ViewerResponse> {
+    const { site } = x;
+    if (response.status < 400 || site === null || x.internal || (x.method !== "GET" && x.method !== "HEAD")) return response;
+    const page = site.errorPages.get(String(response.status)) ?? site.errorPages.get(`${Math.floor(response.status / 100)}xx`);
+    if (page === undefined) return response;
+    const inner = new Exchange(pageRequest(x), this.#context.clock.now(), true);
+    inner.method = "GET";
+    inner.scheme = x.scheme;
+    inner.authority = x.authority;
+    inner.hostname = x.hostname;
+    inner.client = x.client;
+    inner.path = page.path;
+    const behavior = behaviorFor(site, page.path);
+    if (behavior === null) return response;
+    inner.site = site;
+    inner.behavior = behavior;
+    inner.originPath = originPath(site, behavior, page.path);
+    const routed = inner as RoutedExchange;
+    let found: ViewerResponse;
+    if (bypassReason(routed) === null) {
+      makeKey(routed);
+      found = await this.#lookup(routed);
+    } else {
+      found = await this.#pass(routed, "behavior-no-cache");
+    }
+    if (found.status !== 200) {
+      cancelBody(found);
+      return response;
+    }
+    cancelBody(response);
+    const fields = found.fields.clone();
+    for (const name of ["etag", "last-modified", "accept-ranges", "expires", "age"]) fields.delete(name);
+    for (const name of ["cache-status", "x-cache", "proxy-status", "cache-control"]) {
+      const value = response.fields.get(name);
+      if (value === null) fields.delete(name);
+      else fields.set(name, value);
+    }
+    return { status: page.status ?? response.status, fields, body: x.method === "HEAD" ? null : found.body };
+  }
+}
+
+function cancelBody(response: ViewerResponse): void {
+  const { body } = response;
+  if (body !== null && !(body instanceof Uint8Array) && !(body instanceof Blob)) body.cancel();
+}
+
+/** The viewer's request, as far as an error page may depend on it. */
+function pageRequest(x: Exchange): ViewerRequest {
+  const fields = new Fields();
+  for (const name of ["host", "accept", "accept-language", "accept-encoding", "user-agent"]) {
+    const value = x.request.fields.get(name);
+    if (value !== null) fields.append(name, value);
+  }
+  return {
+    method: "GET",
+    scheme: x.request.scheme,
+    http3: x.request.http3,
+    url: x.request.url,
+    fields,
+    peerAddress: x.request.peerAddress,
+    body: () => null,
+    signal: x.request.signal,
+  };
+}
+
+/** Methods that are defined as safe (RFC 9110 section 9.2.1); every other one invalidates. */
+function isUnsafe(method: string): boolean {
+  return !["GET", "HEAD", "OPTIONS", "TRACE", "QUERY", "PROPFIND", "REPORT", "SEARCH"].includes(method);
+}
+
+/** For a log line. */
+export function describeBug(error: unknown): string {
+  if (error instanceof UpstreamError) return `unhandled origin error ${error.code}: ${error.message}`;
+  return error instanceof Error && error.stack !== undefined ? error.stack : messageOf(error);
+}

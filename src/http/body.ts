@@ -1,0 +1,27 @@
+/** A body that is read piece by piece: what flows from an origin, or from a viewer, through the edge. */
+
+/** A source of body bytes with back-pressure: nothing is fetched before it is asked for. */
+export interface BodyReader {
+  /**
+   * The next piece, or null after the last one of a complete body. Rejects with a ProximaError when
+   * the body is cut short or malformed: a null always means that the body is whole.
+   */
+  read(): Promise<Uint8Array | null>;
+  /** Gives up the rest. Safe to call at any time and more than once. */
+  cancel(): void;
+}
+
+/** A body of one piece. */
+export function bodyOf(bytes: Uint8Array): BodyReader {
+  let rest: Uint8Array | null = bytes.byteLength > 0 ? bytes : null;
+  return {
+    read() {
+      const piece = rest;
+      rest = null;
+      return Promise.resolve(piece);
+    },
+    cancel() {
+      rest = null;
+    },
+  };
+}

@@ -1,0 +1,35 @@
+/** Cache-Status (RFC 9211): one member, that of this cache; whoever forwards a response appends to it. */
+import { sfInteger, sfString, sfTokenOrString } from "./structured.ts";
+
+/** How this cache handled a request. `hit` and `fwd` exclude each other (RFC 9211 section 2.1). */
+export interface CacheStatusMember {
+  /** Name of the cache. */
+  readonly cache: string;
+  readonly hit?: boolean;
+  readonly fwd?: "bypass" | "method" | "uri-miss" | "vary-miss" | "miss" | "request" | "stale" | "partial";
+  readonly fwdStatus?: number;
+  /** Remaining freshness lifetime in seconds; negative when stale. */
+  readonly ttl?: number;
+  readonly stored?: boolean;
+  readonly collapsed?: boolean;
+  readonly key?: string;
+  readonly detail?: string;
+}
+
+/** The member as text. */
+export function formatCacheStatus(member: CacheStatusMember): string {
+  let text = sfTokenOrString(member.cache);
+  if (member.hit === true) text += "; hit";
+  else if (member.fwd !== undefined) {
+    text += `; fwd=${member.fwd}`;
+    if (member.fwdStatus !== undefined) text += `; fwd-status=${sfInteger(member.fwdStatus)}`;
+  }
+  if (member.ttl !== undefined) text += `; ttl=${sfInteger(member.ttl)}`;
+  if (member.hit !== true) {
+    if (member.stored === true) text += "; stored";
+    if (member.collapsed === true) text += "; collapsed";
+  }
+  if (member.key !== undefined) text += `; key=${sfString(member.key)}`;
+  if (member.detail !== undefined) text += `; detail=${sfTokenOrString(member.detail)}`;
+  return text;
+}

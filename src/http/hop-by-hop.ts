@@ -1,0 +1,92 @@
+/**
+ * Fields that belong to one connection and are not forwarded (RFC 9110 section 7.6.1). Connection
+ * may nominate more, but not fields that are meant for every recipient: a sender must not nominate
+ * them, and one that does would have us drop what guards the cache, the origin or the chain of
+ * proxies before us (an answer's Cache-Control, a request's Cookie, CDN-Loop, X-Forwarded-For).
+ */
+import type { Fields } from "./fields.ts";
+import { splitList } from "./syntax.ts";
+
+/** Names one Connection field may nominate; further ones are ignored. */
+export const CONNECTION_OPTIONS_MAX = 64;
+
+const HOP_BY_HOP: ReadonlySet<string> = new Set([
+  "connection",
+  "http2-settings",
+  "keep-alive",
+  "proxy-authenticate",
+  "proxy-authentication-info",
+  "proxy-authorization",
+  "proxy-connection",
+  "te",
+  "trailer",
+  "transfer-encoding",
+  "upgrade",
+]);
+
+/** End-to-end fields that a nomination does not remove. */
+const END_TO_END: ReadonlySet<string> = new Set([
+  "accept",
+  "accept-encoding",
+  "accept-language",
+  "accept-ranges",
+  "age",
+  // The rules for personal responses rest on seeing these two, at every tier.
+  "authorization",
+  "cookie",
+  "cache-control",
+  "cache-status",
+  "cdn-cache-control",
+  "cdn-loop",
+  "clear-site-data",
+  "date",
+  "etag",
+  "expires",
+  "forwarded",
+  "host",
+  "if-match",
+  "if-modified-since",
+  "if-none-match",
+  "if-range",
+  "if-unmodified-since",
+  "last-modified",
+  "location",
+  "origin",
+  "pragma",
+  "proxy-status",
+  "range",
+  "set-cookie",
+  "strict-transport-security",
+  "surrogate-control",
+  "vary",
+  "via",
+  "www-authenticate",
+]);
+/** Families of such fields. */
+const END_TO_END_PREFIXES = [
+  "access-control-",
+  "content-",
+  "cross-origin-",
+  "sec-",
+  "x-forwarded-",
+  "x-proxima-",
+];
+
+/** Whether a field (lower-case name) is always for one connection only. */
+export function isHopByHop(name: string): boolean {
+  return HOP_BY_HOP.has(name);
+}
+
+/** Removes Connection, what it nominates, and every other hop-by-hop field. */
+export function stripHopByHop(fields: Fields): void {
+  const connection = fields.get("connection");
+  if (connection !== null) {
+    const nominated = splitList(connection.toLowerCase()).slice(0, CONNECTION_OPTIONS_MAX);
+    for (const name of nominated) if (!isEndToEnd(name)) fields.delete(name);
+  }
+  for (const name of HOP_BY_HOP) fields.delete(name);
+}
+
+function isEndToEnd(name: string): boolean {
+  return END_TO_END.has(name) || END_TO_END_PREFIXES.some((prefix) => name.startsWith(prefix));
+}

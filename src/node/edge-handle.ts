@@ -1,0 +1,42 @@
+/** What a node asks of its data plane; the node knows no more of the edge than this. */
+import type { Config } from "../config/schema.ts";
+import type { Explanation } from "../edge/explanation.ts";
+import type { StatsSnapshot } from "../telemetry/stats.ts";
+
+/** Addresses that an edge listens on, as host and port with the port really bound; null when off. */
+export interface EdgeAddresses {
+  readonly http: string | null;
+  readonly https: string | null;
+  /** UDP; the same port as https. */
+  readonly http3: string | null;
+}
+
+/** Whether an edge can take requests; the reasons say why not. */
+export interface Readiness {
+  readonly ready: boolean;
+  readonly reasons: readonly string[];
+}
+
+/** A request to explain. */
+export interface ExplainOptions {
+  readonly method?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+/** A running data plane. */
+export interface Edge {
+  readonly addresses: EdgeAddresses;
+  /** Compiles the config into the next snapshot and puts it in force. On a rejection the old one stays. */
+  apply(config: Config): Promise<{ readonly snapshot: number }>;
+  stats(): StatsSnapshot;
+  /** The metrics page (Prometheus text format). */
+  metrics(): string;
+  explain(url: string, options: ExplainOptions): Explanation | Promise<Explanation>;
+  ready(): Readiness;
+  /** Opens the access log anew, after a rotation. */
+  reopenLog(): Promise<void>;
+  /** Takes no new connection, withdraws Alt-Svc and waits until requests in flight ended, `deadlineMs` at most. */
+  drain(deadlineMs: number): Promise<void>;
+  /** Ends everything at once. */
+  stop(): Promise<void>;
+}

@@ -1,0 +1,231 @@
+/**
+ * A node: one process's data directory, data plane, control listener and config source, started in
+ * that order and given back in reverse. A config that can not be applied never takes the last good
+ * snapshot out of force.
+ */
+import type { Clock } from "../base/clock.ts";
+import { messageOf, ProximaError } from "../base/errors.ts";
+import { type ListenAddress, parseListenAddress } from "../config/address.ts";
+import type { Config } from "../config/schema.ts";
+import { type ControlListener, type SnapshotView, startControlListener } from "./control-listener.ts";
+import { type DataDir, openDataDir } from "./data-dir.ts";
+import type { Edge, EdgeAddresses } from "./edge-handle.ts";
+import type { NodeLog } from "./log.ts";
+
+/** What an edge is made of. */
+export interface EdgeContext {
+  /** The first config; the edge binds its listeners and puts its sites in force. */
+  readonly config: Config;
+  readonly dataDir: DataDir;
+  readonly version: string;
+  readonly clock: Clock;
+  readonly log: NodeLog;
+}
+
+/** Makes a listening edge with `context.config` in force as its first snapshot; gives everything back when it rejects. */
+export type CreateEdge = (context: EdgeContext) => Promise<{
+  readonly edge: Edge;
+  readonly snapshot: number;
+  /** PEM file of the local CA that viewers have to trust; null when certificates are given. */
+  readonly caFile: string | null;
+}>;
+
+/** Where newer configs come from: a watched file. */
+export interface ConfigSource {
+  /** Begins to watch. One of the two is called for each change, never again before the promise is settled. */
+  start(onConfig: (config: Config) => Promise<void>, onProblem: (message: string) => void): void;
+  /** Looks for a change now; resolves when it has been handed over. */
+  reload(): Promise<void>;
+  stop(): void;
+}
+
+/** How a node is started. */
+export interface NodeOptions {
+  readonly config: Config;
+  readonly source: ConfigSource | null;
+  readonly createEdge: CreateEdge;
+  readonly control: {
+    readonly token: string | null;
+    readonly tls: { readonly cert: string; readonly key: string } | null;
+  };
+  readonly version: string;
+  /** The command line as a person typed it: what a second start on the data directory is told. */
+  readonly command: string;
+  readonly clock: Clock;
+  readonly log: NodeLog;
+}
+
+/** A started node. */
+export interface RunningNode {
+  readonly addresses: EdgeAddresses & { readonly control: string; readonly controlScheme: "http" | "https" };
+  readonly dataDir: string;
+  readonly caFile: string | null;
+  snapshot(): SnapshotView;
+  /** Reads the config again; without a config file it does nothing. */
+  reload(): Promise<void>;
+  reopenLog(): Promise<void>;
+  /** Drains and ends the node: accepted requests end within the config's drainSeconds. */
+  stop(): Promise<void>;
+}
+
+/** Starts a node. Rejects with a ProximaError; nothing is left behind then. */
+export async function startNode(options: NodeOptions): Promise<RunningNode> {
+  const { config, clock, log, version } = options;
+  const undo: (() => void | Promise<void>)[] = [];
+  try {
+    const controlAddress = listenAddressOf(config.listen.control);
+    const dataDir = openDataDir(config.dataDir, options.command);
+    undo.push(() => dataDir.release());
+
+    const { edge, snapshot, caFile } = await options.createEdge({ config, dataDir, version, clock, log });
+    undo.push(() => edge.stop());
+
+    const configs = new ConfigState(edge, config, snapshot, clock, log);
+    const control = await startControlListener({
+      address: controlAddress,
+      tls: options.control.tls,
+      token: options.control.token,
+      node: {
+        version,
+        ready: () => edge.ready(),
+        stats: () => edge.stats(),
+        metrics: () => edge.metrics(),
+        explain: (url, how) => edge.explain(url, how),
+        snapshot: () => configs.view(),
+      },
+      onError: (message) => log("error", message),
+    });
+    undo.push(() => control.stop());
+
+    options.source?.start(
+      (newer) => configs.apply(newer),
+      (problem) => configs.reject(problem),
+    );
+    return running(options, edge, control, configs, dataDir, caFile);
+  } catch (error) {
+    for (const step of undo.reverse()) {
+      try {
+        await step();
+      } catch (second) {
+        log("error", `while giving up: ${messageOf(second)}`);
+      }
+    }
+    throw error;
+  }
+}
+
+function running(
+  options: NodeOptions,
+  edge: Edge,
+  control: ControlListener,
+  configs: ConfigState,
+  dataDir: DataDir,
+  caFile: string | null,
+): RunningNode {
+  let stopping: Promise<void> | null = null;
+  const stop = async () => {
+    options.source?.stop();
+    try {
+      await configs.settled();
+      await edge.drain(configs.current.limits.drainSeconds * 1_000);
+    } finally {
+      // The control listener answers as long as anything drains: that is when one wants to look.
+      await control.stop();
+      await edge.stop();
+      dataDir.release();
+    }
+  };
+  return {
+    addresses: { ...edge.addresses, control: control.address, controlScheme: control.scheme },
+    dataDir: dataDir.path,
+    caFile,
+    snapshot: () => configs.view(),
+    reload: async () => options.source?.reload(),
+    reopenLog: () => edge.reopenLog(),
+    stop() {
+      stopping ??= stop();
+      return stopping;
+    },
+  };
+}
+
+/** The config in force and what became of newer ones. */
+class ConfigState {
+  current: Config;
+  readonly #edge: Edge;
+  readonly #clock: Clock;
+  readonly #log: NodeLog;
+  #number: number;
+  #loadedAtMs: number;
+  #lastProblem: string | null = null;
+  #applying: Promise<void> = Promise.resolve();
+
+  constructor(edge: Edge, config: Config, snapshot: number, clock: Clock, log: NodeLog) {
+    this.#edge = edge;
+    this.current = config;
+    this.#number = snapshot;
+    this.#clock = clock;
+    this.#loadedAtMs = clock.now();
+    this.#log = log;
+  }
+
+  view(): SnapshotView {
+    return {
+      number: this.#number,
+      sites: Object.keys(this.current.sites).length,
+      loadedAt: new Date(this.#loadedAtMs).toISOString(),
+      lastProblem: this.#lastProblem,
+    };
+  }
+
+  /** Puts a newer valid config in force. Never rejects: a config that the edge refuses is a problem. */
+  apply(config: Config): Promise<void> {
+    this.#applying = this.#applying.then(() => this.#apply(config));
+    return this.#applying;
+  }
+
+  /** Takes the news that the newest config is not valid. */
+  reject(problem: string): void {
+    this.#lastProblem = problem;
+    this.#log("error", `the config was not changed, snapshot ${this.#number} stays in force: ${problem}`);
+  }
+
+  /** Resolves when nothing is being applied. */
+  settled(): Promise<void> {
+    return this.#applying;
+  }
+
+  async #apply(config: Config): Promise<void> {
+    try {
+      const { snapshot } = await this.#edge.apply(config);
+      const fixed = changedAtStartOnly(this.current, config);
+      this.current = config;
+      this.#number = snapshot;
+      this.#loadedAtMs = this.#clock.now();
+      this.#lastProblem = null;
+      const sites = Object.keys(config.sites).length;
+      this.#log("info", `snapshot ${snapshot} is in force: ${sites} site${sites === 1 ? "" : "s"}`);
+      if (fixed.length > 0) {
+        this.#log("warning", `changes of ${fixed.join(", ")} take effect at the next start`);
+      }
+    } catch (error) {
+      this.reject(messageOf(error));
+    }
+  }
+}
+
+/** The parts of the node's own config that differ; they are read at the start only. */
+function changedAtStartOnly(before: Config, after: Config): string[] {
+  const parts = ["listen", "cache", "dataDir", "trustedProxies", "accessLog", "permitted", "limits"] as const;
+  return parts.filter((part) => !Bun.deepEquals(before[part], after[part]));
+}
+
+function listenAddressOf(text: string): ListenAddress {
+  const address = parseListenAddress(text);
+  if (address === null) {
+    throw new ProximaError("address_invalid", `control address ${text} is not an address`, {
+      source: "node",
+    });
+  }
+  return address;
+}

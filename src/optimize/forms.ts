@@ -1,0 +1,36 @@
+/**
+ * Forms of a stored body: one stored object serves every coding. A form is derived once, however many
+ * viewers ask for it at the same time, and is kept and counted with its response.
+ */
+import type { MemoryStore } from "../cache/store/memory.ts";
+import type { BodyForm, Coding, StoredResponse } from "../cache/stored.ts";
+import { decodeBytes, encodeBytes } from "./codings.ts";
+
+const deriving = new WeakMap<StoredResponse, Map<Coding, Promise<BodyForm>>>();
+
+/** The form of `entry` in `coding`: at once when it is there, derived otherwise. Rejects when it can not be expanded. */
+export function formOf(store: MemoryStore, entry: StoredResponse, coding: Coding): BodyForm | Promise<BodyForm> {
+  for (const form of entry.forms) if (form.coding === coding) return form;
+  let pending = deriving.get(entry);
+  if (pending === undefined) {
+    pending = new Map();
+    deriving.set(entry, pending);
+  }
+  const known = pending.get(coding);
+  if (known !== undefined) return known;
+  const made = derive(store, entry, coding).finally(() => pending.delete(coding));
+  pending.set(coding, made);
+  return made;
+}
+
+async function derive(store: MemoryStore, entry: StoredResponse, coding: Coding): Promise<BodyForm> {
+  const first = entry.forms[0] as BodyForm;
+  const raw = first.body instanceof Uint8Array ? first.body : await first.body.bytes();
+  const plain = first.coding === "identity" ? raw : await decodeBytes(raw, first.coding, store.objectBytesMax);
+  const body = coding === "identity" ? plain : await encodeBytes(plain, coding);
+  // A small view into a larger buffer would keep the whole of it.
+  const own = body.byteLength === body.buffer.byteLength ? body : body.slice();
+  const form: BodyForm = { coding, body: own, length: own.byteLength, hot: null };
+  store.addForm(entry, form);
+  return form;
+}

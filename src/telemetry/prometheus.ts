@@ -1,0 +1,176 @@
+/**
+ * A stats snapshot in the Prometheus text format 0.0.4: base units (seconds, bytes), counters end in
+ * `_total`. Label values come from a bounded set: statuses, results, error codes, and at most
+ * `LABELLED_SITES_MAX` sites; the rest are summed under `site="_other"`.
+ */
+import type { LatencySnapshot } from "./latency.ts";
+import { CACHE_RESULTS, OTHER_SITE, type SiteSnapshot, type StatsSnapshot } from "./stats.ts";
+
+/** Sites with a label of their own. */
+export const LABELLED_SITES_MAX = 1_000;
+/** The Content-Type of the text format. */
+export const PROMETHEUS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8";
+
+type Sample = readonly [labels: Readonly<Record<string, string>>, value: number];
+
+/** The metrics page of a node. */
+export function renderMetrics(stats: StatsSnapshot): string {
+  const page = new MetricsPage();
+  page.gauge("build_info", "Version of the program; the value is always 1.", [
+    [{ version: stats.version }, 1],
+  ]);
+  page.gauge("start_time_seconds", "Start of the process, seconds since the Unix epoch.", [
+    [{}, Date.parse(stats.startedAt) / 1_000],
+  ]);
+  page.gauge("snapshot_number", "Number of the config snapshot in force.", [[{}, stats.snapshotNumber]]);
+  page.gauge("sites", "Sites of the snapshot in force.", [[{}, stats.siteCount]]);
+  page.gauge("requests_in_flight", "Requests that have not ended yet.", [[{}, stats.requestsInFlight]]);
+  page.gauge("resident_memory_bytes", "Resident memory of the process.", [[{}, stats.memory.residentBytes]]);
+
+  page.counter(
+    "requests_total",
+    "Viewer requests by cache result.",
+    CACHE_RESULTS.map((result) => [{ result }, stats.results[result]]),
+  );
+  page.counter("responses_total", "Viewer responses by status.", labelled("status", stats.statuses));
+  page.counter("stale_served_total", "Viewer requests answered with a stale response.", [
+    [{}, stats.staleServed],
+  ]);
+  page.counter("collapsed_requests_total", "Requests that waited for another viewer's fetch.", [
+    [{}, stats.collapsed],
+  ]);
+  page.counter("viewer_sent_bytes_total", "Body bytes sent to viewers.", [[{}, stats.bytes.sent]]);
+  page.counter("viewer_received_bytes_total", "Body bytes received from viewers.", [
+    [{}, stats.bytes.received],
+  ]);
+
+  page.counter("origin_requests_total", "Requests sent to origins.", [[{}, stats.origin.requests]]);
+  page.counter("origin_received_bytes_total", "Body bytes received from origins.", [
+    [{}, stats.origin.bytesReceived],
+  ]);
+  page.counter(
+    "origin_errors_total",
+    "Failed exchanges with origins.",
+    labelled("code", stats.origin.errors),
+  );
+
+  page.gauge("store_objects", "Stored responses.", [[{}, stats.store.objects]]);
+  page.gauge("store_bytes", "Bytes that stored responses take.", [[{}, stats.store.bytes]]);
+  page.gauge("store_limit_bytes", "Bytes that stored responses may take.", [[{}, stats.store.bytesMax]]);
+  page.counter("store_evictions_total", "Stored responses removed for want of room.", [
+    [{}, stats.store.evictions],
+  ]);
+  page.counter("access_log_written_total", "Entries written to the access log.", [
+    [{}, stats.accessLog.written],
+  ]);
+  page.counter("access_log_dropped_total", "Entries of the access log that were dropped.", [
+    [{}, stats.accessLog.dropped],
+  ]);
+
+  page.histogram("request_duration_seconds", "Time to the viewer's answer; bypass is not counted.", [
+    [{ cache: "hit" }, stats.latency.hit],
+    [{ cache: "miss" }, stats.latency.miss],
+  ]);
+
+  const sites = foldSites(stats.sites);
+  page.counter(
+    "site_requests_total",
+    "Viewer requests by site and cache result; results that did not occur are left out.",
+    sites.flatMap(([site, counted]) =>
+      CACHE_RESULTS.filter((result) => counted.results[result] > 0).map(
+        (result): Sample => [{ site, result }, counted.results[result]],
+      ),
+    ),
+  );
+  page.counter(
+    "site_responses_total",
+    "Viewer responses by site and status class.",
+    sites.flatMap(([site, counted]) =>
+      Object.entries(counted.statusClasses).map(([status, value]): Sample => [{ site, status }, value]),
+    ),
+  );
+  page.counter(
+    "site_sent_bytes_total",
+    "Body bytes sent to viewers by site.",
+    sites.map(([site, counted]) => [{ site }, counted.bytesSent]),
+  );
+  return page.text;
+}
+
+class MetricsPage {
+  text = "";
+
+  gauge(name: string, help: string, samples: readonly Sample[]): void {
+    this.#family(name, "gauge", help, samples);
+  }
+
+  counter(name: string, help: string, samples: readonly Sample[]): void {
+    this.#family(name, "counter", help, samples);
+  }
+
+  histogram(
+    name: string,
+    help: string,
+    series: readonly (readonly [Readonly<Record<string, string>>, LatencySnapshot])[],
+  ): void {
+    this.#head(name, "histogram", help);
+    for (const [labels, latency] of series) {
+      for (const { leMs, count } of latency.buckets) {
+        this.#sample(`${name}_bucket`, { ...labels, le: String(leMs / 1_000) }, count);
+      }
+      this.#sample(`${name}_bucket`, { ...labels, le: "+Inf" }, latency.count);
+      this.#sample(`${name}_sum`, labels, latency.sumMs / 1_000);
+      this.#sample(`${name}_count`, labels, latency.count);
+    }
+  }
+
+  #family(name: string, type: string, help: string, samples: readonly Sample[]): void {
+    if (samples.length === 0) return;
+    this.#head(name, type, help);
+    for (const [labels, value] of samples) this.#sample(name, labels, value);
+  }
+
+  #head(name: string, type: string, help: string): void {
+    const escaped = help.replaceAll("\\", "\\\\").replaceAll("\n", "\\n");
+    this.text += `# HELP proxima_${name} ${escaped}\n# TYPE proxima_${name} ${type}\n`;
+  }
+
+  #sample(name: string, labels: Readonly<Record<string, string>>, value: number): void {
+    const pairs = Object.entries(labels).map(([label, text]) => `${label}="${escapeLabel(text)}"`);
+    this.text += `proxima_${name}${pairs.length > 0 ? `{${pairs.join(",")}}` : ""} ${value}\n`;
+  }
+}
+
+function escapeLabel(value: string): string {
+  return value.replaceAll("\\", "\\\\").replaceAll('"', '\\"').replaceAll("\n", "\\n");
+}
+
+function labelled(label: string, counts: Readonly<Record<string, number>>): Sample[] {
+  return Object.entries(counts).map(([name, count]) => [{ [label]: name }, count]);
+}
+
+/** The first sites that were counted keep their name (a label must not change its meaning), others are summed. */
+function foldSites(sites: Readonly<Record<string, SiteSnapshot>>): [string, SiteSnapshot][] {
+  const all = Object.entries(sites);
+  const named = all.filter(([site]) => site !== OTHER_SITE).slice(0, LABELLED_SITES_MAX);
+  const kept = new Set(named.map(([site]) => site));
+  const rest = all.filter(([site]) => !kept.has(site)).map(([, counted]) => counted);
+  return rest.length === 0 ? named : [...named, [OTHER_SITE, rest.reduce(sumOf)]];
+}
+
+function sumOf(a: SiteSnapshot, b: SiteSnapshot): SiteSnapshot {
+  const results = { ...a.results };
+  for (const name of CACHE_RESULTS) results[name] += b.results[name];
+  const statusClasses = { ...a.statusClasses };
+  for (const [name, count] of Object.entries(b.statusClasses)) {
+    statusClasses[name] = (statusClasses[name] ?? 0) + count;
+  }
+  return {
+    requests: a.requests + b.requests,
+    hitRatio: null,
+    bytesSent: a.bytesSent + b.bytesSent,
+    bytesReceived: a.bytesReceived + b.bytesReceived,
+    results,
+    statusClasses,
+  };
+}

@@ -1,0 +1,216 @@
+/**
+ * The head of an HTTP/1.1 response: text in, a checked value out. The rules are those of RFC 9112,
+ * read strictly: what two readers could understand differently (request smuggling's mirror, response
+ * splitting) is refused, not repaired.
+ */
+import { Fields } from "../../http/fields.ts";
+import { type BodyFraming, UpstreamError } from "../next-hop.ts";
+import { CONTENT_LENGTH_DIGITS_MAX, RESPONSE_FIELDS_MAX } from "./limits.ts";
+
+/** A final response's head: what the reader of the body and the pool need to know beside the fields. */
+export interface ResponseHead {
+  readonly status: number;
+  /** End-to-end fields; hop-by-hop ones are taken out. */
+  readonly fields: Fields;
+  readonly framing: BodyFraming;
+  /** Length that the message tells, also where no body follows (HEAD, 304); else null. */
+  readonly bodyLength: number | null;
+  /** False when the origin, or its version, ends the connection after this response. */
+  readonly persistent: boolean;
+  /** The origin's own idle limit (Keep-Alive: timeout), in milliseconds; null when it tells none. */
+  readonly keepAliveMs: number | null;
+}
+
+/** An interim response; nothing of it is kept. */
+export interface InterimHead {
+  readonly interim: true;
+}
+
+/** Makes the error for a malformed message out of what was wrong. */
+export type Fault = (what: string) => UpstreamError;
+
+const INTERIM: InterimHead = { interim: true };
+
+const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
+/** Control characters other than HTAB; a stray CR or LF is one of them (RFC 9110 section 5.5). */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what it looks for
+const CONTROL = /[\x00-\x08\x0a-\x1f\x7f]/;
+/** RFC 9112 section 4. The space before an empty reason phrase is missing in the wild; llhttp takes that too. */
+const STATUS_LINE = /^HTTP\/1\.([01]) ([0-9]{3})(?: [\t\x20-\x7e\x80-\xff]*)?$/;
+const DIGITS = /^[0-9]+$/;
+const KEEP_ALIVE_TIMEOUT = /(?:^|[,;\s])timeout=([0-9]{1,7})(?:$|[,;\s])/i;
+
+/** Fields of one connection only (RFC 9110 section 7.6.1), whether or not Connection names them. */
+const HOP_BY_HOP: ReadonlySet<string> = new Set([
+  "connection",
+  "keep-alive",
+  "proxy-connection",
+  "proxy-authenticate",
+  "te",
+  "trailer",
+  "transfer-encoding",
+  "upgrade",
+]);
+
+/**
+ * Fields that Connection never takes out: they are meant for every recipient (RFC 9110 section 7.6.1
+ * names Cache-Control), and losing one would make a private answer look storable.
+ */
+const NEVER_NOMINATED: ReadonlySet<string> = new Set([
+  "age",
+  "cache-control",
+  "cdn-cache-control",
+  "content-encoding",
+  "content-length",
+  "content-range",
+  "content-type",
+  "date",
+  "expires",
+  "set-cookie",
+  "surrogate-control",
+  "vary",
+]);
+
+/**
+ * Checks one field line and returns its name, in lower case, and its value without outer white space
+ * (RFC 9112 section 5). An obs-fold line fails: its name is not a token.
+ */
+export function parseFieldLine(line: string, fault: Fault): [string, string] {
+  const colon = line.indexOf(":");
+  const name = colon === -1 ? line : line.slice(0, colon);
+  if (colon === -1 || !TOKEN.test(name)) throw fault(`a field line is not "name: value": ${shown(line)}`);
+  let start = colon + 1;
+  let end = line.length;
+  while (start < end && isBlank(line.charCodeAt(start))) start++;
+  while (end > start && isBlank(line.charCodeAt(end - 1))) end--;
+  const value = line.slice(start, end);
+  if (CONTROL.test(value)) throw fault(`the field ${name} has a control character in its value`);
+  return [name.toLowerCase(), value];
+}
+
+/**
+ * Parses a head: the latin1 text of everything before the empty line. `method` is the request's.
+ * Throws what `fault` makes for a malformed head; too many fields have an error code of their own.
+ */
+export function parseResponseHead(text: string, method: string, fault: Fault): ResponseHead | InterimHead {
+  const lines = text.split("\r\n");
+  const first = lines[0] ?? "";
+  const matched = STATUS_LINE.exec(first);
+  if (matched === null) {
+    throw fault(`the status line is not "HTTP/1.1" or "HTTP/1.0", a status and a reason: ${shown(first)}`);
+  }
+  const isHttp11 = matched[1] === "1";
+  const status = Number(matched[2]);
+  if (lines.length - 1 > RESPONSE_FIELDS_MAX) {
+    const error = fault(`the header section has more than ${RESPONSE_FIELDS_MAX} field lines`);
+    throw new UpstreamError("http_response_header_section_size", error.message);
+  }
+
+  const flat: string[] = [];
+  let contentLength: number | null = null;
+  let transferEncoding: string | null = null;
+  let connection: string | null = null;
+  let keepAliveMs: number | null = null;
+  for (let i = 1; i < lines.length; i++) {
+    const [name, value] = parseFieldLine(lines[i] as string, fault);
+    switch (name) {
+      case "content-length": {
+        const length = parseContentLength(value, fault);
+        if (contentLength !== null && contentLength !== length) {
+          throw fault(`it has two Content-Lengths, ${contentLength} and ${length}`);
+        }
+        if (contentLength === null) flat.push(name, String(length));
+        contentLength = length;
+        continue;
+      }
+      case "transfer-encoding":
+        // A second line would make a list, and only the single coding "chunked" is understood.
+        transferEncoding = transferEncoding === null ? value : `${transferEncoding}, ${value}`;
+        continue;
+      case "connection":
+        connection = connection === null ? value : `${connection},${value}`;
+        continue;
+      case "keep-alive": {
+        const seconds = KEEP_ALIVE_TIMEOUT.exec(value)?.[1];
+        if (seconds !== undefined) keepAliveMs = Number(seconds) * 1000;
+        continue;
+      }
+      default:
+        if (!HOP_BY_HOP.has(name)) flat.push(name, value);
+    }
+  }
+
+  checkTransferEncoding(transferEncoding, contentLength, isHttp11, fault);
+  if (status === 101) throw fault("it answered 101 although no upgrade was asked for");
+  if (status < 200) {
+    if (status < 100) throw fault(`its status ${status} is not between 200 and 599`);
+    return INTERIM;
+  }
+  if (status > 599) throw fault(`its status ${status} is not between 200 and 599`);
+
+  const fields = new Fields(flat);
+  const closes = connection === null ? false : applyConnection(connection, fields);
+  let persistent = isHttp11 && !closes;
+  let framing: BodyFraming;
+  if (method === "HEAD" || status === 304) {
+    framing = "none";
+  } else if (status === 204) {
+    framing = "none";
+    // RFC 9110 section 8.6, RFC 9112 section 6.1: a 204 has neither. Whatever was announced may still come.
+    if (transferEncoding !== null || (contentLength ?? 0) > 0) persistent = false;
+    fields.delete("content-length");
+    contentLength = null;
+  } else if (transferEncoding !== null) {
+    framing = "chunked";
+  } else if (contentLength !== null) {
+    framing = "length";
+  } else {
+    framing = "close";
+    persistent = false;
+  }
+  return { status, fields, framing, bodyLength: contentLength, persistent, keepAliveMs };
+}
+
+/** RFC 9112 section 6.3: "5, 5" is a list that may be repaired; it is refused, as are signs and blanks. */
+function parseContentLength(value: string, fault: Fault): number {
+  if (!DIGITS.test(value) || value.length > CONTENT_LENGTH_DIGITS_MAX) {
+    throw fault(
+      `its Content-Length is not a number of at most ${CONTENT_LENGTH_DIGITS_MAX} digits: ${shown(value)}`,
+    );
+  }
+  return Number(value);
+}
+
+/** RFC 9112 section 6.1: with Content-Length it "ought to be handled as an error"; HTTP/1.0 has none. */
+function checkTransferEncoding(
+  value: string | null,
+  contentLength: number | null,
+  isHttp11: boolean,
+  fault: Fault,
+): void {
+  if (value === null) return;
+  if (contentLength !== null) throw fault("it has both Transfer-Encoding and Content-Length");
+  if (!isHttp11) throw fault("it has Transfer-Encoding in HTTP/1.0");
+  if (value.toLowerCase() !== "chunked")
+    throw fault(`its Transfer-Encoding is not "chunked": ${shown(value)}`);
+}
+
+/** Takes out the fields that Connection names; true when it says "close" (RFC 9112 section 9.6). */
+function applyConnection(value: string, fields: Fields): boolean {
+  let closes = false;
+  for (const part of value.split(",")) {
+    const option = part.trim().toLowerCase();
+    if (option === "close") closes = true;
+    else if (option !== "" && !NEVER_NOMINATED.has(option)) fields.delete(option);
+  }
+  return closes;
+}
+
+function isBlank(code: number): boolean {
+  return code === 0x20 || code === 0x09;
+}
+
+/** A piece of a hostile message as it may stand in an error: short, and without control characters. */
+function shown(text: string): string {
+  return JSON.stringify(text.length > 60 ? `${text.slice(0, 60)}...` : text);
+}
