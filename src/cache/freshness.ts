@@ -50,6 +50,8 @@ export type NotStoredReason =
 /** When a stored response is fresh, and until when it may be used stale. Times are ms since the epoch. */
 export interface Freshness {
   readonly source: LifetimeSource;
+  /** The origin itself said how long. */
+  readonly explicit: boolean;
   /** The moment at which the response's age was zero: age = now - bornMs (RFC 9111 section 4.2.3). */
   readonly bornMs: number;
   readonly freshUntilMs: number;
@@ -239,10 +241,6 @@ function chooseLifetime(directives: Directives, response: StorageResponse, polic
     const lifetimeMs = Math.min(Math.max(0, dateMs - lastModifiedMs) * policy.heuristicFraction, policy.heuristicMaxMs);
     return { source: "heuristic", lifetimeMs, explicit: false, fromReceipt: false };
   }
-  // Without a lifetime a validator alone still lets us store and revalidate each time.
-  if (fields.has("etag") && policy.minMs === 0) {
-    return { source: "heuristic", lifetimeMs: 0, explicit: false, fromReceipt: false };
-  }
   return policy.minMs > 0 ? { source: "default-ttl", lifetimeMs: 0, explicit: false, fromReceipt: true } : null;
 }
 
@@ -272,6 +270,7 @@ function computeFreshness(
     staleForbidden ? 0 : seconds !== null ? seconds * 1000 : (configuredMs ?? 0);
   return {
     source: lifetime.source,
+    explicit: lifetime.explicit,
     bornMs,
     freshUntilMs,
     whileRevalidateUntilMs:

@@ -109,8 +109,11 @@ async function childMain(file: string): Promise<void> {
       }));
     },
   });
+  // What was imported, dependencies and this text itself left out.
   const sources = () =>
-    Object.keys(require.cache).filter((name) => name.startsWith("/") || /^[A-Za-z]:/.test(name));
+    Object.keys(require.cache)
+      .filter((name) => /^(?:\/|[A-Za-z]:)/.test(name) && !/[\\/](?:node_modules[\\/]|\[eval\]$)/.test(name))
+      .slice(0, 1000);
   const send = (message: object) => process.send?.({ ...message, sources: sources() });
   const fault = (message: string) => ({ message, file: null, line: null, column: null });
 

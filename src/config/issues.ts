@@ -151,7 +151,7 @@ function unionFindings(
 ): Finding[] {
   const forms = objectForms(schema);
   if (!isRecord(value) || forms.length === 0) {
-    return [errorAt(path, listItemFault(schema, value) ?? expected(schema, value))];
+    return [listItemFault(schema, value, path) ?? errorAt(path, expected(schema, value))];
   }
   const heads = forms.flatMap((form) => requiredNames(form).slice(0, 1));
   const [form, ...others] = formsMeant(forms, value);
@@ -177,17 +177,16 @@ function unionFindings(
   });
 }
 
-/** For a list that is one form of a union: which of its items is wrong. */
-function listItemFault(schema: z.core.$ZodType, value: unknown): string | null {
+/** For a list that is one form of a union: the first of its items that is wrong. */
+function listItemFault(schema: z.core.$ZodType, value: unknown, path: ConfigPath): Finding | null {
   const { schema: union } = unwrap(schema);
   if (!Array.isArray(value) || !(union instanceof z.ZodUnion)) return null;
   const list = union.options
     .map((option) => unwrap(option).schema)
     .find((option) => option instanceof z.ZodArray);
-  const issue = list?.safeParse(value).error?.issues[0];
-  const index = issue?.path[0];
+  const index = list?.safeParse(value).error?.issues[0]?.path[0];
   if (!(list instanceof z.ZodArray) || typeof index !== "number") return null;
-  return `item ${index}: ${expected(list.element, value[index])}`;
+  return errorAt([...path, index], expected(list.element, value[index]));
 }
 
 function descend(

@@ -19,7 +19,7 @@ export function compilePathPattern(source: string): PathPattern {
   let matches: (path: string) => boolean;
   if (!wild) {
     matches = (path) => path === source;
-  } else if (source === "/*" || source === "*") {
+  } else if (source === "*") {
     matches = () => true;
   } else if (star === source.length - 1 && !source.includes("?")) {
     const prefix = source.slice(0, -1);

@@ -151,14 +151,8 @@ export type NodeConfig = Omit<Config, "sites">;
 export type SiteConfig = Config["sites"][string];
 /** A parsed origin: `"url" in origin` tells an origin server from a directory. */
 export type OriginConfig = SiteConfig["origins"][string];
-/** A parsed origin server. */
-export type UrlOriginConfig = Immutable<z.output<typeof urlOrigin>>;
-/** A parsed directory origin. */
-export type DirectoryOriginConfig = Immutable<z.output<typeof directoryOrigin>>;
 /** A parsed behaviour. */
 export type BehaviorConfig = SiteConfig["behaviors"][number];
-/** A parsed redirect. */
-export type RedirectConfig = SiteConfig["redirects"][number];
 /** A parsed set of rules for header fields. */
 export type HeaderRules = Immutable<z.output<typeof headerRules>>;
 /** What is in a behaviour's cache key. */

@@ -233,8 +233,7 @@ const behaviorObject = z
 
 // ---- an origin ----
 
-/** An origin server. */
-export const urlOrigin = z
+const urlOrigin = z
   .strictObject({
     url: v.originUrl.describe("URL of the origin server; a path in it is put before every path asked for."),
     hostHeader: z
@@ -279,8 +278,7 @@ export const urlOrigin = z
   })
   .register(typeNames, { name: "UrlOriginInput" });
 
-/** A folder as origin. */
-export const directoryOrigin = z
+const directoryOrigin = z
   .strictObject({
     directory: v.filePath.describe("Folder whose files are served."),
     index: v.documentName.prefault("index.html").describe("File that is served for a folder."),

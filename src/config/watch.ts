@@ -3,7 +3,7 @@
  * it over the old one. What counts is the content: nothing happens while it is the same, and of
  * several changes at once only the last is read.
  */
-import { type FSWatcher, watch } from "node:fs";
+import { type FSWatcher, realpathSync, watch } from "node:fs";
 import { dirname } from "node:path";
 import { messageOf } from "../base/errors.ts";
 import { ConfigLoader } from "./load.ts";
@@ -48,7 +48,7 @@ export function watchConfig(
   let line: Promise<void> = Promise.resolve();
 
   const watchFolders = () => {
-    const folders = new Set(loader.sources.map((source) => dirname(source)));
+    const folders = new Set(loader.sources.flatMap((source) => [dirname(source), dirname(targetOf(source))]));
     for (const folder of [...folders].slice(0, FOLDERS_MAX)) {
       if (watchers.has(folder)) continue;
       try {
@@ -106,4 +106,13 @@ export function watchConfig(
     },
     check,
   };
+}
+
+/** Where a file really lies: what a link points to may be changed without touching the link. */
+function targetOf(file: string): string {
+  try {
+    return realpathSync(file);
+  } catch {
+    return file;
+  }
 }

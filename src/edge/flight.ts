@@ -49,6 +49,8 @@ export interface FlightResponse {
   /** Other codings may be derived from it. */
   readonly negotiable: boolean;
   readonly responseTimeMs: number;
+  /** False when each request has to be validated for itself (no-cache, max-age=0): nobody else may be given it. */
+  readonly reusable: boolean;
   /** Resolves when the body is whole: to the stored response, or null when it was not stored. */
   readonly settled: Promise<StoredResponse | null>;
 }
@@ -243,6 +245,7 @@ function receiveResponse(
   return {
     kind: "response", status, fields, bodyLength: response.bodyLength, storage, vary, variant, fill, negotiable,
     responseTimeMs: response.responseTimeMs, settled,
+    reusable: storage.store ? storage.freshness.freshUntilMs > response.responseTimeMs : shareError,
   };
 }
 

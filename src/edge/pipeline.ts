@@ -26,6 +26,7 @@ import { bypassReason, makeKey } from "./phases/cacheability.ts";
 import { deliverStored } from "./phases/deliver.ts";
 import { deliverFlight, deliverPass } from "./phases/deliver-stream.ts";
 import { errorAnswer } from "./phases/fetch.ts";
+import { cookieForwardedUnkeyed } from "./phases/origin-request.ts";
 import { receive } from "./phases/receive.ts";
 import { behaviorFor, originPath, route } from "./phases/route.ts";
 import { isWebSocket, upgrade } from "./phases/upgrade.ts";
@@ -60,6 +61,7 @@ export class Pipeline {
       if (bypass !== null) return this.#settle(x, this.#pass(routed, bypass));
       makeKey(routed);
       const entry = context.store.get(x.base)?.find(x.secondary, request.fields) ?? null;
+      if (entry !== null && !mayUse(routed, entry)) return this.#settle(x, this.#pass(routed, "request-cookie"));
       if (entry !== null && x.startMs < entry.freshness.freshUntilMs) {
         const answer = this.#hit(routed, entry);
         return answer instanceof Promise ? this.#settle(x, answer) : this.#finish(x, answer);
@@ -210,7 +212,9 @@ export class Pipeline {
       const pass = url?.pass ?? null;
       const passing = pass !== null && nowMs < pass.untilMs;
       if (passing && pass.reason === "response-too-large") return this.#passCacheable(x, true);
-      const outcome = await this.#fly(x, entry, x.behavior.collapse && !passing);
+      // What has to be validated for each request is not waited for together.
+      const alone = passing || (entry !== null && entry.freshness.freshUntilMs <= entry.storedAtMs);
+      const outcome = await this.#fly(x, entry, x.behavior.collapse && !alone);
       const response = await this.#land(x, entry, outcome);
       if (response !== null) return response;
       x.collapsed = false;
@@ -262,12 +266,22 @@ export class Pipeline {
         return this.#passCacheable(x, true);
       }
       // Those who waited go on their own, all at once; an error is shared, or a dying origin would get them all.
-      if (x.collapsed && !outcome.fill.retained) return this.#passCacheable(x, storage.reason === "response-too-large");
+      if (x.collapsed && !(outcome.reusable && outcome.fill.retained)) return this.#passCacheable(x, storage.reason === "response-too-large");
       return deliverFlight(x, context, outcome);
     }
+    if (x.collapsed && !outcome.reusable) return this.#alone(x, outcome);
     if (x.collapsed && !this.#fits(x, outcome)) return null;
     x.stored = !x.collapsed;
     return deliverFlight(x, context, outcome);
+  }
+
+  /** The answer that others waited for has to be validated for each of them: all at once, not one by one. */
+  async #alone(x: RoutedExchange, shared: FlightResponse): Promise<ViewerResponse | null> {
+    x.collapsed = false;
+    const entry = shared.storage.store ? await shared.settled : null;
+    const fitting = entry !== null && this.#fits(x, shared) ? entry : null;
+    const outcome = await startFlight(x, this.#context, fitting, false).outcome;
+    return this.#land(x, fitting, outcome);
   }
 
   /** Does a response that another viewer fetched answer this one's request (RFC 9111 section 4.1)? */
@@ -344,6 +358,11 @@ export class Pipeline {
     }
     return { status: page.status ?? response.status, fields, body: x.method === "HEAD" ? null : found.body };
   }
+}
+
+/** What was stored by the operator's lifetime or a heuristic says nothing about viewers whose cookies the origin sees. */
+function mayUse(x: RoutedExchange, entry: StoredResponse): boolean {
+  return entry.freshness.explicit || !cookieForwardedUnkeyed(x);
 }
 
 function cancelBody(response: ViewerResponse): void {

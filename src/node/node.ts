@@ -13,7 +13,7 @@ import type { Edge, EdgeAddresses } from "./edge-handle.ts";
 import type { NodeLog } from "./log.ts";
 
 /** What an edge is made of. */
-export interface EdgeContext {
+export interface EdgeSetup {
   /** The first config; the edge binds its listeners and puts its sites in force. */
   readonly config: Config;
   readonly dataDir: DataDir;
@@ -22,8 +22,8 @@ export interface EdgeContext {
   readonly log: NodeLog;
 }
 
-/** Makes a listening edge with `context.config` in force as its first snapshot; gives everything back when it rejects. */
-export type CreateEdge = (context: EdgeContext) => Promise<{
+/** Makes a listening edge with `setup.config` in force as its first snapshot; gives everything back when it rejects. */
+export type CreateEdge = (setup: EdgeSetup) => Promise<{
   readonly edge: Edge;
   readonly snapshot: number;
   /** PEM file of the local CA that viewers have to trust; null when certificates are given. */

@@ -12,7 +12,11 @@ export interface ListenAddress {
 }
 
 /** Why a port can not be listened on. */
-export type ListenErrorCode = "port_in_use" | "listen_denied" | "listen_address_unavailable" | "listen_failed";
+export type ListenErrorCode =
+  | "port_in_use"
+  | "listen_denied"
+  | "listen_address_unavailable"
+  | "listen_failed";
 
 /** How often a port picked for TCP may turn out to be taken for UDP. */
 const pickAttemptsMax = 20;

@@ -44,7 +44,9 @@ function startsLike(bytes: Uint8Array, start: Uint8Array): boolean {
 function parseV1(bytes: Uint8Array): ProxyHeader {
   const cr = bytes.subarray(0, v1BytesMax - 1).indexOf(0x0d);
   if (cr === -1) {
-    return bytes.byteLength < v1BytesMax - 1 ? more : bad(`a version 1 header is at most ${v1BytesMax} bytes`);
+    return bytes.byteLength < v1BytesMax - 1
+      ? more
+      : bad(`a version 1 header is at most ${v1BytesMax} bytes`);
   }
   if (bytes.byteLength === cr + 1) return more;
   if (bytes[cr + 1] !== 0x0a) return bad("a version 1 header ends with CR LF");
@@ -101,7 +103,12 @@ function isIpv4(text: string): boolean {
 
 /** RFC 4291 section 2.2, decided by the runtime's URL parser after a check of the characters. */
 function isIpv6(text: string): boolean {
-  return text.length <= 45 && /^[0-9a-fA-F:.]{2,}$/.test(text) && text.includes(":") && URL.canParse(`http://[${text}]/`);
+  return (
+    text.length <= 45 &&
+    /^[0-9a-fA-F:.]{2,}$/.test(text) &&
+    text.includes(":") &&
+    URL.canParse(`http://[${text}]/`)
+  );
 }
 
 function isPort(text: string): boolean {

@@ -131,6 +131,7 @@ export class ProxyRelay {
     const verdict = parseProxyHeader(relayed.toServer);
     switch (verdict.kind) {
       case "more":
+        relayed.toServer = relayed.toServer.slice();
         if (relayed.toServer.byteLength > proxyHeaderBytesMax) this.#drop(relayed);
         return;
       case "bad":

@@ -29,11 +29,17 @@ export interface ViewerBodyOptions {
   readonly clock: Clock;
 }
 
+/** The part of the runtime's reader that is used; the two declarations of it do not agree. */
+interface PieceReader {
+  read(): Promise<{ done: boolean; value?: Uint8Array | undefined }>;
+  cancel(): Promise<void>;
+}
+
 /** Reads a viewer's body within its limits; every rejection is a ViewerBodyError. */
 export class ViewerBody implements BodyReader {
   readonly #stream: ReadableStream<Uint8Array>;
   readonly #options: ViewerBodyOptions;
-  #reader: ReadableStreamDefaultReader<Uint8Array> | null = null;
+  #reader: PieceReader | null = null;
   #receivedBytes = 0;
   #waitedMs = 0;
   #failure: ViewerBodyError | null = null;
@@ -71,7 +77,7 @@ export class ViewerBody implements BodyReader {
   }
 
   /** Waits for one piece, no longer than the idle limit and what the minimum rate leaves. */
-  async #next(reader: ReadableStreamDefaultReader<Uint8Array>): Promise<Uint8Array | null> {
+  async #next(reader: PieceReader): Promise<Uint8Array | null> {
     const { clock, limits } = this.#options;
     const startMs = clock.now();
     const earnedMs = (this.#receivedBytes / limits.requestBodyBytesPerSecondMin) * 1_000;
@@ -82,10 +88,12 @@ export class ViewerBody implements BodyReader {
       const result = await Promise.race([reader.read(), late.promise]);
       this.#waitedMs += clock.now() - startMs;
       if (result === "late") throw this.#fail(this.#tooSlow());
-      return result.done ? null : result.value;
+      return result.done ? null : (result.value ?? null);
     } catch (error) {
       if (error instanceof ViewerBodyError) throw error;
-      throw this.#fail(new ViewerBodyError("viewer_gone", "the viewer's body was cut short or malformed", error));
+      throw this.#fail(
+        new ViewerBodyError("viewer_gone", "the viewer's body was cut short or malformed", error),
+      );
     } finally {
       stop();
     }

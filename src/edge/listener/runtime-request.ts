@@ -88,7 +88,11 @@ export class RuntimeRequest implements ViewerRequest {
 }
 
 /** The peer's address without an IPv4-mapped prefix (RFC 4291 section 2.5.5.2), null when it is not known. */
-export function peerAddressOf(request: Request, source: RequestSource, context: RequestContext): string | null {
+export function peerAddressOf(
+  request: Request,
+  source: RequestSource,
+  context: RequestContext,
+): string | null {
   const peer = source.requestIP(request);
   if (peer === null) return null;
   const address = context.relayed === null ? peer.address : context.relayed.addressOf(peer.port);

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
+import { generatedFiles } from "../../../scripts/generate.ts";
 import { parseConfig, parseSteps, type SiteMemory } from "../../../src/config/parse.ts";
 import { formatProblems } from "../../../src/config/problems.ts";
 import type { Config } from "../../../src/config/schema.ts";
@@ -24,7 +25,9 @@ function valid(value: unknown): Config {
 /** Errors as lines `path: message`. */
 function errorsOf(value: unknown): string[] {
   const result = parseConfig(value);
-  return result.ok ? [] : result.problems.filter((one) => one.severity === "error").map((one) => `${one.path}: ${one.message}`);
+  return result.ok
+    ? []
+    : result.problems.filter((one) => one.severity === "error").map((one) => `${one.path}: ${one.message}`);
 }
 function warningsOf(value: unknown): string[] {
   const result = parseConfig(value);
@@ -46,7 +49,7 @@ describe("defaults", () => {
     expect(config.limits).toEqual({ requestBody: 2 ** 30, requestHeaderBytes: 16_384, drainSeconds: 30 });
     expect(config.dataDir).toBe("./.proxima");
     expect(config.accessLog).toBeUndefined();
-    const site = config.sites["shop"];
+    const site = config.sites.shop;
     expect(site?.behaviors).toHaveLength(1);
     expect(site?.behaviors[0]).toEqual({
       path: "/*",
@@ -79,7 +82,7 @@ describe("defaults", () => {
       storeSetCookie: false,
       maxVariants: 64,
     });
-    expect(site?.origins["app"]).toEqual({
+    expect(site?.origins.app).toEqual({
       url: "http://app.example",
       hostHeader: "origin",
       tls: { verify: true },
@@ -91,7 +94,7 @@ describe("defaults", () => {
 
   test("a directory origin has an index", () => {
     const config = valid(siteWith({ origins: { files: { directory: "./public" } } }));
-    expect(config.sites["shop"]?.origins["files"]).toEqual({ directory: "./public", index: "index.html" });
+    expect(config.sites.shop?.origins.files).toEqual({ directory: "./public", index: "index.html" });
   });
 
   test("hosts, names of fields and sizes come in one form", () => {
@@ -101,11 +104,17 @@ describe("defaults", () => {
         shop: {
           ...SITE,
           hosts: ["Shop.EXAMPLE", "*.Bücher.example"],
-          behaviors: [{ path: "/*", cacheKey: { headers: ["X-Tenant"] }, responseHeaders: { set: { "X-Frame-Options": "DENY" } } }],
+          behaviors: [
+            {
+              path: "/*",
+              cacheKey: { headers: ["X-Tenant"] },
+              responseHeaders: { set: { "X-Frame-Options": "DENY" } },
+            },
+          ],
         },
       },
     });
-    const site = config.sites["shop"];
+    const site = config.sites.shop;
     expect(config.cache.memory).toBe(1_000_000_000);
     expect(site?.hosts).toEqual(["shop.example", "*.xn--bcher-kva.example"]);
     expect(site?.behaviors[0]?.cacheKey.headers).toEqual(["x-tenant"]);
@@ -123,6 +132,7 @@ const BAD: [unknown, string, string][] = [
   [[], "", "must be an object"],
   ["x", "", "must be an object"],
   [{}, "sites", "is missing"],
+  [{ $schema: 1, sites: {} }, "$schema", "a JSON Schema"],
   [{ sites: [] }, "sites", "an object"],
   [{ sites: { shop: 1 } }, "sites.shop", "an object"],
   [{ sites: { Shop: SITE } }, "sites.Shop", "lower-case letters"],
@@ -140,8 +150,16 @@ const BAD: [unknown, string, string][] = [
   [{ listen: { tls: { minVersion: "1.1" } }, sites: {} }, "listen.tls.minVersion", '"1.2" or "1.3"'],
   [{ listen: { tls: { minVersion: 1.3 } }, sites: {} }, "listen.tls.minVersion", "in quotes"],
   [{ listen: { tls: { certificates: {} } }, sites: {} }, "listen.tls.certificates", "a list"],
-  [{ listen: { tls: { certificates: [{ cert: "c" }] } }, sites: {} }, "listen.tls.certificates[0].key", "is missing"],
-  [{ listen: { tls: { certificates: [{ cert: 1, key: "k" }] } }, sites: {} }, "listen.tls.certificates[0].cert", "a path"],
+  [
+    { listen: { tls: { certificates: [{ cert: "c" }] } }, sites: {} },
+    "listen.tls.certificates[0].key",
+    "is missing",
+  ],
+  [
+    { listen: { tls: { certificates: [{ cert: 1, key: "k" }] } }, sites: {} },
+    "listen.tls.certificates[0].cert",
+    "a path",
+  ],
   [
     { listen: { tls: { certificates: [{ cert: "c", key: "k", serverNames: ["a/b"] }] } }, sites: {} },
     "listen.tls.certificates[0].serverNames[0]",
@@ -170,10 +188,22 @@ const BAD: [unknown, string, string][] = [
   [siteWith({ origins: { "a b": { url: "http://a" } } }), 'sites.shop.origins["a b"]', "letters, digits"],
   [siteWith({ origins: { app: {} } }), "sites.shop.origins.app", '"url" or "directory"'],
   [siteWith({ origins: { app: "http://a" } }), "sites.shop.origins.app", "url"],
-  [siteWith({ origins: { app: { url: "http://a", directory: "." } } }), "sites.shop.origins.app", "exactly one"],
+  [
+    siteWith({ origins: { app: { url: "http://a", directory: "." } } }),
+    "sites.shop.origins.app",
+    "exactly one",
+  ],
   [siteWith({ origins: { app: { directory: 1 } } }), "sites.shop.origins.app.directory", "a path"],
-  [siteWith({ origins: { app: { directory: ".", index: "../x" } } }), "sites.shop.origins.app.index", '"index.html"'],
-  [siteWith({ origins: { app: { directory: ".", timeouts: {} } } }), "sites.shop.origins.app.timeouts", 'beside "directory"'],
+  [
+    siteWith({ origins: { app: { directory: ".", index: "../x" } } }),
+    "sites.shop.origins.app.index",
+    '"index.html"',
+  ],
+  [
+    siteWith({ origins: { app: { directory: ".", timeouts: {} } } }),
+    "sites.shop.origins.app.timeouts",
+    'beside "directory"',
+  ],
   [originWith({ url: "ftp://a" }), "sites.shop.origins.app.url", "http(s)://"],
   [originWith({ url: "a.example" }), "sites.shop.origins.app.url", "http(s)://"],
   [originWith({ url: "http://a?x" }), "sites.shop.origins.app.url", "without user, query and fragment"],
@@ -186,9 +216,21 @@ const BAD: [unknown, string, string][] = [
   [originWith({ tls: { caFile: 1 } }), "sites.shop.origins.app.tls.caFile", "a path"],
   [originWith({ tls: { serverName: "a:1" } }), "sites.shop.origins.app.tls.serverName", "a host name"],
   [originWith({ tls: { verify: "no" } }), "sites.shop.origins.app.tls.verify", "true or false"],
-  [originWith({ timeouts: { connectMs: 0 } }), "sites.shop.origins.app.timeouts.connectMs", "from 1 to 3600000"],
-  [originWith({ timeouts: { firstByteMs: "5s" } }), "sites.shop.origins.app.timeouts.firstByteMs", "milliseconds"],
-  [originWith({ timeouts: { betweenBytesMs: -1 } }), "sites.shop.origins.app.timeouts.betweenBytesMs", "milliseconds"],
+  [
+    originWith({ timeouts: { connectMs: 0 } }),
+    "sites.shop.origins.app.timeouts.connectMs",
+    "from 1 to 3600000",
+  ],
+  [
+    originWith({ timeouts: { firstByteMs: "5s" } }),
+    "sites.shop.origins.app.timeouts.firstByteMs",
+    "milliseconds",
+  ],
+  [
+    originWith({ timeouts: { betweenBytesMs: -1 } }),
+    "sites.shop.origins.app.timeouts.betweenBytesMs",
+    "milliseconds",
+  ],
   [originWith({ connectionsMax: 0 }), "sites.shop.origins.app.connectionsMax", "from 1 to 65535"],
   [originWith({ keepAliveMs: -1 }), "sites.shop.origins.app.keepAliveMs", "from 0"],
   [siteWith({ behaviors: [] }), "sites.shop.behaviors", "at least one"],
@@ -199,72 +241,245 @@ const BAD: [unknown, string, string][] = [
   [behaviorWith({ origin: "constructor" }), "sites.shop.behaviors[0].origin", '"app"'],
   [behaviorWith({ viewerProtocol: "https" }), "sites.shop.behaviors[0].viewerProtocol", '"https-only"'],
   [behaviorWith({ allowedMethods: "write" }), "sites.shop.behaviors[0].allowedMethods", '"read"'],
-  [behaviorWith({ allowedMethods: ["get"] }), "sites.shop.behaviors[0].allowedMethods", "item 0: expected a request method in upper case"],
-  [behaviorWith({ allowedMethods: ["TRACE"] }), "sites.shop.behaviors[0].allowedMethods", "not CONNECT and TRACE"],
-  [behaviorWith({ cachedMethods: ["POST"] }), "sites.shop.behaviors[0].cachedMethods[0]", '"GET", "HEAD" or "OPTIONS"'],
+  [
+    behaviorWith({ allowedMethods: ["get"] }),
+    "sites.shop.behaviors[0].allowedMethods[0]",
+    "a request method in upper case",
+  ],
+  [
+    behaviorWith({ allowedMethods: ["TRACE"] }),
+    "sites.shop.behaviors[0].allowedMethods[0]",
+    "not CONNECT and TRACE",
+  ],
+  [
+    behaviorWith({ allowedMethods: [5] }),
+    "sites.shop.behaviors[0].allowedMethods[0]",
+    "a request method in upper case",
+  ],
+  [
+    behaviorWith({ cachedMethods: ["POST"] }),
+    "sites.shop.behaviors[0].cachedMethods[0]",
+    '"GET", "HEAD" or "OPTIONS"',
+  ],
   [behaviorWith({ cache: null }), "sites.shop.behaviors[0].cache", "true or false"],
   [behaviorWith({ collapse: 0 }), "sites.shop.behaviors[0].collapse", "true or false"],
   [behaviorWith({ ttlSeconds: 60 }), "sites.shop.behaviors[0].ttlSeconds", "{min, default, max}"],
   [behaviorWith({ ttlSeconds: { min: -1 } }), "sites.shop.behaviors[0].ttlSeconds.min", "seconds from 0"],
-  [behaviorWith({ ttlSeconds: { default: 1.5 } }), "sites.shop.behaviors[0].ttlSeconds.default", "a whole number"],
+  [
+    behaviorWith({ ttlSeconds: { default: 1.5 } }),
+    "sites.shop.behaviors[0].ttlSeconds.default",
+    "a whole number",
+  ],
   [behaviorWith({ ttlSeconds: { max: "1h" } }), "sites.shop.behaviors[0].ttlSeconds.max", "seconds from 0"],
-  [behaviorWith({ ttlSeconds: { min: 9, max: 3 } }), "sites.shop.behaviors[0].ttlSeconds.min", "more than ttlSeconds.max"],
-  [behaviorWith({ ttlSeconds: { default: 9, max: 3 } }), "sites.shop.behaviors[0].ttlSeconds.default", "not between"],
-  [behaviorWith({ statusTtlSeconds: { "40x": 1 } }), 'sites.shop.behaviors[0].statusTtlSeconds.40x', '"4xx"'],
-  [behaviorWith({ statusTtlSeconds: { "404": "1" } }), "sites.shop.behaviors[0].statusTtlSeconds.404", "seconds from 0"],
+  [
+    behaviorWith({ ttlSeconds: { min: 9, max: 3 } }),
+    "sites.shop.behaviors[0].ttlSeconds.min",
+    "more than ttlSeconds.max",
+  ],
+  [
+    behaviorWith({ ttlSeconds: { default: 9, max: 3 } }),
+    "sites.shop.behaviors[0].ttlSeconds.default",
+    "not between",
+  ],
+  [behaviorWith({ statusTtlSeconds: { "40x": 1 } }), "sites.shop.behaviors[0].statusTtlSeconds.40x", '"4xx"'],
+  [
+    behaviorWith({ statusTtlSeconds: { "404": "1" } }),
+    "sites.shop.behaviors[0].statusTtlSeconds.404",
+    "seconds from 0",
+  ],
   [behaviorWith({ edgeTtlSeconds: -1 }), "sites.shop.behaviors[0].edgeTtlSeconds", "seconds from 0"],
   [behaviorWith({ browserTtlSeconds: "x" }), "sites.shop.behaviors[0].browserTtlSeconds", "seconds from 0"],
-  [behaviorWith({ staleWhileRevalidateSeconds: -1 }), "sites.shop.behaviors[0].staleWhileRevalidateSeconds", "seconds from 0"],
-  [behaviorWith({ staleIfErrorSeconds: 2 ** 31 }), "sites.shop.behaviors[0].staleIfErrorSeconds", "to 2147483647"],
+  [
+    behaviorWith({ staleWhileRevalidateSeconds: -1 }),
+    "sites.shop.behaviors[0].staleWhileRevalidateSeconds",
+    "seconds from 0",
+  ],
+  [
+    behaviorWith({ staleIfErrorSeconds: 2 ** 31 }),
+    "sites.shop.behaviors[0].staleIfErrorSeconds",
+    "to 2147483647",
+  ],
   [behaviorWith({ strictSMaxage: "x" }), "sites.shop.behaviors[0].strictSMaxage", "true or false"],
   [behaviorWith({ heuristic: { fraction: 2 } }), "sites.shop.behaviors[0].heuristic.fraction", "from 0 to 1"],
-  [behaviorWith({ heuristic: { maxSeconds: -1 } }), "sites.shop.behaviors[0].heuristic.maxSeconds", "seconds from 0"],
-  [behaviorWith({ cacheKey: { query: "some" } }), "sites.shop.behaviors[0].cacheKey.query", '"all", "none"'],
-  [behaviorWith({ cacheKey: { query: { include: [1] } } }), "sites.shop.behaviors[0].cacheKey.query.include[0]", "a query parameter"],
-  [behaviorWith({ cacheKey: { query: { include: [], exclude: [] } } }), "sites.shop.behaviors[0].cacheKey.query", "exactly one"],
-  [behaviorWith({ cacheKey: { stripTracking: 1 } }), "sites.shop.behaviors[0].cacheKey.stripTracking", "true or false"],
-  [behaviorWith({ cacheKey: { sortQuery: 1 } }), "sites.shop.behaviors[0].cacheKey.sortQuery", "true or false"],
-  [behaviorWith({ cacheKey: { headers: ["a b"] } }), "sites.shop.behaviors[0].cacheKey.headers[0]", "a header field name"],
-  [behaviorWith({ cacheKey: { cookies: ["a=b"] } }), "sites.shop.behaviors[0].cacheKey.cookies[0]", "a cookie name"],
+  [
+    behaviorWith({ heuristic: { maxSeconds: -1 } }),
+    "sites.shop.behaviors[0].heuristic.maxSeconds",
+    "seconds from 0",
+  ],
+  [
+    behaviorWith({ cacheKey: { query: "some" } }),
+    "sites.shop.behaviors[0].cacheKey.query",
+    '"all" or "none"',
+  ],
+  [
+    behaviorWith({ cacheKey: { query: { include: [1] } } }),
+    "sites.shop.behaviors[0].cacheKey.query.include[0]",
+    "a query parameter",
+  ],
+  [
+    behaviorWith({ cacheKey: { query: { include: [], exclude: [] } } }),
+    "sites.shop.behaviors[0].cacheKey.query",
+    "exactly one",
+  ],
+  [
+    behaviorWith({ cacheKey: { stripTracking: 1 } }),
+    "sites.shop.behaviors[0].cacheKey.stripTracking",
+    "true or false",
+  ],
+  [
+    behaviorWith({ cacheKey: { sortQuery: 1 } }),
+    "sites.shop.behaviors[0].cacheKey.sortQuery",
+    "true or false",
+  ],
+  [
+    behaviorWith({ cacheKey: { headers: ["a b"] } }),
+    "sites.shop.behaviors[0].cacheKey.headers[0]",
+    "a header field name",
+  ],
+  [
+    behaviorWith({ cacheKey: { cookies: ["a=b"] } }),
+    "sites.shop.behaviors[0].cacheKey.cookies[0]",
+    "a cookie name",
+  ],
   [behaviorWith({ cacheKey: { device: "x" } }), "sites.shop.behaviors[0].cacheKey.device", "true or false"],
-  [behaviorWith({ cacheKey: { language: true } }), "sites.shop.behaviors[0].cacheKey.language", "a language tag"],
+  [
+    behaviorWith({ cacheKey: { language: true } }),
+    "sites.shop.behaviors[0].cacheKey.language",
+    "a language tag",
+  ],
   [behaviorWith({ cacheKey: { language: [] } }), "sites.shop.behaviors[0].cacheKey.language", "at least one"],
   [behaviorWith({ compress: "gzip" }), "sites.shop.behaviors[0].compress", "true or false"],
   [behaviorWith({ forward: { query: "none" } }), "sites.shop.behaviors[0].forward.query", '"key" or "all"'],
   [behaviorWith({ forward: { headers: ["x"] } }), "sites.shop.behaviors[0].forward.headers", "{include}"],
-  [behaviorWith({ forward: { headers: { exclude: "x" } } }), "sites.shop.behaviors[0].forward.headers.exclude", "a list"],
+  [
+    behaviorWith({ forward: { headers: { exclude: "x" } } }),
+    "sites.shop.behaviors[0].forward.headers.exclude",
+    "a list",
+  ],
   [behaviorWith({ forward: { cookies: "some" } }), "sites.shop.behaviors[0].forward.cookies", '"none"'],
-  [behaviorWith({ requestHeaders: { set: { "a b": "x" } } }), 'sites.shop.behaviors[0].requestHeaders.set["a b"]', "a header field name"],
-  [behaviorWith({ requestHeaders: { set: { Host: "x" } } }), "sites.shop.behaviors[0].requestHeaders.set.Host", "frame a message"],
-  [behaviorWith({ responseHeaders: { append: { "Content-Length": "1" } } }), "sites.shop.behaviors[0].responseHeaders.append.Content-Length", "frame a message"],
-  [behaviorWith({ responseHeaders: { remove: ["transfer-encoding"] } }), "sites.shop.behaviors[0].responseHeaders.remove[0]", "frame a message"],
-  [behaviorWith({ responseHeaders: { set: { a: "x\r\ny: z" } } }), "sites.shop.behaviors[0].responseHeaders.set.a", "without line breaks"],
-  [behaviorWith({ responseHeaders: { set: { a: 1 } } }), "sites.shop.behaviors[0].responseHeaders.set.a", "a text"],
+  [
+    behaviorWith({ requestHeaders: { set: { "a b": "x" } } }),
+    'sites.shop.behaviors[0].requestHeaders.set["a b"]',
+    "a header field name",
+  ],
+  [
+    behaviorWith({ requestHeaders: { set: { Host: "x" } } }),
+    "sites.shop.behaviors[0].requestHeaders.set.Host",
+    "frame a message",
+  ],
+  [
+    behaviorWith({ requestHeaders: { append: { te: "x" } } }),
+    "sites.shop.behaviors[0].requestHeaders.append.te",
+    "frame a message",
+  ],
+  [
+    behaviorWith({ requestHeaders: { remove: ["a:"] } }),
+    "sites.shop.behaviors[0].requestHeaders.remove[0]",
+    "a header field name",
+  ],
+  [
+    behaviorWith({ responseHeaders: { append: { "Content-Length": "1" } } }),
+    "sites.shop.behaviors[0].responseHeaders.append.Content-Length",
+    "frame a message",
+  ],
+  [
+    behaviorWith({ responseHeaders: { remove: ["transfer-encoding"] } }),
+    "sites.shop.behaviors[0].responseHeaders.remove[0]",
+    "frame a message",
+  ],
+  [
+    behaviorWith({ responseHeaders: { set: { a: "x\r\ny: z" } } }),
+    "sites.shop.behaviors[0].responseHeaders.set.a",
+    "without line breaks",
+  ],
+  [
+    behaviorWith({ responseHeaders: { set: { a: 1 } } }),
+    "sites.shop.behaviors[0].responseHeaders.set.a",
+    "a text",
+  ],
+  [behaviorWith({ rewrite: { "/a": "/b" } }), "sites.shop.behaviors[0].rewrite", "a list"],
   [behaviorWith({ rewrite: [{ match: "/a" }] }), "sites.shop.behaviors[0].rewrite[0].to", "is missing"],
-  [behaviorWith({ rewrite: [{ match: "a", to: "/a" }] }), "sites.shop.behaviors[0].rewrite[0].match", "a path pattern"],
-  [behaviorWith({ rewrite: [{ match: "/a/*", to: "/$2" }] }), "sites.shop.behaviors[0].rewrite[0].to", "only 1 *"],
-  [behaviorWith({ rewrite: [{ match: "/a/*", to: "/$x" }] }), "sites.shop.behaviors[0].rewrite[0].to", "$1 to $9"],
+  [
+    behaviorWith({ rewrite: [{ match: "a", to: "/a" }] }),
+    "sites.shop.behaviors[0].rewrite[0].match",
+    "a path pattern",
+  ],
+  [
+    behaviorWith({ rewrite: [{ match: "/a/*", to: "/$2" }] }),
+    "sites.shop.behaviors[0].rewrite[0].to",
+    "only 1 *",
+  ],
+  [
+    behaviorWith({ rewrite: [{ match: "/a/*", to: "/$x" }] }),
+    "sites.shop.behaviors[0].rewrite[0].to",
+    "$1 to $9",
+  ],
   [behaviorWith({ bypass: { cookies: "x" } }), "sites.shop.behaviors[0].bypass.cookies", "a list"],
-  [behaviorWith({ bypass: { headers: [""] } }), "sites.shop.behaviors[0].bypass.headers[0]", "a header field name"],
-  [behaviorWith({ bypass: { queryParameters: ["a&b"] } }), "sites.shop.behaviors[0].bypass.queryParameters[0]", "a query parameter"],
+  [
+    behaviorWith({ bypass: { headers: [""] } }),
+    "sites.shop.behaviors[0].bypass.headers[0]",
+    "a header field name",
+  ],
+  [
+    behaviorWith({ bypass: { queryParameters: ["a&b"] } }),
+    "sites.shop.behaviors[0].bypass.queryParameters[0]",
+    "a query parameter",
+  ],
   [behaviorWith({ storeAuthorized: "x" }), "sites.shop.behaviors[0].storeAuthorized", "true or false"],
   [behaviorWith({ storeSetCookie: "x" }), "sites.shop.behaviors[0].storeSetCookie", "true or false"],
   [behaviorWith({ maxVariants: 0 }), "sites.shop.behaviors[0].maxVariants", "from 1 to 10000"],
+  [siteWith({ redirects: {} }), "sites.shop.redirects", "a list"],
+  [siteWith({ redirects: [{ path: "a", to: "/" }] }), "sites.shop.redirects[0].path", "a path pattern"],
   [siteWith({ redirects: [{ path: "/a" }] }), "sites.shop.redirects[0].to", "is missing"],
   [siteWith({ redirects: [{ path: "/a", to: "b" }] }), "sites.shop.redirects[0].to", "a URL or a path"],
   [siteWith({ redirects: [{ path: "/a", to: "/$hst" }] }), "sites.shop.redirects[0].to", "$scheme, $host"],
-  [siteWith({ redirects: [{ path: "/a", to: "/$1" }] }), "sites.shop.redirects[0].to", "the pattern has no *"],
+  [
+    siteWith({ redirects: [{ path: "/a", to: "/$1" }] }),
+    "sites.shop.redirects[0].to",
+    "the pattern has no *",
+  ],
   [siteWith({ redirects: [{ host: "a/b", to: "/" }] }), "sites.shop.redirects[0].host", "a host name"],
-  [siteWith({ redirects: [{ path: "/a", to: "/b", status: 300 }] }), "sites.shop.redirects[0].status", "301, 302, 303, 307 or 308"],
+  [
+    siteWith({ redirects: [{ path: "/a", to: "/b", status: 300 }] }),
+    "sites.shop.redirects[0].status",
+    "301, 302, 303, 307 or 308",
+  ],
   [siteWith({ errorPages: { "200": { path: "/" } } }), "sites.shop.errorPages.200", '"4xx"'],
-  [siteWith({ errorPages: { "404": { path: "x" } } }), "sites.shop.errorPages.404.path", 'beginning with "/"'],
-  [siteWith({ errorPages: { "404": { path: "/x", status: 99 } } }), "sites.shop.errorPages.404.status", "from 200 to 599"],
+  [
+    siteWith({ errorPages: { "404": { path: "x" } } }),
+    "sites.shop.errorPages.404.path",
+    'beginning with "/"',
+  ],
+  [
+    siteWith({ errorPages: { "404": { path: "/x", status: 99 } } }),
+    "sites.shop.errorPages.404.status",
+    "from 200 to 599",
+  ],
   [siteWith({ defaultDocument: "/index.html" }), "sites.shop.defaultDocument", '"index.html"'],
   [siteWith({ http3: "x" }), "sites.shop.http3", "true or false"],
   [siteWith({ developmentMode: "x" }), "sites.shop.developmentMode", "true or false"],
 ];
 
 describe("a wrong value", () => {
+  test("of every setting in the reference stands in the table", () => {
+    const reference = generatedFiles().get("docs/reference/config.md") ?? "";
+    const settings = [...reference.matchAll(/^\| `([^`]+)`/gm)].map((match) => match[1] as string);
+    expect(settings.length).toBeGreaterThan(80);
+    const refused = new Set(
+      BAD.map(([, path]) =>
+        path
+          .replace(/^sites\.[\w-]+/, "sites.<id>")
+          .replace(/\[\d+\]/g, "[]")
+          .replace(/(origins|errorPages|statusTtlSeconds|set|append)(?:\.[\w-]+|\["[^"]*"\])/, "$1.<name>"),
+      ),
+    );
+    const covers = (setting: string) =>
+      [...refused].some(
+        (path) => path === setting || path === `${setting}[]` || path === `${setting}.<name>`,
+      );
+    expect(settings.filter((setting) => !covers(setting))).toEqual([]);
+  });
+
   test.each(BAD)("%j is refused at %s", (value, path, allowed) => {
     const result = parseConfig(value);
     if (result.ok) throw new Error("was taken");
@@ -281,19 +496,35 @@ describe("a wrong value", () => {
       siteWith({ hosts: { token: "s3cret" } }),
     ];
     expect(errorsOf(secrets[0])[0]).toContain("got a text of 14 characters");
-    for (const [i, secret] of secrets.entries()) if (i !== 1) expect(errorsOf(secret).join()).not.toContain("s3cret");
+    for (const [i, secret] of secrets.entries())
+      if (i !== 1) expect(errorsOf(secret).join()).not.toContain("s3cret");
   });
 });
 
 describe("an unknown setting", () => {
   test("is refused with the nearest valid name", () => {
     const near: [unknown, string][] = [
-      [behaviorWith({ orgin: "app" }), 'sites.shop.behaviors[0].orgin: unknown setting "orgin"; did you mean "origin"?'],
+      [
+        behaviorWith({ orgin: "app" }),
+        'sites.shop.behaviors[0].orgin: unknown setting "orgin"; did you mean "origin"?',
+      ],
       [{ site: {}, sites: {} }, 'site: unknown setting "site"; did you mean "sites"?'],
-      [{ listen: { "proxy-protocol": true }, sites: {} }, 'listen.proxy-protocol: unknown setting "proxy-protocol"; did you mean "proxyProtocol"?'],
-      [behaviorWith({ ttl: 1 }), 'sites.shop.behaviors[0].ttl: unknown setting "ttl"; did you mean "ttlSeconds"?'],
-      [originWith({ conectionsMax: 1 }), 'sites.shop.origins.app.conectionsMax: unknown setting "conectionsMax"; did you mean "connectionsMax"?'],
-      [siteWith({ origins: { app: { ulr: "http://a" } } }), 'sites.shop.origins.app.ulr: unknown setting "ulr"; did you mean "url"?'],
+      [
+        { listen: { "proxy-protocol": true }, sites: {} },
+        'listen.proxy-protocol: unknown setting "proxy-protocol"; did you mean "proxyProtocol"?',
+      ],
+      [
+        behaviorWith({ ttl: 1 }),
+        'sites.shop.behaviors[0].ttl: unknown setting "ttl"; did you mean "ttlSeconds"?',
+      ],
+      [
+        originWith({ conectionsMax: 1 }),
+        'sites.shop.origins.app.conectionsMax: unknown setting "conectionsMax"; did you mean "connectionsMax"?',
+      ],
+      [
+        siteWith({ origins: { app: { ulr: "http://a" } } }),
+        'sites.shop.origins.app.ulr: unknown setting "ulr"; did you mean "url"?',
+      ],
     ];
     for (const [value, message] of near) expect(errorsOf(value)).toContain(message);
   });
@@ -311,14 +542,18 @@ describe("an unknown setting", () => {
 
 describe("what spans settings", () => {
   test("a behaviour without an origin takes the only one, and must name one of several", () => {
-    expect(valid(behaviorWith({})).sites["shop"]?.behaviors[0]?.origin).toBe("app");
+    expect(valid(behaviorWith({})).sites.shop?.behaviors[0]?.origin).toBe("app");
     const two = { app: { url: "http://a" }, files: { directory: "." } };
-    expect(errorsOf(siteWith({ origins: two, behaviors: [{ path: "/*" }] }))[0]).toContain("behaviors[0].origin: is missing");
+    expect(errorsOf(siteWith({ origins: two, behaviors: [{ path: "/*" }] }))[0]).toContain(
+      "behaviors[0].origin: is missing",
+    );
     expect(errorsOf(siteWith({ origins: two }))[0]).toContain("behaviors: is missing");
   });
 
   test("a host belongs to one site", () => {
-    const value = { sites: { a: { ...SITE, hosts: ["x.example"] }, b: { ...SITE, hosts: ["y.example", "X.example"] } } };
+    const value = {
+      sites: { a: { ...SITE, hosts: ["x.example"] }, b: { ...SITE, hosts: ["y.example", "X.example"] } },
+    };
     expect(errorsOf(value)).toEqual(['sites.b.hosts[1]: "x.example" already belongs to site "a"']);
   });
 
@@ -326,13 +561,37 @@ describe("what spans settings", () => {
     const doubtful: [unknown, string][] = [
       [{ sites: {} }, "sites: is empty"],
       [siteWith({ behaviors: [{ path: "/a" }] }), "sites.shop.behaviors: none of them"],
-      [siteWith({ behaviors: [{ path: "/*" }, { path: "/a" }] }), "sites.shop.behaviors[1].path: is never reached"],
-      [siteWith({ behaviors: [{ path: "/a/*" }, { path: "/a/b/*" }, { path: "/*" }] }), "sites.shop.behaviors[1].path: is never"],
-      [siteWith({ origins: { app: { url: "http://a" }, b: { directory: "." } }, behaviors: [{ path: "/*", origin: "app" }] }), "sites.shop.origins.b: is not the origin"],
-      [behaviorWith({ forward: { query: "all" }, cacheKey: { query: "none" } }), "sites.shop.behaviors[0].forward.query: "],
-      [behaviorWith({ forward: { query: "all" }, cacheKey: { stripTracking: true } }), "sites.shop.behaviors[0].forward.query: "],
-      [behaviorWith({ cacheKey: { headers: ["User-Agent"] } }), 'sites.shop.behaviors[0].cacheKey.headers[0]: "user-agent"'],
-      [behaviorWith({ cacheKey: { headers: ["cookie"] } }), 'sites.shop.behaviors[0].cacheKey.headers[0]: "cookie"'],
+      [
+        siteWith({ behaviors: [{ path: "/*" }, { path: "/a" }] }),
+        "sites.shop.behaviors[1].path: is never reached",
+      ],
+      [
+        siteWith({ behaviors: [{ path: "/a/*" }, { path: "/a/b/*" }, { path: "/*" }] }),
+        "sites.shop.behaviors[1].path: is never",
+      ],
+      [
+        siteWith({
+          origins: { app: { url: "http://a" }, b: { directory: "." } },
+          behaviors: [{ path: "/*", origin: "app" }],
+        }),
+        "sites.shop.origins.b: is not the origin",
+      ],
+      [
+        behaviorWith({ forward: { query: "all" }, cacheKey: { query: "none" } }),
+        "sites.shop.behaviors[0].forward.query: ",
+      ],
+      [
+        behaviorWith({ forward: { query: "all" }, cacheKey: { stripTracking: true } }),
+        "sites.shop.behaviors[0].forward.query: ",
+      ],
+      [
+        behaviorWith({ cacheKey: { headers: ["User-Agent"] } }),
+        'sites.shop.behaviors[0].cacheKey.headers[0]: "user-agent"',
+      ],
+      [
+        behaviorWith({ cacheKey: { headers: ["cookie"] } }),
+        'sites.shop.behaviors[0].cacheKey.headers[0]: "cookie"',
+      ],
       [behaviorWith({ storeAuthorized: true }), "sites.shop.behaviors[0].storeAuthorized: "],
       [behaviorWith({ storeSetCookie: true }), "sites.shop.behaviors[0].storeSetCookie: "],
       [siteWith({ redirects: [{ to: "https://a.example$path" }] }), "sites.shop.redirects[0]: has neither"],
@@ -347,7 +606,9 @@ describe("what spans settings", () => {
   test("what is not doubtful has no warning", () => {
     const usual = [
       { sites: { shop: SITE } },
-      siteWith({ behaviors: [{ path: "/a/*" }, { path: "/a" }, { path: "/*.css" }, { path: "/?" }, { path: "*" }] }),
+      siteWith({
+        behaviors: [{ path: "/a/*" }, { path: "/a" }, { path: "/*.css" }, { path: "/?" }, { path: "*" }],
+      }),
       behaviorWith({ cache: false, forward: { query: "all" }, cacheKey: { query: "none" } }),
       behaviorWith({ forward: { query: "all" } }),
     ];
@@ -375,17 +636,57 @@ describe("parsing", () => {
     const other = { ...SITE, hosts: ["other.example"] };
     const before = parse({ sites: { shop: SITE, other } });
     const after = parse({ sites: { shop: structuredClone(SITE), other: { ...other, http3: false } } });
-    expect(after?.["shop"]).toBe(before?.["shop"] as never);
-    expect(after?.["other"]?.http3).toBe(false);
+    expect(after?.shop).toBe(before?.shop as never);
+    expect(after?.other?.http3).toBe(false);
   });
 
   test("never throws, whatever it is given", () => {
-    const names = fc.constantFrom("sites", "shop", "hosts", "origins", "app", "url", "behaviors", "path", "cacheKey", "query", "include", "__proto__", "listen", "tls", "set", "requestHeaders", "404", "");
+    const names = fc.constantFrom(
+      "sites",
+      "shop",
+      "hosts",
+      "origins",
+      "app",
+      "url",
+      "behaviors",
+      "path",
+      "cacheKey",
+      "query",
+      "include",
+      "__proto__",
+      "listen",
+      "tls",
+      "set",
+      "requestHeaders",
+      "404",
+      "",
+    );
     const { tree } = fc.letrec((tie) => ({
-      leaf: fc.oneof(fc.string(), fc.integer(), fc.double(), fc.boolean(), fc.constant(null), fc.constantFrom("/*", "http://a", "all", "*")),
-      tree: fc.oneof({ maxDepth: 7 }, tie("leaf"), fc.dictionary(fc.oneof(names, fc.string()), tie("tree"), { maxKeys: 6 }), fc.array(tie("tree"), { maxLength: 4 })),
+      leaf: fc.oneof(
+        fc.string(),
+        fc.integer(),
+        fc.double(),
+        fc.boolean(),
+        fc.constant(null),
+        fc.constantFrom("/*", "http://a", "all", "*"),
+      ),
+      tree: fc.oneof(
+        { maxDepth: 7 },
+        tie("leaf"),
+        fc.dictionary(fc.oneof(names, fc.string()), tie("tree"), { maxKeys: 6 }),
+        fc.array(tie("tree"), { maxLength: 4 }),
+      ),
     }));
-    const shaped = fc.record({ sites: fc.dictionary(fc.constantFrom("shop", "b"), fc.record({ hosts: tree, origins: tree, behaviors: tree }, { requiredKeys: [] })), listen: tree }, { requiredKeys: [] });
+    const shaped = fc.record(
+      {
+        sites: fc.dictionary(
+          fc.constantFrom("shop", "b"),
+          fc.record({ hosts: tree, origins: tree, behaviors: tree }, { requiredKeys: [] }),
+        ),
+        listen: tree,
+      },
+      { requiredKeys: [] },
+    );
     fc.assert(
       fc.property(fc.oneof(tree, shaped, fc.anything()), (value) => {
         const result = parseConfig(value);
@@ -399,7 +700,7 @@ describe("parsing", () => {
 
   test("takes a value that holds itself as it comes", () => {
     const site: Record<string, unknown> = { ...SITE };
-    site["behaviors"] = [site];
+    site.behaviors = [site];
     expect(errorsOf({ sites: { shop: site } }).length).toBeGreaterThan(0);
   });
 });

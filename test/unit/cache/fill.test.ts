@@ -1,0 +1,146 @@
+import { describe, expect, test } from "bun:test";
+import { ManualClock } from "../../../src/base/clock.ts";
+import { Fill, FillBudget } from "../../../src/cache/fill.ts";
+import { FILL_STALL_MS_MAX, FILL_WINDOW_BYTES_MAX } from "../../../src/cache/limits.ts";
+import type { BodyReader } from "../../../src/http/body.ts";
+
+/** A source that is fed by the test. */
+function fed() {
+  const queue: (Uint8Array | null | Error)[] = [];
+  let waiting: (() => void) | null = null;
+  const source = {
+    reads: 0,
+    cancelled: false,
+    feed(item: Uint8Array | null | Error) {
+      queue.push(item);
+      waiting?.();
+    },
+    async read() {
+      source.reads++;
+      while (queue.length === 0) await new Promise<void>((resolve) => (waiting = resolve));
+      const item = queue.shift();
+      if (item instanceof Error) throw item;
+      return item ?? null;
+    },
+    cancel() {
+      source.cancelled = true;
+    },
+  };
+  return source;
+}
+
+/** An endless source of pieces of 64 KiB. */
+function endless() {
+  const source = {
+    bytes: 0,
+    cancelled: false,
+    async read() {
+      source.bytes += 65_536;
+      return new Uint8Array(65_536);
+    },
+    cancel() {
+      source.cancelled = true;
+    },
+  };
+  return source;
+}
+
+const clock = () => new ManualClock();
+const fillOf = (source: BodyReader, retainBytesMax: number, budgetBytes = 1e9, at = clock()) =>
+  new Fill(source, { clock: at, budget: new FillBudget(budgetBytes), retainBytesMax });
+const bytes = (text: string) => new TextEncoder().encode(text);
+const settle = () => new Promise((resolve) => setImmediate(resolve));
+
+async function all(reader: BodyReader): Promise<string> {
+  let text = "";
+  for (let piece = await reader.read(); piece !== null; piece = await reader.read()) text += new TextDecoder().decode(piece);
+  return text;
+}
+
+describe("a fill", () => {
+  test("gives every viewer the whole body, whenever they join", async () => {
+    const source = fed();
+    const fill = fillOf(source, 1_000);
+    fill.start();
+    const first = all(fill.join());
+    source.feed(bytes("ab"));
+    await settle();
+    const second = all(fill.join());
+    source.feed(bytes("cd"));
+    source.feed(null);
+    expect(await first).toBe("abcd");
+    expect(await second).toBe("abcd");
+    expect(await fill.whole()).toBe(true);
+    expect(await all(fill.join())).toBe("abcd");
+  });
+
+  test("goes on when the viewer who started it leaves", async () => {
+    const source = fed();
+    const fill = fillOf(source, 1_000);
+    const first = fill.join();
+    const second = all(fill.join());
+    first.cancel();
+    source.feed(bytes("ab"));
+    source.feed(null);
+    expect(await second).toBe("ab");
+    expect(await fill.whole()).toBe(true);
+  });
+
+  test("a cut body is an error for all, and never whole", async () => {
+    const source = fed();
+    const fill = fillOf(source, 1_000);
+    const reader = all(fill.join());
+    source.feed(bytes("ab"));
+    source.feed(new Error("cut"));
+    await expect(reader).rejects.toThrow("cut");
+    expect(await fill.whole()).toBe(false);
+    await expect(all(fill.join())).rejects.toThrow("cut");
+  });
+
+  test("that grows past what may be stored goes on as a window of limited size", async () => {
+    const source = endless();
+    const fill = fillOf(source, 100_000);
+    fill.start();
+    const reader = fill.join();
+    for (let i = 0; i < 400; i++) await reader.read();
+    expect(fill.retained).toBe(false);
+    expect(await fill.whole()).toBe(false);
+    await settle();
+    expect(source.bytes - 400 * 65_536).toBeLessThanOrEqual(FILL_WINDOW_BYTES_MAX + 65_536);
+    reader.cancel();
+    expect(source.cancelled).toBe(true);
+  });
+
+  test("gives up a source that nobody reads and that may not be stored", async () => {
+    const source = endless();
+    const fill = fillOf(source, 100_000);
+    fill.start();
+    expect(await fill.whole()).toBe(false);
+    expect(source.cancelled).toBe(true);
+  });
+
+  test("is not retained beyond the memory that all fills share", async () => {
+    const source = endless();
+    const fill = fillOf(source, 1e9, 200_000);
+    const reader = fill.join();
+    for (let i = 0; i < 10; i++) await reader.read();
+    expect(fill.retained).toBe(false);
+    reader.cancel();
+  });
+
+  test("cuts off the viewer who takes nothing while others wait, and only that one", async () => {
+    const at = clock();
+    const source = endless();
+    const fill = fillOf(source, 0, 1e9, at);
+    const slow = fill.join();
+    const quick = fill.join();
+    await slow.read();
+    for (let read = 0; read < FILL_WINDOW_BYTES_MAX; read += 65_536) await quick.read();
+    const blocked = quick.read();
+    await settle();
+    at.advance(FILL_STALL_MS_MAX);
+    expect(await blocked).not.toBeNull();
+    await expect(slow.read()).rejects.toThrow("took nothing");
+    quick.cancel();
+  });
+});
