@@ -37,9 +37,8 @@ export async function compileSnapshot(
   const hosts = new HostIndex<SitePlan>();
   let sliceStart = performance.now();
   for (const [id, config] of Object.entries(sites)) {
-    const source = JSON.stringify(config);
     const kept = previous?.sites.get(id);
-    const plan = kept?.source === source ? kept : compileSite(id, config, source);
+    const plan = kept !== undefined && isSame(kept, config) ? kept : compileSite(id, config, JSON.stringify(config));
     compiled.set(id, plan);
     for (const host of config.hosts) hosts.add(host, plan);
     if (performance.now() - sliceStart > SLICE_MS_MAX) {
@@ -48,6 +47,11 @@ export async function compileSnapshot(
     }
   }
   return { number, sites: compiled, hosts };
+}
+
+/** The loader gives an unchanged site as the same object; one from elsewhere is compared by its text. */
+function isSame(kept: SitePlan, config: SiteConfig): boolean {
+  return kept.config === config || kept.source === JSON.stringify(config);
 }
 
 function compileSite(id: string, config: SiteConfig, source: string): SitePlan {

@@ -5,15 +5,7 @@
  */
 import * as z from "zod";
 import type { Immutable } from "./immutable.ts";
-import {
-  type cacheKey,
-  type directoryOrigin,
-  type headerRules,
-  names,
-  siteSchema,
-  typeNames,
-  type urlOrigin,
-} from "./site-schema.ts";
+import { type cacheKey, type headerRules, names, siteSchema, typeNames } from "./site-schema.ts";
 import * as v from "./values.ts";
 
 /** Address ranges and folders in one list. */

@@ -20,6 +20,8 @@ export interface EdgeSetup {
   readonly version: string;
   readonly clock: Clock;
   readonly log: NodeLog;
+  /** Port of the control listener once it stands: no origin may lead there. */
+  controlPort(): number | null;
 }
 
 /** Makes a listening edge with `setup.config` in force as its first snapshot; gives everything back when it rejects. */
@@ -74,10 +76,18 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
   const undo: (() => void | Promise<void>)[] = [];
   try {
     const controlAddress = listenAddressOf(config.listen.control);
+    let controlPort = controlAddress.port === 0 ? null : controlAddress.port;
     const dataDir = openDataDir(config.dataDir, options.command);
     undo.push(() => dataDir.release());
 
-    const { edge, snapshot, caFile } = await options.createEdge({ config, dataDir, version, clock, log });
+    const { edge, snapshot, caFile } = await options.createEdge({
+      config,
+      dataDir,
+      version,
+      clock,
+      log,
+      controlPort: () => controlPort,
+    });
     undo.push(() => edge.stop());
 
     const configs = new ConfigState(edge, config, snapshot, clock, log);
@@ -95,6 +105,7 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
       },
       onError: (message) => log("error", message),
     });
+    controlPort = Number(control.address.slice(control.address.lastIndexOf(":") + 1));
     undo.push(() => control.stop());
 
     options.source?.start(

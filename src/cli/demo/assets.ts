@@ -64,7 +64,7 @@ th, td { padding: .6rem 1.1rem; text-align: left; border-top: 1px solid var(--li
 thead th { font-size: .78rem; font-weight: 600; color: var(--quiet); padding-block: .4rem; }
 tbody th { font-weight: 400; }
 tbody th code { display: block; overflow-wrap: anywhere; }
-tbody th small { color: var(--quiet); }
+tbody th small { display: block; color: var(--quiet); line-height: 1.4; }
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .tag { display: inline-block; min-width: 4.2rem; padding: .1rem .5rem; border-radius: .4rem; text-align: center; font: 600 .78rem/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; color: var(--other); background: var(--other-ground); }
 .tag.hit { color: var(--hit); background: var(--hit-ground); }

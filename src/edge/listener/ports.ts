@@ -82,8 +82,7 @@ export function listenError(
       );
     case "EADDRNOTAVAIL":
     case "EINVAL":
-    case "ENOTFOUND":
-    case "ERR_DNS":
+    case "ENOENT":
       return failure(
         "listen_address_unavailable",
         `cannot listen on ${where}: "${hostname}" is not an address of this machine; use 127.0.0.1, 0.0.0.0, :: or one of its own`,
@@ -102,9 +101,10 @@ function failure(code: ListenErrorCode, message: string, cause: unknown): Proxim
   return new ProximaError(code, message, { source: "node", cause });
 }
 
-/** The system's code; the runtime leaves it out when HTTP/3 can not bind its port. */
+/** The system's code; the runtime leaves it out for a name it can not resolve and when HTTP/3 can not bind. */
 function codeOf(error: unknown): string | null {
   if (!(error instanceof Error)) return null;
   if ("code" in error && typeof error.code === "string") return error.code;
-  return error.message.startsWith("Failed to listen on UDP port") ? "EADDRINUSE" : null;
+  if (error.message.startsWith("Failed to listen on UDP port")) return "EADDRINUSE";
+  return error.message.startsWith("Failed to listen at") ? "ENOENT" : null;
 }

@@ -7,23 +7,11 @@
  * On disk: local-ca.pem (key and certificate, 0600), local-ca.crt (the certificate alone, to hand out),
  * leaf-HASH.pem (key and chain of one set of names, 0600).
  */
-import { createHash, createPrivateKey, X509Certificate as SystemCertificate } from "node:crypto";
+import "./reflect-metadata.ts";
+import { createHash, createPrivateKey, X509Certificate } from "node:crypto";
 import { isIP } from "node:net";
 import { hostname } from "node:os";
 import { join } from "node:path";
-import {
-  AuthorityKeyIdentifierExtension,
-  BasicConstraintsExtension,
-  ExtendedKeyUsage,
-  ExtendedKeyUsageExtension,
-  KeyUsageFlags,
-  KeyUsagesExtension,
-  PemConverter,
-  SubjectAlternativeNameExtension,
-  SubjectKeyIdentifierExtension,
-  X509Certificate,
-  X509CertificateGenerator,
-} from "@peculiar/x509";
 import { type Clock, systemClock } from "../../base/clock.ts";
 import { messageOf, ProximaError } from "../../base/errors.ts";
 import { pemBlocks, readIfThere, writeWhole } from "./pem-file.ts";
@@ -49,13 +37,7 @@ export interface LocalCa {
 export const certificateNamesMax = 1_000;
 
 const dayMs = 86_400_000;
-const caDays = 3_650;
-/** Browsers refuse certificates of more than 398 days. */
-const leafDays = 397;
-const renewBeforeDays = 30;
-/** Clocks of viewers may be behind. */
-const backdateMs = 60 * 60_000;
-const algorithm = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" } as const;
+const renewBeforeMs = 30 * dayMs;
 
 /** Reads the authority from the directory, or makes it. Rejects with a ProximaError "local_ca_unusable". */
 export async function ensureLocalCa(directory: string, clock: Clock = systemClock): Promise<LocalCa> {
@@ -67,11 +49,8 @@ export async function ensureLocalCa(directory: string, clock: Clock = systemCloc
   await asCaError(certFile, async () => {
     if ((await readIfThere(certFile)) !== pair.cert) await writeWhole(certFile, pair.cert, 0o644);
   });
-  const certificate = new X509Certificate(pair.cert);
-  const signer = await importKey(pair.key);
-  const name = certificate.subjectName.getField("CN")[0] ?? "";
   return {
-    name,
+    name: new X509Certificate(pair.cert).subject.replace(/^CN=/, ""),
     cert: pair.cert,
     certFile,
     async issue(names) {
@@ -80,7 +59,8 @@ export async function ensureLocalCa(directory: string, clock: Clock = systemCloc
       const kept = await asCaError(leafFile, () => readIfThere(leafFile));
       const usable = kept === null ? null : usableLeaf(kept, pair.cert, wanted, clock);
       if (usable !== null) return usable;
-      const leaf = await createLeaf(certificate, signer, wanted, clock);
+      const { createLeaf } = await issuing();
+      const leaf = await createLeaf(pair, wanted, clock.now());
       const issued = { cert: `${leaf.cert}${pair.cert}`, key: leaf.key };
       await asCaError(leafFile, () => writeWhole(leafFile, `${issued.key}${issued.cert}`, 0o600));
       return issued;
@@ -88,65 +68,18 @@ export async function ensureLocalCa(directory: string, clock: Clock = systemCloc
   };
 }
 
-async function createCa(file: string, clock: Clock): Promise<IssuedCertificate> {
-  const keys = await crypto.subtle.generateKey(algorithm, true, ["sign", "verify"]);
-  const nowMs = clock.now();
-  const certificate = await X509CertificateGenerator.createSelfSigned(
-    {
-      // Commas and the like would end the attribute; a host name has none, but nothing checks that.
-      name: `CN=Proxima local CA ${hostname().replaceAll(/[^A-Za-z0-9.-]/g, "-")}`,
-      serialNumber: serialNumber(),
-      notBefore: new Date(nowMs - backdateMs),
-      notAfter: new Date(nowMs + caDays * dayMs),
-      keys,
-      signingAlgorithm: algorithm,
-      extensions: [
-        new BasicConstraintsExtension(true, 0, true),
-        new KeyUsagesExtension(KeyUsageFlags.keyCertSign | KeyUsageFlags.cRLSign, true),
-        await SubjectKeyIdentifierExtension.create(keys.publicKey),
-      ],
-    },
-    crypto,
-  );
-  const pair = { cert: `${certificate.toString("pem")}\n`, key: await exportKey(keys.privateKey) };
-  await writeWhole(file, `${pair.key}${pair.cert}`, 0o600);
-  return pair;
+/** The library that makes certificates is large: it is loaded when one has to be made. */
+function issuing(): Promise<typeof import("./issuing.ts")> {
+  return import("./issuing.ts");
 }
 
-async function createLeaf(
-  ca: X509Certificate,
-  signingKey: CryptoKey,
-  names: readonly string[],
-  clock: Clock,
-): Promise<IssuedCertificate> {
-  const keys = await crypto.subtle.generateKey(algorithm, true, ["sign", "verify"]);
-  const nowMs = clock.now();
-  const notAfterMs = Math.min(nowMs + leafDays * dayMs - backdateMs, ca.notAfter.getTime());
-  const certificate = await X509CertificateGenerator.create(
-    {
-      // RFC 9525 section 2: names are taken from the alternative names; the subject is for people.
-      subject: "CN=Proxima",
-      issuer: ca.subjectName,
-      serialNumber: serialNumber(),
-      notBefore: new Date(nowMs - backdateMs),
-      notAfter: new Date(notAfterMs),
-      publicKey: keys.publicKey,
-      signingKey,
-      signingAlgorithm: algorithm,
-      extensions: [
-        new BasicConstraintsExtension(false, undefined, true),
-        new KeyUsagesExtension(KeyUsageFlags.digitalSignature, true),
-        new ExtendedKeyUsageExtension([ExtendedKeyUsage.serverAuth]),
-        new SubjectAlternativeNameExtension(
-          names.map((value) => ({ type: isIP(value) === 0 ? "dns" : "ip", value })),
-        ),
-        await SubjectKeyIdentifierExtension.create(keys.publicKey),
-        await AuthorityKeyIdentifierExtension.create(ca.publicKey),
-      ],
-    },
-    crypto,
-  );
-  return { cert: `${certificate.toString("pem")}\n`, key: await exportKey(keys.privateKey) };
+async function createCa(file: string, clock: Clock): Promise<IssuedCertificate> {
+  const { createAuthority } = await issuing();
+  // Other characters could end the attribute; a host name has none, but nothing checks that.
+  const host = hostname().replaceAll(/[^A-Za-z0-9.-]/g, "-");
+  const pair = await createAuthority(`Proxima local CA ${host}`, clock.now());
+  await writeWhole(file, `${pair.key}${pair.cert}`, 0o600);
+  return pair;
 }
 
 /** Key and certificate of the authority; throws when the file is damaged, foreign or over its time. */
@@ -154,9 +87,9 @@ function readPair(text: string, file: string, clock: Clock): IssuedCertificate {
   const key = pemBlocks(text, "PRIVATE KEY")[0];
   const cert = pemBlocks(text, "CERTIFICATE")[0];
   if (key === undefined || cert === undefined) throw unusable(file, "it holds no whole key and certificate");
-  let certificate: SystemCertificate;
+  let certificate: X509Certificate;
   try {
-    certificate = new SystemCertificate(cert);
+    certificate = new X509Certificate(cert);
     if (!certificate.checkPrivateKey(createPrivateKey(key)))
       throw new Error("key and certificate do not match");
   } catch (error) {
@@ -179,21 +112,21 @@ function usableLeaf(
   const leafPem = certs[0];
   if (key === undefined || leafPem === undefined || certs.length !== 2) return null;
   try {
-    const leaf = new SystemCertificate(leafPem);
+    const leaf = new X509Certificate(leafPem);
     const ours =
-      leaf.verify(new SystemCertificate(caCert).publicKey) && leaf.checkPrivateKey(createPrivateKey(key));
-    const fresh = Date.parse(leaf.validTo) - clock.now() > renewBeforeDays * dayMs;
+      leaf.verify(new X509Certificate(caCert).publicKey) && leaf.checkPrivateKey(createPrivateKey(key));
+    const fresh = Date.parse(leaf.validTo) - clock.now() > renewBeforeMs;
     const begun = Date.parse(leaf.validFrom) <= clock.now();
-    return ours && fresh && begun && sameNames(leafPem, names) ? { cert: certs.join(""), key } : null;
+    return ours && fresh && begun && sameCount(leaf, names) ? { cert: certs.join(""), key } : null;
   } catch {
     // A damaged leaf is no loss: another is made in its place.
     return null;
   }
 }
 
-function sameNames(leafPem: string, names: readonly string[]): boolean {
-  const held = new X509Certificate(leafPem).getExtension(SubjectAlternativeNameExtension)?.names.items ?? [];
-  return held.length === names.length;
+/** The file's name is a short hash of the names; this tells a collision. */
+function sameCount(leaf: X509Certificate, names: readonly string[]): boolean {
+  return leaf.subjectAltName?.split(", ").length === names.length;
 }
 
 /** Lower case, without duplicates, sorted; throws on what can not stand in a certificate. */
@@ -231,22 +164,6 @@ function unusable(file: string, why: string, cause?: unknown): ProximaError {
     `the local certificate authority in ${file} can not be used: ${why}; make the file readable, or delete it to have a new one made`,
     { source: "node", cause },
   );
-}
-
-function importKey(pem: string): Promise<CryptoKey> {
-  const der = PemConverter.decodeFirst(pem);
-  return crypto.subtle.importKey("pkcs8", der, algorithm, false, ["sign"]);
-}
-
-async function exportKey(key: CryptoKey): Promise<string> {
-  return `${PemConverter.encode(await crypto.subtle.exportKey("pkcs8", key), "PRIVATE KEY")}\n`;
-}
-
-/** Positive and unpredictable (RFC 5280 section 4.1.2.2). */
-function serialNumber(): string {
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  bytes[0] = ((bytes[0] ?? 0) & 0x7f) | 0x40;
-  return Buffer.from(bytes).toString("hex");
 }
 
 function hashOf(text: string): string {

@@ -226,6 +226,16 @@ export default defineConfig({ sites: { shop: { hosts: ["a.example"], origins, ht
     ]);
   });
 
+  test("sees the program's environment only, no .env beside it", async () => {
+    await put(".env", "FROM_DOTENV=1\n");
+    const config = await load(
+      "env.ts",
+      `export default { dataDir: process.env.FROM_DOTENV ?? "unset", sites: {} };`,
+      {},
+    );
+    expect(config.dataDir).toBe(join(folder, "unset"));
+  });
+
   test("that keeps timers running is done all the same", async () => {
     const config = await load(
       "timer.ts",

@@ -261,6 +261,13 @@ describe("a kept-alive connection that is found dead", () => {
     if ((await connection.readHead()) !== null) connection[how]();
   };
 
+  const dyingAlways = async (connection: RawConnection) => {
+    await connection.readHead();
+    await connection.write(HELLO);
+    await connection.readHead();
+    connection.end();
+  };
+
   test.each(["end", "reset"] as const)("by %s is replaced once for a GET", async (how) => {
     const { raw, origin } = start(dying(how));
     await readText((await get(origin)).body);
@@ -304,6 +311,16 @@ describe("a kept-alive connection that is found dead", () => {
     expect((await failureOf(get(origin))).code).toBe("connection_terminated");
     expect(raw.connections.length).toBe(2);
     await until(() => origin.stats().open === 0, "nothing stays open");
+  });
+
+  test("is replaced once only even when a full pool has nothing but a used one to give", async () => {
+    const { raw, origin } = start(dyingAlways, { connectionsMax: 1 });
+    await readText((await get(origin)).body);
+    const retried = failureOf(get(origin, "/retried"));
+    const between = get(origin, "/between");
+    expect(await readText((await between).body)).toBe("hello");
+    expect((await retried).code).toBe("connection_terminated");
+    expect(raw.received().match(/GET \/retried/g)?.length).toBe(2);
   });
 });
 
