@@ -22,8 +22,8 @@ import type { EdgeContext } from "./context.ts";
 import type { RoutedExchange } from "./exchange.ts";
 import { askOrigin } from "./phases/fetch.ts";
 import { cookieForwardedUnkeyed } from "./phases/origin-request.ts";
-import { storedFields } from "./phases/viewer-fields.ts";
-import { COMPRESS_BYTES_MAX, COMPRESS_BYTES_MIN } from "./settings.ts";
+import { mayBeWhole, storedFields } from "./phases/viewer-fields.ts";
+import { COMPRESS_BYTES_MAX, COMPRESS_BYTES_MIN, WHOLE_BODY_BYTES_MAX } from "./settings.ts";
 
 /** Statuses for which a stale copy is better (RFC 5861 section 4). */
 const ERROR_STATUSES: ReadonlySet<number> = new Set([500, 502, 503, 504]);
@@ -231,7 +231,13 @@ function receiveResponse(
   const fill = new Fill(response.body ?? bodyOf(new Uint8Array(0)), {
     clock: context.clock,
     budget: context.fillBudget,
-    retainBytesMax: storage.store ? context.store.objectBytesMax : shareError ? SHARED_ERROR_BYTES_MAX : 0,
+    retainBytesMax: storage.store
+      ? context.store.objectBytesMax
+      : shareError
+        ? SHARED_ERROR_BYTES_MAX
+        : mayBeWhole(fields, response.bodyLength)
+          ? WHOLE_BODY_BYTES_MAX
+          : 0,
   });
   const settled = storage.store
     ? fill.whole().then((whole) => {

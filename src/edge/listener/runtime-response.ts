@@ -124,8 +124,10 @@ function plainBody(body: CompleteBody | null): Uint8Array<ArrayBuffer> | Blob | 
     // Response takes any byte array; the type asks for one that does not lie in shared memory.
     return body as Uint8Array<ArrayBuffer>;
   }
-  // A file that is not a slice makes the runtime answer Range by itself, behind the pipeline's back.
-  return "name" in body && typeof body.name === "string" ? body.slice(0, body.size) : body;
+  // The runtime answers Range on a whole file by itself, behind the pipeline's back; on a slice it does
+  // not. A slice counts as whole once the size is known, so the file is named anew.
+  if (!("name" in body) || typeof body.name !== "string" || body.name === "") return body;
+  return Bun.file(body.name).slice(0, Number.MAX_SAFE_INTEGER);
 }
 
 function untypedBody(body: Uint8Array<ArrayBuffer> | Blob): ReadableStream<Uint8Array> {

@@ -22,7 +22,7 @@ import type { ViewerBody, ViewerResponse } from "../message.ts";
 import { COMPRESS_BYTES_MAX, COMPRESS_BYTES_MIN, UNKNOWN_LENGTH_WAIT_MS, WHOLE_BODY_BYTES_MAX, WHOLE_BODY_WAIT_MS } from "../settings.ts";
 import { deliverStored, sliceReader } from "./deliver.ts";
 import { askOrigin } from "./fetch.ts";
-import { addVary, applyRules, ensureDate, recode, statusFields, viewerFields } from "./viewer-fields.ts";
+import { addVary, applyRules, ensureDate, isEventStream, mayBeWhole, recode, statusFields, viewerFields } from "./viewer-fields.ts";
 
 /** Answers from a flight: from the stored response when it is whole soon enough, else from the body on its way. */
 export async function deliverFlight(x: RoutedExchange, context: EdgeContext, flight: FlightResponse): Promise<ViewerResponse> {
@@ -41,13 +41,13 @@ export async function deliverFlight(x: RoutedExchange, context: EdgeContext, fli
     if (evaluateConditional(x.method, x.request.fields, stored) === "not-modified") {
       for (const name of ["content-length", "content-encoding", "content-type"]) fields.delete(name);
       applyRules(fields, x.behavior.responseRules);
-      if (!flight.fill.retained) flight.fill.abandon();
+      if (!flight.storage.store) flight.fill.abandon();
       return { status: 304, fields, body: null };
     }
   }
   if (x.method === "HEAD") {
     applyRules(fields, x.behavior.responseRules);
-    if (!flight.fill.retained) flight.fill.abandon();
+    if (!flight.storage.store) flight.fill.abandon();
     return { status: flight.status, fields, body: null };
   }
   const ranged = rangeOf(x, flight, fields);
@@ -114,15 +114,6 @@ function isNegotiable(x: RoutedExchange, status: number, length: number | null, 
   if (length !== null && (length < COMPRESS_BYTES_MIN || length > COMPRESS_BYTES_MAX)) return coding !== "identity";
   if (isEventStream(fields) || parseCacheControl(fields.get("cache-control")).noTransform) return false;
   return coding !== "identity" || isCompressible(fields.get("content-type"));
-}
-
-function isEventStream(fields: Fields): boolean {
-  return fields.get("content-type")?.toLowerCase().startsWith("text/event-stream") === true;
-}
-
-/** Waiting for the end makes sense for a small body, and never for one that is a stream by nature. */
-function mayBeWhole(fields: Fields, length: number | null): boolean {
-  return (length ?? 0) <= WHOLE_BODY_BYTES_MAX && !isEventStream(fields);
 }
 
 /** The whole body when it is small and comes soon; otherwise the stream of it. */

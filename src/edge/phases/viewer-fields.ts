@@ -8,8 +8,8 @@ import { formatCacheStatus } from "../../http/cache-status.ts";
 import { formatHttpDate } from "../../http/date.ts";
 import { Fields } from "../../http/fields.ts";
 import { appendVia } from "../../http/via.ts";
-import type { Exchange, RoutedExchange } from "../exchange.ts";
-import type { EdgeSettings } from "../settings.ts";
+import type { Exchange } from "../exchange.ts";
+import { type EdgeSettings, WHOLE_BODY_BYTES_MAX } from "../settings.ts";
 
 /** Fields of the origin that are for caches like us and end here. */
 const FOR_CACHES: ReadonlySet<string> = new Set([
@@ -104,7 +104,12 @@ export function ensureDate(fields: Fields, receivedMs: number): void {
   if (!fields.has("date")) fields.set("date", formatHttpDate(receivedMs));
 }
 
-/** Does this exchange's behaviour let the edge choose the coding? */
-export function mayRecode(x: RoutedExchange): boolean {
-  return x.behavior.compress;
+/** A stream of events goes on without an end. */
+export function isEventStream(fields: Fields): boolean {
+  return fields.get("content-type")?.toLowerCase().startsWith("text/event-stream") === true;
+}
+
+/** Waiting for the end makes sense for a small body, and never for one that is a stream by nature. */
+export function mayBeWhole(fields: Fields, length: number | null): boolean {
+  return (length ?? 0) <= WHOLE_BODY_BYTES_MAX && !isEventStream(fields);
 }

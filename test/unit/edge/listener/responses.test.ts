@@ -3,7 +3,7 @@ import { ManualClock } from "../../../../src/base/clock.ts";
 import type { RequestHandler, ViewerResponse } from "../../../../src/edge/message.ts";
 import { bodyOf } from "../../../../src/http/body.ts";
 import { Fields } from "../../../../src/http/fields.ts";
-import { cleanUp, get, pieces, raw, start, text } from "./support.ts";
+import { cleanUp, get, pieces, raw, start, temporaryDirectory, text } from "./support.ts";
 
 afterEach(cleanUp);
 
@@ -157,7 +157,6 @@ describe("a response on its way to a viewer", () => {
   });
 
   test("a file is sent whole even when the request has Range", async () => {
-    const { temporaryDirectory } = await import("./support.ts");
     const file = `${await temporaryDirectory()}/body`;
     await Bun.write(file, "0123456789");
     const { http } = await start(() => text(Bun.file(file)));

@@ -1,0 +1,130 @@
+/** A whole edge for a test: data directory, sockets, certificates and all, as `proxima edge` starts it. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type Clock, systemClock } from "../../src/base/clock.ts";
+import { parseConfig } from "../../src/config/parse.ts";
+import type { Config } from "../../src/config/schema.ts";
+import type { BehaviorInput, ConfigInput, SiteInput } from "../../src/config/types.ts";
+import { createEdge } from "../../src/node/create-edge.ts";
+import { openDataDir } from "../../src/node/data-dir.ts";
+import type { Edge } from "../../src/node/edge-handle.ts";
+
+/** What differs from an edge with one site that takes every host and asks `origin`. */
+export interface TestEdgeOptions {
+  /** URL or directory of the only origin. */
+  readonly origin: string;
+  /** Settings of the only behaviour; `path` is "/*" when left out. */
+  readonly behavior?: Partial<BehaviorInput>;
+  readonly behaviors?: BehaviorInput[];
+  readonly site?: Partial<SiteInput>;
+  readonly config?: Partial<ConfigInput>;
+  readonly clock?: Clock;
+  /** Listen with TLS (and HTTP/3) as well. */
+  readonly https?: boolean;
+}
+
+/** An edge under test. */
+export interface TestEdge {
+  readonly edge: Edge;
+  /** Without a slash at the end. */
+  readonly url: string;
+  readonly httpsUrl: string;
+  readonly port: number;
+  readonly httpsPort: number;
+  /** PEM of the CA that signed the edge's certificate. */
+  readonly ca: string;
+  readonly dataDir: string;
+  /** Messages of the node's log. */
+  readonly messages: string[];
+  /** Puts another config in force. */
+  apply(options: Partial<TestEdgeOptions>): Promise<void>;
+  /** Fetches over HTTP/1.1 in clear text, never following redirects nor expanding codings. */
+  get(path: string, headers?: Record<string, string>, init?: RequestInit): Promise<Answer>;
+  stop(): Promise<void>;
+}
+
+/** What came back, read whole. */
+export interface Answer {
+  readonly status: number;
+  readonly headers: Headers;
+  readonly body: string;
+  readonly bytes: Uint8Array;
+  /** X-Cache. */
+  readonly cache: string | null;
+}
+
+/** The config of a test edge. Throws with the problems when it is not valid. */
+export function testConfig(options: TestEdgeOptions, dataDir: string): Config {
+  const origin = /^https?:/.test(options.origin) ? { url: options.origin } : { directory: options.origin };
+  const parsed = parseConfig({
+    dataDir,
+    listen: {
+      http: "127.0.0.1:0",
+      control: "127.0.0.1:0",
+      ...(options.https === true ? { https: "127.0.0.1:0" } : {}),
+    },
+    ...options.config,
+    sites: options.config?.sites ?? {
+      test: {
+        hosts: ["*"],
+        origins: { app: origin },
+        behaviors: options.behaviors ?? [{ path: "/*", ...options.behavior }],
+        ...options.site,
+      },
+    },
+  });
+  if (!parsed.ok) throw new Error(parsed.problems.map(({ path, message }) => `${path}: ${message}`).join("\n"));
+  return parsed.config;
+}
+
+/** Starts an edge in this process. */
+export async function startTestEdge(options: TestEdgeOptions): Promise<TestEdge> {
+  const folder = mkdtempSync(join(tmpdir(), "proxima-edge-"));
+  const dataDir = openDataDir(folder, "test");
+  const messages: string[] = [];
+  let current = options;
+  const { edge, caFile } = await createEdge({
+    config: testConfig(options, folder),
+    dataDir,
+    version: "0.0.0-test",
+    clock: options.clock ?? systemClock,
+    log: (level, message) => messages.push(`${level}: ${message}`),
+    controlPort: () => null,
+  });
+  const url = `http://${edge.addresses.http}`;
+  const httpsPort = Number(edge.addresses.https?.split(":").at(-1) ?? 0);
+  return {
+    edge,
+    url,
+    httpsUrl: `https://localhost:${httpsPort}`,
+    port: Number(url.split(":").at(-1)),
+    httpsPort,
+    ca: caFile === null ? "" : await Bun.file(caFile).text(),
+    dataDir: folder,
+    messages,
+    async apply(changed) {
+      current = { ...current, ...changed };
+      await edge.apply(testConfig(current, folder));
+    },
+    get: (path, headers = {}, init = {}) => fetchWhole(url + path, { ...init, headers }),
+    async stop() {
+      await edge.stop();
+      dataDir.release();
+      rmSync(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+/** One exchange, read whole. */
+export async function fetchWhole(url: string, init: RequestInit = {}): Promise<Answer> {
+  const response = await fetch(url, { redirect: "manual", decompress: false, keepalive: false, ...init } as RequestInit);
+  const bytes = await response.bytes();
+  return {
+    status: response.status,
+    headers: response.headers,
+    bytes,
+    body: new TextDecoder().decode(bytes),
+    cache: response.headers.get("x-cache"),
+  };
+}
