@@ -9,13 +9,14 @@ import { ProximaError } from "../../base/errors.ts";
 import type { BodyReader } from "../../http/body.ts";
 import type { RequestHandler, UpgradeResponse, ViewerResponse } from "../message.ts";
 import type { AltSvc } from "./alt-svc.ts";
-import { type StreamFailure, streamOf } from "./body-stream.ts";
+import { readerOf, type StreamFailure, streamOf } from "./body-stream.ts";
 import type { Http3Spool } from "./http3-body.ts";
 import { type RequestContext, RuntimeRequest } from "./runtime-request.ts";
 import {
   completeResponse,
   hasNoContent,
   isSendable,
+  mustStream,
   plainResponse,
   streamedResponse,
 } from "./runtime-response.ts";
@@ -111,6 +112,10 @@ function respond(
   const altSvc = context.altSvc === null ? null : context.altSvc.value();
   const { body } = answered;
   try {
+    if (body instanceof Blob && !isHead && mustStream(answered, body, request)) {
+      const failure = context.http3 ? "hold" : "reset";
+      return stream(answered, readerOf(body), failure, request, server, context, altSvc);
+    }
     if (body === null || body instanceof Uint8Array || body instanceof Blob) {
       return completeResponse(answered, body, altSvc, isHead, context.clock);
     }

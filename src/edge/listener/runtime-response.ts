@@ -17,8 +17,8 @@ class PreparedResponse {
   readonly status: number;
   readonly body: Uint8Array<ArrayBuffer> | Blob | null;
   readonly dated: boolean;
-  /** The body goes through a stream, because the runtime would invent a Content-Type for it. */
-  readonly untyped: boolean;
+  /** Bytes that go through a stream, because the runtime would invent a Content-Type for them. */
+  readonly untyped: Uint8Array<ArrayBuffer> | null;
   readonly clear: Headers;
   tls: Headers | null = null;
   tlsAltSvc: string | null = null;
@@ -27,8 +27,8 @@ class PreparedResponse {
     this.status = response.status;
     this.clear = headersOf(response.fields);
     this.dated = this.clear.has("date");
-    this.untyped = body !== null && !this.clear.has("content-type");
     this.body = hasNoContent(response.status) ? null : plainBody(body);
+    this.untyped = this.body instanceof Uint8Array && !this.clear.has("content-type") ? this.body : null;
     // RFC 9110 section 8.6: a 204 has no Content-Length.
     if (response.status === 204) this.clear.delete("content-length");
   }
@@ -62,9 +62,11 @@ export function completeResponse(
   const kept = prepared as PreparedResponse;
   const headers = kept.headers(altSvc);
   const sent = isHead ? null : kept.body;
-  if (sent !== null && !kept.untyped) return new Response(sent, { status: kept.status, headers });
+  if (sent !== null && kept.untyped === null) return new Response(sent, { status: kept.status, headers });
   if (!kept.dated) headers.set("date", new Date(clock.now()).toUTCString());
-  if (sent !== null) return new Response(untypedBody(sent), { status: kept.status, headers });
+  if (sent !== null && kept.untyped !== null) {
+    return new Response(untypedBody(kept.untyped), { status: kept.status, headers });
+  }
   if (isHead && kept.body !== null && !headers.has("content-length")) {
     const own = new Headers(headers);
     own.set("content-length", String(sizeOf(kept.body)));
@@ -93,6 +95,17 @@ export function plainResponse(status: number, text: string, fields: Record<strin
   });
 }
 
+/**
+ * True for a Blob that the runtime would not send as it is, at the price of its length: it invents a
+ * Content-Type where there is none, and answers Range on a file behind status 200 by itself.
+ */
+export function mustStream(response: ViewerResponse, body: Blob, request: Request): boolean {
+  if (hasNoContent(response.status)) return false;
+  if (!response.fields.has("content-type")) return true;
+  const isFile = "name" in body && typeof body.name === "string";
+  return isFile && response.status === 200 && request.headers.has("range");
+}
+
 /** True for statuses whose responses have no content (RFC 9110 section 6.4.1). */
 export function hasNoContent(status: number): boolean {
   return status === 204 || status === 205 || status === 304;
@@ -119,19 +132,11 @@ function headersOf(fields: Fields): Headers {
 }
 
 function plainBody(body: CompleteBody | null): Uint8Array<ArrayBuffer> | Blob | null {
-  if (body === null) return null;
-  if (body instanceof Uint8Array) {
-    // Response takes any byte array; the type asks for one that does not lie in shared memory.
-    return body as Uint8Array<ArrayBuffer>;
-  }
-  // The runtime answers Range on a whole file by itself, behind the pipeline's back; on a slice it does
-  // not. A slice counts as whole once the size is known, so the file is named anew.
-  if (!("name" in body) || typeof body.name !== "string" || body.name === "") return body;
-  return Bun.file(body.name).slice(0, Number.MAX_SAFE_INTEGER);
+  // Response takes any byte array; the type asks for one that does not lie in shared memory.
+  return body instanceof Uint8Array ? (body as Uint8Array<ArrayBuffer>) : body;
 }
 
-function untypedBody(body: Uint8Array<ArrayBuffer> | Blob): ReadableStream<Uint8Array> {
-  if (body instanceof Blob) return body.stream();
+function untypedBody(body: Uint8Array<ArrayBuffer>): ReadableStream<Uint8Array> {
   return new ReadableStream<Uint8Array>({
     start(controller) {
       if (body.byteLength > 0) controller.enqueue(body);
