@@ -154,10 +154,18 @@ export async function runBun(args, options) {
   exitLike(await run(findBun(), args, options));
 }
 
+/**
+ * The engine sizes its garbage by the machine's memory: on a large one the heap may double before a full
+ * collection, and a cache of 256 MiB came to rest at 1 GiB. Told of 512 MB it collects after a quarter of
+ * growth (docs/decisions/0006-memory.md). A value in the environment wins.
+ */
+export const ENGINE_ENV = { BUN_JSC_forceRAMSize: "500000000" };
+
 /** Runs Proxima itself, `src/main.ts`, with `args`. @param {readonly string[]} args @param {{ cwd?: string }} [options] */
 export async function runProxima(args, options) {
   // --no-install: a config file's imports are never fetched from the network.
   // --no-orphans: when this wrapper is killed outright, Proxima does not live on with its ports taken.
+  for (const [name, value] of Object.entries(ENGINE_ENV)) process.env[name] ??= value;
   await runBun(["--no-install", "--no-orphans", join(root, "src", "main.ts"), ...args], options);
 }
 

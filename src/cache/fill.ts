@@ -43,6 +43,7 @@ export class Fill {
   readonly #clock: Clock;
   readonly #budget: FillBudget;
   readonly #retainBytesMax: number;
+  readonly #readsOn: boolean;
   readonly #readers = new Set<FillReader>();
   /** Pieces from `#firstPiece` on; earlier ones are gone in window mode. */
   #pieces: Uint8Array[] = [];
@@ -63,6 +64,8 @@ export class Fill {
       readonly budget: FillBudget;
       /** Largest body that is retained, in bytes; 0 retains nothing. */
       readonly retainBytesMax: number;
+      /** A retained body is read to its end although every viewer left, as what is to be stored is. Default true. */
+      readonly readsOn?: boolean;
     },
   ) {
     this.#source = source;
@@ -70,6 +73,7 @@ export class Fill {
     this.#budget = options.budget;
     this.#retainBytesMax = options.retainBytesMax;
     this.#retain = options.retainBytesMax > 0;
+    this.#readsOn = options.readsOn ?? true;
   }
 
   get state(): FillState {
@@ -95,6 +99,16 @@ export class Fill {
     if (this.#state !== "filling") return;
     this.#fail(new ProximaError("viewer_gone", "no viewer is left for this response", { source: "viewer" }));
     this.#source.cancel();
+  }
+
+  /** One who could have read it does not: the source is given up unless somebody else does. */
+  letGo(): void {
+    if (this.#state !== "filling" || this.#readers.size > 0 || (this.#retain && this.#readsOn)) return;
+    if (!this.#retain) return this.abandon();
+    // Those who waited for the same answer join in this very turn.
+    setImmediate(() => {
+      if (this.#readers.size === 0) this.abandon();
+    });
   }
 
   /** Starts reading. A retained fill reads on without viewers; a window waits for them. */
@@ -139,10 +153,7 @@ export class Fill {
 
   leave(reader: FillReader): void {
     this.#readers.delete(reader);
-    if (this.#readers.size === 0 && !this.#retain && this.#state === "filling") {
-      this.abandon();
-      return;
-    }
+    this.letGo();
     this.moved();
   }
 

@@ -92,6 +92,9 @@ const HEURISTIC_STATUSES: ReadonlySet<number> = new Set([200, 203, 204, 300, 301
 /** Statuses that the operator's own lifetimes (edge TTL, default TTL) reach: an error needs a TTL by status. */
 const OWN_LIFETIME_STATUSES: ReadonlySet<number> = new Set([200, 203, 204, 300, 301, 308]);
 
+/** Answers about one viewer's way of asking, which no cache may store (RFC 6585 sections 3 to 6, RFC 8470 section 5.2). */
+const NEVER_STORED: ReadonlySet<number> = new Set([425, 428, 429, 431, 511]);
+
 /** Extensions that viewers use to make a page look like a static file (web cache deception), and their types. */
 const STATIC_TYPES: ReadonlyMap<string, RegExp> = new Map(
   Object.entries({
@@ -116,6 +119,7 @@ export function decideStorage(request: StorageRequest, response: StorageResponse
   const { fields, status } = response;
   if (status === 206) return no("response-partial");
   if (status < 200 || status === 304 || status >= 600) return no("response-not-cacheable");
+  if (NEVER_STORED.has(status)) return no("response-not-cacheable");
   const directives = readDirectives(fields);
   const { cacheControl } = directives;
   // must-understand overrides no-store for a status that we know (RFC 9111 section 5.2.2.3).
@@ -141,15 +145,29 @@ export function decideStorage(request: StorageRequest, response: StorageResponse
 
   const lifetime = chooseLifetime(directives, response, policy);
   if (lifetime === null) return no("response-no-freshness");
-  const explicit = lifetime.explicit;
+  const computed = computeFreshness(lifetime, cacheControl, response, policy);
+  // What the origin lets live for no time at all, and only the operator for longer, is the operator's word.
+  const explicit =
+    lifetime.explicit &&
+    (lifetime.lifetimeMs > 0 ||
+      usableUntil(computed) <= usableUntil(computeFreshness(lifetime, cacheControl, response, withoutOwn(policy))));
   if (!explicit && request.cookieForwardedUnkeyed) return no("request-cookie");
   if (!explicit && looksDeceptive(request.path, fields.get("content-type"), status)) return no("response-type-mismatch");
 
-  const freshness = computeFreshness(lifetime, cacheControl, response, policy);
-  const usable = Math.max(freshness.freshUntilMs, freshness.whileRevalidateUntilMs, freshness.ifErrorUntilMs);
+  const freshness: Freshness = { ...computed, explicit };
   const validator = fields.has("etag") || fields.has("last-modified");
-  if (usable <= response.responseTimeMs && !validator) return no("response-no-freshness");
+  if (usableUntil(freshness) <= response.responseTimeMs && !validator) return no("response-no-freshness");
   return { store: true, freshness, removeFields };
+}
+
+/** Until when a response may be used in any way, in ms since the epoch. */
+function usableUntil(freshness: Freshness): number {
+  return Math.max(freshness.freshUntilMs, freshness.whileRevalidateUntilMs, freshness.ifErrorUntilMs);
+}
+
+/** The policy without what the operator adds to the origin's lifetimes. */
+function withoutOwn(policy: TtlPolicy): TtlPolicy {
+  return { ...policy, minMs: 0, staleWhileRevalidateMs: null, staleIfErrorMs: null };
 }
 
 function no(reason: NotStoredReason): Storage {

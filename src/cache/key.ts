@@ -53,8 +53,12 @@ export function secondaryIngredients(recipe: KeyRecipe, fields: FieldReader): Ke
     ingredients.push({ kind: "header", name, value: normalizeSelectingValue(name, fields.get(name)) });
   }
   if (recipe.cookies.length > 0) {
-    const found = new Map(readCookies(fields.get("cookie"), recipe.cookies));
-    for (const name of recipe.cookies) ingredients.push({ kind: "cookie", name, value: found.get(name) ?? null });
+    const found = readCookies(fields.get("cookie"), recipe.cookies);
+    for (const name of recipe.cookies) {
+      // A cookie sent twice counts with both values: which one the origin reads is not known.
+      const values = found.flatMap(([found, value]) => (found === name ? [value] : []));
+      ingredients.push({ kind: "cookie", name, value: values.length === 0 ? null : values.join(";") });
+    }
   }
   if (recipe.device) {
     ingredients.push({ kind: "device", name: "device", value: deviceClass(fields.get("user-agent")) });

@@ -13,7 +13,7 @@ export const PASS_MS = 10_000;
 export const REFRESH_BACKOFF_MS = 1_000;
 
 /** A body that is not retained: how far the fastest viewer may be ahead of the slowest, in bytes. */
-export const FILL_WINDOW_BYTES_MAX = 4 * 1024 * 1024;
+export const FILL_WINDOW_BYTES_MAX = 1024 * 1024;
 
 /** A viewer that does not take anything for this long while others wait for the window is cut off, in milliseconds. */
 export const FILL_STALL_MS_MAX = 5_000;

@@ -16,10 +16,18 @@ import type {
 import type { BehaviorConfig, CacheKeyConfig, HeaderRules, SiteConfig } from "./schema.ts";
 
 /** Longest time in milliseconds that compiling may hold the event loop in one go. */
-const SLICE_MS_MAX = 4;
+const SLICE_MS_MAX = 1;
 
 /** Methods of `allowedMethods: "read"`. */
 const READ_METHODS: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS"]);
+
+/**
+ * Statuses that blame a request's header, which is not in the key: a lifetime for "4xx" does not reach
+ * them, or one viewer's oversized header would be everyone's error page (CPDoS).
+ */
+const ABOUT_THE_REQUEST: ReadonlySet<number> = new Set([
+  400, 406, 407, 408, 411, 412, 413, 415, 416, 417, 421, 425, 426, 428, 429, 431,
+]);
 
 /** Query parameters that trackers add and no origin needs: what `stripTracking` takes out. `utm_*` as well. */
 export const TRACKING_PARAMETERS: ReadonlySet<string> = new Set([
@@ -142,7 +150,9 @@ function compileTtl(config: BehaviorConfig): TtlPolicy {
     heuristicMaxMs: config.heuristic.maxSeconds * 1000,
     storeAuthorized: config.storeAuthorized,
     storeSetCookie: config.storeSetCookie,
-    statusMs: (status) => statuses.get(String(status)) ?? statuses.get(`${Math.floor(status / 100)}xx`) ?? null,
+    statusMs: (status) =>
+      statuses.get(String(status)) ??
+      (ABOUT_THE_REQUEST.has(status) ? null : (statuses.get(`${Math.floor(status / 100)}xx`) ?? null)),
   };
 }
 

@@ -28,7 +28,7 @@ export const FILE_BYTES_MAX = 64 * 2 ** 20;
 /** YAML is read in one go, 1 MiB in about a second; larger configs belong into JSON. */
 export const YAML_BYTES_MAX = 2 ** 20;
 /** Longest time in milliseconds that parsing may hold the event loop in one go. */
-const SLICE_MS_MAX = 4;
+const SLICE_MS_MAX = 1;
 
 const EXTENSIONS = ".ts, .mts, .js, .mjs, .json, .yaml or .yml";
 

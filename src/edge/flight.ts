@@ -6,7 +6,7 @@
 import { decideStorage } from "../cache/freshness.ts";
 import type { NotStoredReason, Storage } from "../cache/freshness.ts";
 import { Fill } from "../cache/fill.ts";
-import { selectingKey } from "../cache/key.ts";
+import { keyQuery, selectingKey } from "../cache/key.ts";
 import { INLINE_BODY_BYTES_MAX, PASS_MS } from "../cache/limits.ts";
 import type { StoredResponse } from "../cache/stored.ts";
 import { bodyOf } from "../http/body.ts";
@@ -22,7 +22,7 @@ import type { EdgeContext } from "./context.ts";
 import type { RoutedExchange } from "./exchange.ts";
 import { askOrigin } from "./phases/fetch.ts";
 import { cookieForwardedUnkeyed } from "./phases/origin-request.ts";
-import { mayBeWhole, storedFields } from "./phases/viewer-fields.ts";
+import { isEventStream, mayBeWhole, storedFields } from "./phases/viewer-fields.ts";
 import { COMPRESS_BYTES_MAX, COMPRESS_BYTES_MIN, WHOLE_BODY_BYTES_MAX } from "./settings.ts";
 
 /** Statuses for which a stale copy is better (RFC 5861 section 4). */
@@ -215,22 +215,25 @@ function receiveResponse(
   const { fields, status } = response;
   const storage = storageOf(x, context, response);
   const coding = codingOf(fields.get("content-encoding"));
+  // What came coded because the edge asked for it has to be undone for who does not take it, however small it is.
   const negotiable =
     x.behavior.compress &&
     coding !== null &&
-    status === 200 &&
-    (coding !== "identity" || isCompressible(fields.get("content-type"))) &&
-    (response.bodyLength ?? COMPRESS_BYTES_MIN) >= COMPRESS_BYTES_MIN &&
+    (coding !== "identity" ||
+      (status === 200 &&
+        isCompressible(fields.get("content-type")) &&
+        (response.bodyLength ?? COMPRESS_BYTES_MIN) >= COMPRESS_BYTES_MIN)) &&
     (response.bodyLength ?? 0) <= COMPRESS_BYTES_MAX &&
     !parseCacheControl(fields.get("cache-control")).noTransform;
   const varyList = parseVary(fields.get("vary"));
   // Where the edge negotiates codings itself it always asks the same way: that part of Vary is settled.
-  const vary = varyList === "*" ? [] : x.behavior.compress ? varyList.filter((name) => name !== "accept-encoding") : varyList;
+  const vary = varyList === "*" ? [] : x.behavior.compress ? varyList.filter((name) => name !== "accept-encoding") : codedVary(varyList, coding);
   const variant = x.secondary + (vary.length > 0 ? selectingKey(vary, x.request.fields) : "");
   const shareError = !storage.store && storage.reason === "response-no-freshness" && status >= 500;
   const fill = new Fill(response.body ?? bodyOf(new Uint8Array(0)), {
     clock: context.clock,
     budget: context.fillBudget,
+    readsOn: storage.store,
     retainBytesMax: storage.store
       ? context.store.objectBytesMax
       : shareError
@@ -255,6 +258,11 @@ function receiveResponse(
   };
 }
 
+/** A coding was chosen by Accept-Encoding, whether the origin says so or not. */
+function codedVary(vary: readonly string[], coding: ReturnType<typeof codingOf>): readonly string[] {
+  return coding === "identity" || vary.includes("accept-encoding") ? vary : [...vary, "accept-encoding"].sort();
+}
+
 function storageOf(x: RoutedExchange, context: EdgeContext, response: UpstreamResponse): FlightStorage {
   const { fields, status } = response;
   const storage = decideStorage(
@@ -263,20 +271,25 @@ function storageOf(x: RoutedExchange, context: EdgeContext, response: UpstreamRe
     x.behavior.ttl,
   );
   if (!storage.store) return storage;
+  // A stream of events is one viewer's: it has no end, and another would be given events of the past.
+  if (isEventStream(fields)) return { store: false, reason: "response-not-cacheable" };
   if ((response.bodyLength ?? 0) > context.store.objectBytesMax) return { store: false, reason: "response-too-large" };
   if (status >= 300 && status < 400 && leadsBack(x, fields.get("location"))) return { store: false, reason: "response-self-redirect" };
   return storage;
 }
 
-/** A redirect to the very URL that was asked for would, once stored, be a loop that nobody can leave. */
+/**
+ * A redirect to what it is stored for would be a loop that nobody can leave: to the URL that was asked
+ * for, as far as it is in the key, or to the one that a rewrite made of it.
+ */
 function leadsBack(x: RoutedExchange, location: string | null): boolean {
   if (location === null) return false;
-  const self = `${x.scheme}://${x.authority}${x.path}${x.query === null ? "" : `?${x.query}`}`;
-  try {
-    return new URL(location, self).href === new URL(self).href;
-  } catch {
-    return true;
-  }
+  const self = `${x.scheme}://${x.authority}`;
+  const url = URL.parse(location, `${self}${x.path}`);
+  if (url === null) return true;
+  if (url.origin !== new URL(self).origin) return false;
+  const sameQuery = keyQuery(x.behavior.key, url.search === "" ? null : url.search.slice(1)) === x.keyQuery;
+  return sameQuery && [x.path, x.originPath].some((path) => new URL(self + path).pathname === url.pathname);
 }
 
 function keep(
@@ -305,7 +318,7 @@ function keep(
       fields,
       body,
       coding: parts.coding ?? "identity",
-      negotiable: parts.negotiable && length >= COMPRESS_BYTES_MIN && length <= COMPRESS_BYTES_MAX,
+      negotiable: parts.negotiable && (length >= COMPRESS_BYTES_MIN || parts.coding !== "identity") && length <= COMPRESS_BYTES_MAX,
       freshness: storage.freshness,
       etag: fields.get("etag"),
       lastModifiedMs: parseHttpDate(fields.get("last-modified")),

@@ -24,6 +24,7 @@ export type CacheReason =
   | "request-method"
   | "request-body"
   | "request-condition"
+  | "request-connection"
   | "request-range"
   | "request-upgrade"
   | "only-if-cached"

@@ -24,13 +24,13 @@ import type { RequestHandler, UpgradeResponse, ViewerRequest, ViewerResponse } f
 import { madeAnswer } from "./phases/answer.ts";
 import { bypassReason, makeKey } from "./phases/cacheability.ts";
 import { deliverStored } from "./phases/deliver.ts";
-import { deliverFlight, deliverPass } from "./phases/deliver-stream.ts";
+import { deliverFlight, deliverPass, within } from "./phases/deliver-stream.ts";
 import { errorAnswer } from "./phases/fetch.ts";
 import { cookieForwardedUnkeyed } from "./phases/origin-request.ts";
 import { receive } from "./phases/receive.ts";
 import { behaviorFor, originPath, route } from "./phases/route.ts";
 import { isWebSocket, upgrade } from "./phases/upgrade.ts";
-import { VARIANT_RESTARTS_MAX } from "./settings.ts";
+import { VARIANT_RESTARTS_MAX, WHOLE_BODY_WAIT_MS } from "./settings.ts";
 
 /** Called when an answer is ready; wraps its body to see it end. */
 export type Finish = (x: Exchange, response: ViewerResponse) => ViewerResponse;
@@ -211,7 +211,10 @@ export class Pipeline {
       if (x.method === "HEAD" && entry === null) return this.#passCacheable(x, false);
       const pass = url?.pass ?? null;
       const passing = pass !== null && nowMs < pass.untilMs;
-      if (passing && pass.reason === "response-too-large") return this.#passCacheable(x, true);
+      if (passing && pass.reason === "response-too-large") {
+        x.end("bypass", "response-too-large");
+        return this.#passCacheable(x, true);
+      }
       // What has to be validated for each request is not waited for together.
       const alone = passing || (entry !== null && entry.freshness.freshUntilMs <= entry.storedAtMs);
       const outcome = await this.#fly(x, entry, x.behavior.collapse && !alone);
@@ -278,7 +281,8 @@ export class Pipeline {
   /** The answer that others waited for has to be validated for each of them: all at once, not one by one. */
   async #alone(x: RoutedExchange, shared: FlightResponse): Promise<ViewerResponse | null> {
     x.collapsed = false;
-    const entry = shared.storage.store ? await shared.settled : null;
+    // A body that takes its time is not waited for: without it the origin is asked for the whole.
+    const entry = shared.storage.store ? await within(shared.settled, WHOLE_BODY_WAIT_MS, this.#context.clock) : null;
     const fitting = entry !== null && this.#fits(x, shared) ? entry : null;
     const outcome = await startFlight(x, this.#context, fitting, false).outcome;
     return this.#land(x, fitting, outcome);
@@ -311,7 +315,7 @@ export class Pipeline {
       else if (outcome.kind === "response" && !outcome.storage.store) {
         // What may not be stored any more is not what viewers should go on getting.
         context.store.remove(entry);
-        outcome.fill.abandon();
+        outcome.fill.letGo();
       }
     });
   }

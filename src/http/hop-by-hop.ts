@@ -4,7 +4,7 @@
  * them, and one that does would have us drop what guards the cache, the origin or the chain of
  * proxies before us (an answer's Cache-Control, a request's Cookie, CDN-Loop, X-Forwarded-For).
  */
-import type { Fields } from "./fields.ts";
+import type { FieldReader, Fields } from "./fields.ts";
 import { splitList } from "./syntax.ts";
 
 /** Names one Connection field may nominate; further ones are ignored. */
@@ -85,6 +85,18 @@ export function stripHopByHop(fields: Fields): void {
     for (const name of nominated) if (!isEndToEnd(name)) fields.delete(name);
   }
   for (const name of HOP_BY_HOP) fields.delete(name);
+}
+
+/**
+ * Whether Connection nominates a field that the message has and that stripHopByHop would take out for
+ * that alone: its recipient sees another message than whoever reads `fields`.
+ */
+export function nominatesFields(fields: FieldReader): boolean {
+  const connection = fields.get("connection");
+  if (connection === null || connection === "close" || connection === "keep-alive") return false;
+  return splitList(connection.toLowerCase())
+    .slice(0, CONNECTION_OPTIONS_MAX)
+    .some((name) => !HOP_BY_HOP.has(name) && !isEndToEnd(name) && fields.has(name));
 }
 
 function isEndToEnd(name: string): boolean {

@@ -1,8 +1,9 @@
 /**
  * The path and query of a request, in the one form that is keyed and sent to the origin (RFC 3986
  * section 6.2.2): what two URLs of one resource may differ in is evened out; what servers are known
- * to read differently from one another (a backslash, a NUL, broken encoding) is refused. `//` and
- * `%2F` stay: to many origins they mean something else than `/`.
+ * to read differently from one another (a backslash, a NUL, broken encoding, a dot segment behind an
+ * encoded slash or before a parameter) is refused. `//` and `%2F` stay: to many origins they mean
+ * something else than `/`; `foldPath` tells what they mean to the others.
  */
 
 /** Longest path and query together, in characters. */
@@ -16,8 +17,12 @@ export interface Target {
 
 /** Controls, space, `#`, backslash, and everything that is not ASCII. */
 const REFUSED = /[^\x21-\x7e]|[#\\]/;
+/** `..%2F` and `..;` are dot segments to some servers (RFC 3986 sections 3.3 and 5.2.4), and to others names. */
+const HIDDEN_DOT_SEGMENT = /(?:\/|%2F|%5C)\.\.?(?:\/|%2F|%5C|;|%3B|$)/;
+/** What some servers read as a slash, or leave out of a path. */
+const FOLDABLE = /\/\/|%2F|%5C|;/;
 /** A path that may not be normal: an encoded byte or a dot segment (RFC 3986 section 5.2.4). */
-const PATH_TO_NORMALIZE = /%|\/\.\.?(?:\/|$)/;
+const PATH_TO_NORMALIZE = /%|\/\.\.?(?:\/|;|$)/;
 const UNRESERVED = /[A-Za-z0-9\-._~]/;
 
 /** Reads an absolute URL (or a target in origin form, `/path?query`); null when it must be refused. */
@@ -34,10 +39,23 @@ export function parseTarget(url: string): Target | null {
     const decoded = normalizeEncoding(path);
     if (decoded === null) return null;
     normalPath = removeDotSegments(decoded);
+    if (HIDDEN_DOT_SEGMENT.test(normalPath)) return null;
   }
   if (query === null || !query.includes("%")) return { path: normalPath, query };
   const normalQuery = normalizeEncoding(query);
   return normalQuery === null ? null : { path: normalPath, query: normalQuery };
+}
+
+/**
+ * The path as a server may read it that merges slashes, decodes encoded ones and leaves out parameters
+ * (`;v=1`): for deciding what a path may mean, never for the key or the origin.
+ */
+export function foldPath(path: string): string {
+  if (!FOLDABLE.test(path)) return path;
+  return path
+    .replace(/%2F|%5C/g, "/")
+    .replace(/;[^/]*/g, "")
+    .replace(/\/{2,}/g, "/");
 }
 
 /** A query's parameters in order, split at `&`: `raw` as sent (joined they are the query again), `name` decoded. */

@@ -69,11 +69,17 @@ async function answerLater(
   context: AnswerContext,
 ): Promise<Response | undefined> {
   try {
-    return await respond(await answered, request, server, context);
+    const response = await answered.finally(() => waitForViewer(request, server, context));
+    return await respond(response, request, server, context);
   } catch (error) {
     context.onError(error);
     return plainResponse(500, "Internal error.");
   }
+}
+
+/** From here on the viewer is waited for again; without this the connection would never be idle. */
+function waitForViewer(request: Request, server: RuntimeServer, context: AnswerContext): void {
+  server.timeout(request, context.limits.idleSeconds);
 }
 
 /** Requests that the runtime lets through but that must not reach a handler. */
@@ -180,6 +186,11 @@ function stream(
   altSvc: string | null,
 ): Response {
   server.timeout(request, 0);
+  if (request.signal.aborted) {
+    // The runtime would neither read nor cancel the stream of a viewer that has left already.
+    body.cancel();
+    return plainResponse(499, "The viewer has left.");
+  }
   const { clock, limits } = context;
   const readable = streamOf(body, {
     clock,
@@ -187,7 +198,7 @@ function stream(
     failure,
     onBroken: context.onError,
     // The last bytes may still wait for the viewer, and the connection becomes idle after them.
-    onEnd: () => server.timeout(request, limits.idleSeconds),
+    onEnd: () => waitForViewer(request, server, context),
   });
   return streamedResponse(response, readable, altSvc);
 }

@@ -1,5 +1,7 @@
 /** Whether a request may use the cache at all; and, if it may, its key. */
 import { baseKey, keyQuery, secondaryKey, selectingKey } from "../../cache/key.ts";
+import { nominatesFields } from "../../http/hop-by-hop.ts";
+import { splitQuery } from "../../http/target.ts";
 import type { RoutedExchange } from "../exchange.ts";
 import type { CacheReason } from "../message.ts";
 
@@ -16,6 +18,8 @@ export function bypassReason(x: RoutedExchange): CacheReason | null {
   if (fields.has("authorization") && !authorizationAllowed(x)) return "request-authorization";
   // A cache does not evaluate these: only the origin can (RFC 9111 section 4.3.2).
   if (fields.has("if-match") || fields.has("if-unmodified-since")) return "request-condition";
+  // What Connection nominates does not reach the origin: neither the key nor Vary may speak of it.
+  if (nominatesFields(fields)) return "request-connection";
   // A body on GET means nothing to the key, so an answer to it can not be shared.
   if (fields.has("transfer-encoding") || (fields.get("content-length") ?? "0") !== "0") return "request-body";
   if (behavior.bypass !== null && isBypassed(x)) return "behavior-bypass";
@@ -37,7 +41,7 @@ function isBypassed({ behavior, request, query }: RoutedExchange): boolean {
     }
   }
   if (bypass.queryParameters.size === 0 || query === null) return false;
-  return query.split("&").some((part) => bypass.queryParameters.has(part.split("=", 1)[0] ?? ""));
+  return splitQuery(query).some(({ name }) => bypass.queryParameters.has(name));
 }
 
 /** A name, or a prefix that ends in "*" (session cookies often carry a random tail). */

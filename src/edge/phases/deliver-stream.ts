@@ -41,13 +41,13 @@ export async function deliverFlight(x: RoutedExchange, context: EdgeContext, fli
     if (evaluateConditional(x.method, x.request.fields, stored) === "not-modified") {
       for (const name of ["content-length", "content-encoding", "content-type"]) fields.delete(name);
       applyRules(fields, x.behavior.responseRules);
-      if (!flight.storage.store) flight.fill.abandon();
+      flight.fill.letGo();
       return { status: 304, fields, body: null };
     }
   }
   if (x.method === "HEAD") {
     applyRules(fields, x.behavior.responseRules);
-    if (!flight.storage.store) flight.fill.abandon();
+    flight.fill.letGo();
     return { status: flight.status, fields, body: null };
   }
   const ranged = rangeOf(x, flight, fields);
@@ -103,7 +103,12 @@ export async function deliverPass(
     return { status, fields, body: null };
   }
   const negotiable = isNegotiable(x, status, bodyLength, response.fields);
-  const fill = new Fill(body, { clock: context.clock, budget: context.fillBudget, retainBytesMax: mayBeWhole(fields, bodyLength) ? WHOLE_BODY_BYTES_MAX : 0 });
+  const fill = new Fill(body, {
+    clock: context.clock,
+    budget: context.fillBudget,
+    readsOn: false,
+    retainBytesMax: mayBeWhole(fields, bodyLength) ? WHOLE_BODY_BYTES_MAX : 0,
+  });
   const sent = await wholeOrStream(fill, bodyLength, context.clock, fields);
   return coded(x, status, fields, sent, negotiable);
 }
@@ -171,7 +176,7 @@ function ruled(fields: Fields, x: RoutedExchange): Fields {
 }
 
 /** The promise's value, or null when it takes longer than `waitMs`. */
-async function within<T>(promise: Promise<T>, waitMs: number, clock: Clock): Promise<T | null> {
+export async function within<T>(promise: Promise<T>, waitMs: number, clock: Clock): Promise<T | null> {
   let cancel = (): void => undefined;
   const late = new Promise<null>((resolve) => {
     cancel = clock.after(waitMs, () => resolve(null));

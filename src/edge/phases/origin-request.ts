@@ -23,14 +23,18 @@ import { applyRules } from "./viewer-fields.ts";
  * They pass only from a trusted proxy (`x-forwarded-*` is made anew in any case).
  */
 const PROXY_FIELDS: ReadonlySet<string> = new Set([
-  "forwarded", "x-real-ip", "x-client-ip", "true-client-ip", "x-cluster-client-ip", "cf-connecting-ip", "fastly-client-ip",
-  "x-original-url", "x-original-host", "x-rewrite-url", "x-host", "x-override-url", "front-end-https",
-  "x-http-method-override", "x-http-method", "x-method-override", "x-http-host-override", "client-cert", "client-cert-chain",
+  "forwarded", "x-forwarded", "forwarded-for", "x-forward-for", "x-forwarded-for-original", "x-real-ip", "x-client-ip", "true-client-ip", "x-cluster-client-ip", "cf-connecting-ip", "fastly-client-ip",
+  "x-remote-ip", "x-remote-addr", "x-originating-ip", "x-azure-clientip", "x-azure-socketip", "x-appengine-user-ip",
+  "x-original-url", "x-original-uri", "x-original-path", "x-original-host", "x-original-method", "x-rewrite-url", "x-rewrite-uri",
+  "x-host", "x-backend-host", "x-server-name", "x-override-url", "x-request-uri", "x-base-url", "base-url", "front-end-https",
+  "x-http-method-override", "x-http-method", "x-method-override", "x-method", "x-http-host-override", "x-http-scheme", "client-cert", "client-cert-chain",
   "x-middleware-subrequest", "x-original-forwarded-for", "x-envoy-original-path", "x-url-scheme", "x-scheme",
 ]);
 
-/** Fields that the connection or the writer makes anew. */
-const MADE_ANEW: ReadonlySet<string> = new Set(["host", "content-length", "expect", "http2-settings", "early-data"]);
+/** Fields that the connection or the writer makes anew; `proxy` becomes HTTP_PROXY in CGI programs (httpoxy). */
+const MADE_ANEW: ReadonlySet<string> = new Set(["host", "content-length", "expect", "http2-settings", "early-data", "proxy"]);
+
+const NEEDED: ReadonlySet<string> = new Set(["accept-encoding", "cookie", "content-type", "content-encoding", "cdn-loop", "via"]);
 
 /** Conditions and ranges of the viewer: a cacheable fetch asks for the whole and answers them here. */
 const CONDITIONS = ["if-none-match", "if-modified-since", "if-match", "if-unmodified-since", "if-range", "range"];
@@ -59,8 +63,10 @@ export function originRequest(
   const trusted = settings.trustedProxies !== null && settings.trustedProxies.has(request.peerAddress);
   const fields = new Fields();
   for (const [name, value] of request.fields.entries()) {
-    if (MADE_ANEW.has(name) || name.startsWith(":") || name.startsWith("x-proxima-")) continue;
-    if (name.startsWith("x-forwarded-") || (PROXY_FIELDS.has(name) && !trusted)) continue;
+    // CGI, WSGI and PHP read `X_Forwarded_Host` as if it were `X-Forwarded-Host`.
+    const meant = name.includes("_") ? name.replaceAll("_", "-") : name;
+    if (MADE_ANEW.has(meant) || name.startsWith(":") || meant.startsWith("x-proxima-")) continue;
+    if (meant.startsWith("x-forwarded-") || (PROXY_FIELDS.has(meant) && !trusted)) continue;
     if (!isForwarded(name, behavior.forwardHeaders) && !isNeeded(name)) continue;
     fields.append(name, value);
   }
@@ -121,7 +127,7 @@ export function cookieForwardedUnkeyed(x: RoutedExchange): boolean {
 
 /** Fields without which a request is not itself, whatever `forward.headers` says. */
 function isNeeded(name: string): boolean {
-  return name === "accept-encoding" || name === "cookie" || name === "content-type" || name === "cdn-loop" || name === "via";
+  return NEEDED.has(name);
 }
 
 function isForwarded(name: string, rule: RoutedExchange["behavior"]["forwardHeaders"]): boolean {

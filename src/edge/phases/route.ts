@@ -1,6 +1,7 @@
 /** route: site by host, redirects, behaviour by path (first match), protocol policy, methods, rewrites. */
 import { fillTemplate } from "../../config/pattern.ts";
 import type { BehaviorPlan, SitePlan, Snapshot } from "../../config/plan.ts";
+import { foldPath } from "../../http/target.ts";
 import type { Exchange } from "../exchange.ts";
 import type { ViewerResponse } from "../message.ts";
 import type { EdgeSettings } from "../settings.ts";
@@ -40,9 +41,15 @@ export function route(x: Exchange, snapshot: Snapshot, settings: EdgeSettings): 
   return null;
 }
 
-/** The first behaviour whose pattern matches. */
+/**
+ * The first behaviour whose pattern matches the path, or what an origin may read in it: `//api/private`
+ * must not slip past the behaviour of `/api/private`.
+ */
 export function behaviorFor(site: SitePlan, path: string): BehaviorPlan | null {
-  for (const behavior of site.behaviors) if (behavior.pattern.matches(path)) return behavior;
+  const folded = foldPath(path);
+  for (const behavior of site.behaviors) {
+    if (behavior.pattern.matches(path) || (folded !== path && behavior.pattern.matches(folded))) return behavior;
+  }
   return null;
 }
 
@@ -65,17 +72,34 @@ function redirectOf(site: SitePlan, x: Exchange): { to: string; status: number }
     if (rule.host !== null && !hostMatches(rule.host, x.hostname)) continue;
     const captures = rule.path === null ? [] : rule.path.capture(x.path);
     if (captures === null) continue;
-    const to = fillTemplate(rule.to, captures, {
-      scheme: x.scheme,
-      host: x.authority,
-      path: x.path,
-      query: x.query === null ? "" : `?${x.query}`,
-    });
+    const query = x.query === null ? "" : `?${x.query}`;
+    const named = { scheme: x.scheme, host: x.authority, path: x.path, query };
+    const to = onItsHost(fillTemplate(hostClosed(rule.to, captures), captures, named), rule.to);
     // A rule that leads back to the same URL would loop.
-    const self = `${x.scheme}://${x.authority}${x.path}${x.query === null ? "" : `?${x.query}`}`;
-    if (to !== self && to !== self.slice(self.indexOf("/", 8))) return { to, status: rule.status };
+    if (!isSameUrl(to, `${x.scheme}://${x.authority}${x.path}${query}`)) return { to, status: rule.status };
   }
   return null;
+}
+
+/** A capture right behind a host begins the path: "https://shop.example$1" must not become "https://shop.example.evil". */
+function hostClosed(template: string, captures: readonly string[]): string {
+  const match = /^(?:[a-z]+|\$scheme):\/\/(?:[^/?#$]|\$host)+(?=\$([1-9]))/.exec(template);
+  if (match === null) return template;
+  const capture = captures[Number(match[1]) - 1] ?? "";
+  return capture === "" || capture.startsWith("/") ? template : `${match[0]}/${template.slice(match[0].length)}`;
+}
+
+/** A path template stays a path: "/$1" filled with "/evil.example" would name another host (RFC 3986 section 4.2). */
+function onItsHost(to: string, template: string): string {
+  return template.startsWith("/") && !template.startsWith("//") ? to.replace(/^[/\\]{2,}/, "/") : to;
+}
+
+/** Do both lead to one request? A fragment does not reach the server. */
+function isSameUrl(to: string, self: string): boolean {
+  const url = URL.parse(to, self);
+  if (url === null) return false;
+  url.hash = "";
+  return url.href === new URL(self).href;
 }
 
 function hostMatches(pattern: string, hostname: string): boolean {

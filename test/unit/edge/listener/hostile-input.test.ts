@@ -114,9 +114,9 @@ for (const secure of [false, true]) {
 
 describe("forms that are left to the pipeline", () => {
   test("two Hosts arrive as one joined value", async () => {
-    let host: string | null = null;
+    let host = "";
     const { http } = await start((request) => {
-      host = request.fields.get("host");
+      host = request.fields.get("host") ?? "";
       return text("x", {}, 400);
     });
     await raw(http, "GET / HTTP/1.1\r\nHost: a.test\r\nHost: b.test\r\nConnection: close\r\n\r\n");
@@ -146,27 +146,4 @@ describe("forms that are left to the pipeline", () => {
     expect(body).toBeNull();
     expect(answer.text.match(/HTTP\/1\.1 200/g)).toHaveLength(2);
   });
-});
-
-describe("slow senders", () => {
-  test("of a first header section are cut by the runtime after about 12 seconds, whatever they trickle", async () => {
-    const reached: string[] = [];
-    const { http } = await start((request) => {
-      reached.push(request.url);
-      return text("x");
-    });
-    const closed = Promise.withResolvers<void>();
-    const startMs = performance.now();
-    const socket = await Bun.connect({
-      hostname: "127.0.0.1",
-      port: http,
-      socket: { data() {}, close: () => closed.resolve(), error: () => closed.resolve() },
-    });
-    socket.write("GET / HTTP/1.1\r\nHost: site.test\r\nX-A: ");
-    const trickle = setInterval(() => socket.write("a"), 500);
-    await closed.promise;
-    clearInterval(trickle);
-    expect(performance.now() - startMs).toBeLessThan(20_000);
-    expect(reached).toEqual([]);
-  }, 25_000);
 });

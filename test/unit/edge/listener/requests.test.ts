@@ -3,7 +3,7 @@ import http2 from "node:http2";
 import { ManualClock } from "../../../../src/base/clock.ts";
 import { ProximaError } from "../../../../src/base/errors.ts";
 import type { RequestHandler, ViewerRequest } from "../../../../src/edge/message.ts";
-import { after, cleanUp, get, loopback, raw, start, text } from "./support.ts";
+import { after, cleanUp, get, loopback, pieces, raw, start, text } from "./support.ts";
 
 afterEach(cleanUp);
 
@@ -96,6 +96,25 @@ describe("a request as the pipeline sees it", () => {
     expect(body).toBe("100000 bytes");
   });
 });
+
+test("a kept connection is closed at the idle limit, whether its answer came at once, late or as a stream", async () => {
+  const { http } = await start(
+    (request) => {
+      if (request.url.endsWith("/at-once")) return text("x");
+      return Bun.sleep(10).then(() => text(request.url.endsWith("/late") ? "x" : pieces(["x"])));
+    },
+    { limits: { idleSeconds: 1 } },
+  );
+  const answers = await Promise.all(
+    ["/at-once", "/late", "/stream"].map((path) =>
+      raw(http, `GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`, { waitMs: 9_000 }),
+    ),
+  );
+  for (const answer of answers) {
+    expect(answer.text).toStartWith("HTTP/1.1 200 ");
+    expect(answer.closed).toBe(true);
+  }
+}, 12_000);
 
 describe("a request's body", () => {
   test("is null when there is none", async () => {
