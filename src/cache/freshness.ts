@@ -14,7 +14,7 @@
  * then the behaviour's minimum and maximum. Nothing on this list overrides no-store, private,
  * no-cache or must-revalidate of the field that speaks to us.
  */
-import { NO_CACHE_CONTROL, parseCacheControl, parseSurrogateControl, parseTargetedCacheControl } from "../http/cache-control.ts";
+import { DELTA_SECONDS_MAX, NO_CACHE_CONTROL, parseCacheControl, parseSurrogateControl, parseTargetedCacheControl } from "../http/cache-control.ts";
 import type { CacheControl } from "../http/cache-control.ts";
 import { parseHttpDate } from "../http/date.ts";
 import type { FieldReader } from "../http/fields.ts";
@@ -92,6 +92,9 @@ const HEURISTIC_STATUSES: ReadonlySet<number> = new Set([200, 203, 204, 300, 301
 /** Statuses that the operator's own lifetimes (edge TTL, default TTL) reach: an error needs a TTL by status. */
 const OWN_LIFETIME_STATUSES: ReadonlySet<number> = new Set([200, 203, 204, 300, 301, 308]);
 
+/** Statuses beside these whose meaning for a cache we know (RFC 9110 section 15): what must-understand asks for. */
+const UNDERSTOOD_STATUSES: ReadonlySet<number> = new Set([201, 202, 205, 302, 303, 307, 400, 401, 402, 403, 406, 409, 421, 422, 426, 451, 500, 502, 503, 504, 505]);
+
 /** Answers about one viewer's way of asking, which no cache may store (RFC 6585 sections 3 to 6, RFC 8470 section 5.2). */
 const NEVER_STORED: ReadonlySet<number> = new Set([425, 428, 429, 431, 511]);
 
@@ -120,12 +123,11 @@ export function decideStorage(request: StorageRequest, response: StorageResponse
   if (status === 206) return no("response-partial");
   if (status < 200 || status === 304 || status >= 600) return no("response-not-cacheable");
   if (NEVER_STORED.has(status)) return no("response-not-cacheable");
-  const directives = readDirectives(fields);
+  const directives = readDirectives(fields, response.responseTimeMs);
   const { cacheControl } = directives;
-  // must-understand overrides no-store for a status that we know (RFC 9111 section 5.2.2.3).
-  if (cacheControl.noStore && !(cacheControl.mustUnderstand && HEURISTIC_STATUSES.has(status))) {
-    return no("response-no-store");
-  }
+  // must-understand overrides no-store for a status that we know, and forbids others (RFC 9111 section 5.2.2.3).
+  const understood = HEURISTIC_STATUSES.has(status) || UNDERSTOOD_STATUSES.has(status);
+  if (cacheControl.mustUnderstand ? !understood : cacheControl.noStore) return no("response-no-store");
   if (cacheControl.private) return no("response-private");
   if (cacheControl.noCache && fields.get("etag") === null && fields.get("last-modified") === null) {
     return no("response-no-store");
@@ -174,7 +176,7 @@ function no(reason: NotStoredReason): Storage {
   return { store: false, reason };
 }
 
-function readDirectives(fields: FieldReader): Directives {
+function readDirectives(fields: FieldReader, responseTimeMs: number): Directives {
   const targeted = parseTargetedCacheControl(fields.get("cdn-cache-control"));
   if (targeted !== null) {
     const seconds = targeted.sMaxage ?? targeted.maxAge;
@@ -206,14 +208,10 @@ function readDirectives(fields: FieldReader): Directives {
   if (expires !== null) {
     // An invalid date, "0" above all, means already expired (RFC 9111 section 5.3).
     const expiresMs = parseHttpDate(expires);
-    const dateMs = parseHttpDate(fields.get("date"));
-    const seconds = expiresMs === null ? 0 : Math.max(0, (expiresMs - (dateMs ?? Number.NaN)) / 1000);
-    return {
-      cacheControl,
-      source: null,
-      lifetimeSeconds: Number.isNaN(seconds) ? null : seconds,
-      lifetimeSource: Number.isNaN(seconds) ? null : "expires",
-    };
+    // Without a Date the time of receipt stands for it (RFC 9110 section 6.6.1).
+    const dateMs = parseHttpDate(fields.get("date")) ?? responseTimeMs;
+    const seconds = expiresMs === null ? 0 : Math.max(0, (expiresMs - dateMs) / 1000);
+    return { cacheControl, source: null, lifetimeSeconds: seconds, lifetimeSource: "expires" };
   }
   return { cacheControl, source: null, lifetimeSeconds: null, lifetimeSource: null };
 }
@@ -304,9 +302,14 @@ export function bornAt(response: Pick<StorageResponse, "fields" | "requestTimeMs
   const dateMs = parseHttpDate(fields.get("date"));
   const apparentAgeMs = dateMs === null ? 0 : Math.max(0, responseTimeMs - dateMs);
   const delayMs = Math.max(0, responseTimeMs - requestTimeMs);
-  const ageValue = fields.get("age");
-  const ageMs = ageValue !== null && /^\d{1,10}$/.test(ageValue.trim()) ? Number(ageValue) * 1000 : 0;
+  const ageMs = ageSeconds(fields.get("age")) * 1000;
   return responseTimeMs - Math.max(apparentAgeMs < 1000 ? 0 : apparentAgeMs, ageMs + delayMs);
+}
+
+/** An upstream Age in seconds: of several the first, 0 when it is none (RFC 9111 section 5.1); a huge one stays huge. */
+function ageSeconds(value: string | null): number {
+  const first = value === null ? "" : (value.split(",", 1)[0] as string).trim();
+  return /^\d+$/.test(first) ? Math.min(Number(first), DELTA_SECONDS_MAX) : 0;
 }
 
 /** True when a path pretends to be a static file and the answer is something else (cache deception, row H12). */

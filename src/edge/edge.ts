@@ -85,15 +85,6 @@ export class Edge {
     return { snapshot: snapshot.number };
   }
 
-  /** Host names of the sites in force, for certificates; patterns with a wildcard included, "*" left out. */
-  hostNames(): string[] {
-    const names = new Set<string>();
-    for (const site of this.#context.snapshot.sites.values()) {
-      for (const host of site.config.hosts) if (host !== "*") names.add(host);
-    }
-    return [...names];
-  }
-
   explain(url: string, options: { readonly method?: string; readonly headers?: Readonly<Record<string, string>> }): Explanation {
     return explain(this.#context, url, options);
   }

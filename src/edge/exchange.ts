@@ -1,7 +1,6 @@
 /** One viewer's request on its way through the phases: what is known of it so far. */
 import type { BehaviorPlan, SitePlan } from "../config/plan.ts";
 import type { CacheStatusMember } from "../http/cache-status.ts";
-import type { UpstreamErrorCode } from "../upstream/next-hop.ts";
 import type { CacheReason, CacheResult, ViewerRequest } from "./message.ts";
 
 /** What the next hop did for an exchange. */
@@ -11,7 +10,8 @@ export interface UpstreamTrace {
   readonly status: number | null;
   readonly durationMs: number;
   readonly reused: boolean;
-  readonly error: UpstreamErrorCode | null;
+  /** What went wrong, in one sentence that begins with the error's code: for the log, it may name addresses. */
+  readonly error: string | null;
 }
 
 /** The state of one request; each phase fills in its part. */

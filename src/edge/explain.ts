@@ -1,5 +1,6 @@
 /** explain: the decision about one request in steps, taken from the state of the edge and changing nothing. */
 import { secondaryIngredients } from "../cache/key.ts";
+import { parseCacheControl } from "../http/cache-control.ts";
 import type { StoredResponse } from "../cache/stored.ts";
 import { Fields } from "../http/fields.ts";
 import { unreachable } from "../base/assert.ts";
@@ -8,9 +9,12 @@ import { Exchange } from "./exchange.ts";
 import type { RoutedExchange } from "./exchange.ts";
 import type { Explanation, ExplanationStep } from "./explanation.ts";
 import type { ViewerRequest, ViewerResponse } from "./message.ts";
+import { flightKey } from "./flight.ts";
 import { bypassReason, makeKey } from "./phases/cacheability.ts";
+import { cookieForwardedUnkeyed } from "./phases/origin-request.ts";
 import { receive } from "./phases/receive.ts";
 import { route } from "./phases/route.ts";
+import { isWebSocket } from "./phases/upgrade.ts";
 
 /** Longest URL that is explained, in characters. */
 const URL_CHARS_MAX = 16 * 1024;
@@ -43,7 +47,7 @@ export function explain(
   }
   if (made !== null) return refused(url, steps, "answer", answerText(made), made);
   const routed = x as RoutedExchange;
-  const reason = bypassReason(routed);
+  const reason = isWebSocket(request) ? "request-upgrade" : bypassReason(routed);
   if (reason !== null) {
     steps.push({ step: "cache", outcome: `not used: ${reason}` });
     return { url, steps, would: { result: "bypass", reason } };
@@ -69,6 +73,15 @@ export function explain(
 function stored(context: EdgeContext, x: RoutedExchange, steps: ExplanationStep[]): Explanation["would"] {
   const url = context.store.get(x.base);
   const entry = url?.find(x.secondary, x.request.fields) ?? null;
+  if (entry !== null && !entry.freshness.explicit && cookieForwardedUnkeyed(x)) {
+    steps.push({ step: "stored", outcome: "not used: the origin sees this viewer's cookies, and did not say that its answer is for everyone" });
+    return { result: "bypass", reason: "request-cookie" };
+  }
+  const usableUntilMs = entry === null ? 0 : Math.max(entry.freshness.freshUntilMs, entry.freshness.whileRevalidateUntilMs);
+  if (context.clock.now() >= usableUntilMs && parseCacheControl(x.request.fields.get("cache-control")).onlyIfCached) {
+    steps.push({ step: "stored", outcome: "nothing fresh, and only a stored answer was asked for" });
+    return { result: "miss", reason: "only-if-cached" };
+  }
   if (url === undefined || entry === null) {
     const count = url?.count ?? 0;
     steps.push({
@@ -81,7 +94,7 @@ function stored(context: EdgeContext, x: RoutedExchange, steps: ExplanationStep[
       steps.push({ step: "pass", outcome: `answers are not stored (${pass.reason}): viewers do not wait for each other`, details: { forMs: pass.untilMs - context.clock.now() } });
       return { result: "bypass", reason: pass.reason };
     }
-    const underway = context.flights.size > 0 && context.flights.find(x.base, x.secondary) !== undefined;
+    const underway = context.flights.size > 0 && context.flights.find(x.base, flightKey(x, context)) !== undefined;
     if (underway) steps.push({ step: "collapse", outcome: "a request for it is under way: this one would wait for it" });
     return { result: "miss", reason: count > 0 ? "vary-mismatch" : "not-stored" };
   }

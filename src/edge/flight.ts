@@ -8,12 +8,11 @@ import type { NotStoredReason, Storage } from "../cache/freshness.ts";
 import { Fill } from "../cache/fill.ts";
 import { keyQuery, selectingKey } from "../cache/key.ts";
 import { INLINE_BODY_BYTES_MAX, PASS_MS } from "../cache/limits.ts";
-import type { StoredResponse } from "../cache/stored.ts";
+import type { BodyForm, StoredResponse } from "../cache/stored.ts";
 import { bodyOf } from "../http/body.ts";
-import type { Fields } from "../http/fields.ts";
-import { parseHttpDate } from "../http/date.ts";
-import { isCompressible } from "../http/media-type.ts";
-import { parseCacheControl } from "../http/cache-control.ts";
+import { weakMatch } from "../http/conditional.ts";
+import { formatHttpDate, parseHttpDate } from "../http/date.ts";
+import type { FieldReader, Fields } from "../http/fields.ts";
 import { parseVary } from "../http/vary.ts";
 import { codingOf } from "../optimize/codings.ts";
 import { UpstreamError } from "../upstream/next-hop.ts";
@@ -22,7 +21,7 @@ import type { EdgeContext } from "./context.ts";
 import type { RoutedExchange } from "./exchange.ts";
 import { askOrigin } from "./phases/fetch.ts";
 import { cookieForwardedUnkeyed } from "./phases/origin-request.ts";
-import { isEventStream, mayBeWhole, storedFields } from "./phases/viewer-fields.ts";
+import { isEventStream, isNegotiable, mayBeWhole, storedFields } from "./phases/viewer-fields.ts";
 import { COMPRESS_BYTES_MAX, COMPRESS_BYTES_MIN, WHOLE_BODY_BYTES_MAX } from "./settings.ts";
 
 /** Statuses for which a stale copy is better (RFC 5861 section 4). */
@@ -58,7 +57,8 @@ export interface FlightResponse {
 /** What a flight comes back with. */
 export type FlightOutcome =
   | FlightResponse
-  | { readonly kind: "freshened"; readonly entry: StoredResponse }
+  /** `reusable` as in a response: false when each request has to be validated for itself. */
+  | { readonly kind: "freshened"; readonly entry: StoredResponse; readonly reusable: boolean }
   | { readonly kind: "stale"; readonly status: number }
   | { readonly kind: "error"; readonly error: unknown };
 
@@ -66,6 +66,8 @@ export type FlightOutcome =
 export interface Flight {
   /** What identifies it below its base key: the secondary key and the fields that Vary is known to name. */
   readonly key: string;
+  /** Others may join; a flight that is one viewer's alone is only listed so that an invalidation finds it. */
+  readonly shared: boolean;
   /** Set by an invalidation or a purge: what comes back is not stored, and nobody joins. */
   invalidated: boolean;
   readonly outcome: Promise<FlightOutcome>;
@@ -76,7 +78,7 @@ export class Flights {
   readonly #byBase = new Map<string, Flight[]>();
 
   find(base: string, key: string): Flight | undefined {
-    return this.#byBase.get(base)?.find((flight) => flight.key === key);
+    return this.#byBase.get(base)?.find((flight) => flight.shared && flight.key === key);
   }
 
   add(base: string, flight: Flight): void {
@@ -116,13 +118,13 @@ export function startFlight(
   shared: boolean,
 ): Flight {
   const { promise, resolve } = Promise.withResolvers<FlightOutcome>();
-  const flight: Flight = { key: flightKey(x, context), invalidated: false, outcome: promise };
-  if (shared) context.flights.add(x.base, flight);
+  const flight: Flight = { key: flightKey(x, context), shared, invalidated: false, outcome: promise };
+  context.flights.add(x.base, flight);
   void fly(x, context, entry, flight).then((outcome) => {
     // Others may join while a retained body is on its way; everything else ends the flight here.
     const open = outcome.kind === "response" && outcome.storage.store;
-    if (shared && !open) context.flights.remove(x.base, flight);
-    else if (open) void outcome.settled.then(() => context.flights.remove(x.base, flight));
+    if (!open) context.flights.remove(x.base, flight);
+    else void outcome.settled.then(() => context.flights.remove(x.base, flight));
     resolve(outcome);
   });
   return flight;
@@ -140,8 +142,8 @@ async function fly(
     const response = await askOrigin(x, context, { cacheable: true, revalidate: conditional, method, body: null, signal: null, keepRange: false });
     if (response.status === 304) {
       if (conditional === null) throw new UpstreamError("http_protocol_error", "the origin answered 304 to a request without a condition");
-      const freshened = freshen(x, context, conditional, response);
-      if (freshened !== null) return { kind: "freshened", entry: freshened };
+      const freshened = freshen(x, context, flight, conditional, response);
+      if (freshened !== null) return freshened;
       if (!flight.invalidated) context.store.remove(conditional);
       return await fly(x, context, null, flight);
     }
@@ -149,27 +151,42 @@ async function fly(
       response.body?.cancel();
       throw new UpstreamError("http_protocol_error", "the origin answered 206 to a request without a range");
     }
-    if (entry !== null && ERROR_STATUSES.has(response.status) && context.clock.now() < entry.freshness.ifErrorUntilMs) {
+    // A background refresh that gets an error has failed: the stale answer is served on (RFC 5861 sections 3 and 4).
+    if (entry !== null && ERROR_STATUSES.has(response.status) && context.clock.now() < staleUntilMs(entry)) {
       response.body?.cancel();
       return { kind: "stale", status: response.status };
     }
-    return receiveResponse(x, context, flight, response);
+    const received = receiveResponse(x, context, flight, response);
+    if (entry !== null && supersedes(received)) context.store.remove(entry);
+    return received;
   } catch (error) {
     return { kind: "error", error };
   }
+}
+
+function staleUntilMs({ freshness }: StoredResponse): number {
+  return Math.max(freshness.whileRevalidateUntilMs, freshness.ifErrorUntilMs);
+}
+
+/** Does an answer that is not stored end the life of the one it was to replace? One viewer's own answer does not. */
+function supersedes({ status, storage }: FlightResponse): boolean {
+  if (storage.store || ERROR_STATUSES.has(status)) return false;
+  return storage.reason === "response-no-store" || storage.reason === "response-no-freshness" || storage.reason === "response-vary-star";
 }
 
 /** 304: the stored response gets the new fields and a new life (RFC 9111 section 4.3.4). Null when it does not fit. */
 function freshen(
   x: RoutedExchange,
   context: EdgeContext,
+  flight: Flight,
   entry: StoredResponse,
   response: UpstreamResponse,
-): StoredResponse | null {
-  const etag = response.fields.get("etag");
-  if (etag !== null && entry.etag !== null && etag.replace(/^W\//, "") !== entry.etag.replace(/^W\//, "")) return null;
+): Extract<FlightOutcome, { kind: "freshened" }> | null {
+  if (!isSameRepresentation(entry, response.fields)) return null;
   const fields = entry.fields.clone();
-  const update = storedFields(response.fields, ["content-encoding", "content-type", "content-range", "etag", "set-cookie"]);
+  const update = storedFields(response.fields, ["content-encoding", "content-type", "content-range", "set-cookie", ...(entry.etag === null ? [] : ["etag"])]);
+  // A 304 without a Date was made when it was received (RFC 9110 section 6.6.1), not when the stored one was.
+  if (parseHttpDate(update.get("date")) === null) update.set("date", formatHttpDate(response.responseTimeMs));
   const seen = new Set<string>();
   for (const [name, value] of update.entries()) {
     if (seen.has(name)) fields.append(name, value);
@@ -181,21 +198,50 @@ function freshen(
     { status: entry.status, fields: withAge(fields, response.fields), completable: true, requestTimeMs: response.requestTimeMs, responseTimeMs: response.responseTimeMs },
     x.behavior.ttl,
   );
+  for (const form of entry.forms) form.hot = null;
+  entry.fields = fields;
+  entry.etag = fields.get("etag");
+  entry.lastModifiedMs = parseHttpDate(fields.get("last-modified"));
+  entry.dateMs = parseHttpDate(fields.get("date")) ?? response.responseTimeMs;
   if (!storage.store) {
-    // The origin now says that it may not be kept: it serves those who asked, and goes.
+    // The origin now says that it may not be kept: it serves the one who asked, and goes.
     context.store.remove(entry);
-    fields.delete("set-cookie");
-    entry.fields = fields;
-    return entry;
+    return { kind: "freshened", entry, reusable: false };
   }
   for (const name of storage.removeFields) fields.delete(name);
-  entry.fields = fields;
   entry.freshness = storage.freshness;
-  entry.dateMs = parseHttpDate(fields.get("date")) ?? response.responseTimeMs;
   entry.storedAtMs = response.responseTimeMs;
-  for (const form of entry.forms) form.hot = null;
   context.store.recount(entry);
-  return entry;
+  const reusable = storage.freshness.freshUntilMs > response.responseTimeMs;
+  const vary = varyOf(x, fields, entry.coding);
+  if (vary.join() === entry.vary.join() || flight.invalidated || !context.store.holds(entry)) return { kind: "freshened", entry, reusable };
+  // The 304's Vary is another: the response is filed anew, under what this request said.
+  const moved = refile(x, context, entry, vary);
+  return { kind: "freshened", entry: moved, reusable };
+}
+
+/** Is what a 304 speaks of the stored response (RFC 9111 section 4.3.4)? By ETag; without one by Last-Modified. */
+function isSameRepresentation(entry: StoredResponse, fields: Fields): boolean {
+  const etag = fields.get("etag");
+  if (etag !== null && entry.etag !== null) return weakMatch(etag, entry.etag);
+  const lastModified = fields.get("last-modified");
+  return etag !== null || lastModified === null || entry.etag !== null || lastModified === entry.fields.get("last-modified");
+}
+
+function refile(x: RoutedExchange, context: EdgeContext, entry: StoredResponse, vary: readonly string[]): StoredResponse {
+  const { body } = entry.forms[0] as BodyForm;
+  context.store.remove(entry);
+  return context.store.put(x.base, vary, x.secondary + selectingKey(vary, x.request.fields), { ...entry, body }, x.behavior.variantsMax) ?? entry;
+}
+
+/** The names that choose among variants here. */
+function varyOf(x: RoutedExchange, fields: Fields, coding: ReturnType<typeof codingOf>): readonly string[] {
+  const names = parseVary(fields.get("vary"));
+  if (names === "*") return [];
+  // Where the edge negotiates codings itself it always asks the same way: that part of Vary is settled.
+  if (x.behavior.compress) return names.filter((name) => name !== "accept-encoding");
+  // An origin that encodes and does not say so: its answer still is for those only who take the coding.
+  return coding === "identity" || names.includes("accept-encoding") ? names : ["accept-encoding", ...names].sort();
 }
 
 function withAge(fields: Fields, received: Fields): Fields {
@@ -215,21 +261,10 @@ function receiveResponse(
   const { fields, status } = response;
   const storage = storageOf(x, context, response);
   const coding = codingOf(fields.get("content-encoding"));
-  // What came coded because the edge asked for it has to be undone for who does not take it, however small it is.
-  const negotiable =
-    x.behavior.compress &&
-    coding !== null &&
-    (coding !== "identity" ||
-      (status === 200 &&
-        isCompressible(fields.get("content-type")) &&
-        (response.bodyLength ?? COMPRESS_BYTES_MIN) >= COMPRESS_BYTES_MIN)) &&
-    (response.bodyLength ?? 0) <= COMPRESS_BYTES_MAX &&
-    !parseCacheControl(fields.get("cache-control")).noTransform;
-  const varyList = parseVary(fields.get("vary"));
-  // Where the edge negotiates codings itself it always asks the same way: that part of Vary is settled.
-  const vary = varyList === "*" ? [] : x.behavior.compress ? varyList.filter((name) => name !== "accept-encoding") : codedVary(varyList, coding);
+  const negotiable = isNegotiable(x.behavior, status, fields, response.bodyLength);
+  const vary = varyOf(x, fields, coding);
   const variant = x.secondary + (vary.length > 0 ? selectingKey(vary, x.request.fields) : "");
-  const shareError = !storage.store && storage.reason === "response-no-freshness" && status >= 500;
+  const shareError = !storage.store && storage.reason === "response-no-freshness" && status >= 500 && isImpersonal(x.request.fields);
   const fill = new Fill(response.body ?? bodyOf(new Uint8Array(0)), {
     clock: context.clock,
     budget: context.fillBudget,
@@ -258,9 +293,13 @@ function receiveResponse(
   };
 }
 
-/** A coding was chosen by Accept-Encoding, whether the origin says so or not. */
-function codedVary(vary: readonly string[], coding: ReturnType<typeof codingOf>): readonly string[] {
-  return coding === "identity" || vary.includes("accept-encoding") ? vary : [...vary, "accept-encoding"].sort();
+/** Fields that say nothing of who asks; any other one may be a credential of some kind. */
+const IMPERSONAL = /^(?:host|connection|keep-alive|te|accept(?:-.*)?|user-agent|referer|origin|cache-control|pragma|range|if-.*|dnt|upgrade-insecure-requests|sec-.*|priority|save-data|content-.*|via|forwarded|x-forwarded-.*|cdn-loop|access-control-request-.*|traceparent|tracestate)$/;
+
+/** True when nothing in a request tells one viewer from another: even an error may be given to those who wait with it. */
+function isImpersonal(fields: FieldReader): boolean {
+  for (const [name] of fields.entries()) if (!IMPERSONAL.test(name)) return false;
+  return true;
 }
 
 function storageOf(x: RoutedExchange, context: EdgeContext, response: UpstreamResponse): FlightStorage {
@@ -318,7 +357,7 @@ function keep(
       fields,
       body,
       coding: parts.coding ?? "identity",
-      negotiable: parts.negotiable && (length >= COMPRESS_BYTES_MIN || parts.coding !== "identity") && length <= COMPRESS_BYTES_MAX,
+      negotiable: parts.negotiable && (parts.coding !== "identity" || (length >= COMPRESS_BYTES_MIN && length <= COMPRESS_BYTES_MAX)),
       freshness: storage.freshness,
       etag: fields.get("etag"),
       lastModifiedMs: parseHttpDate(fields.get("last-modified")),

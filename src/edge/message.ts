@@ -80,6 +80,8 @@ export interface UpgradeResponse {
   readonly protocols: readonly string[];
   readonly tls: { readonly ca?: string; readonly serverName?: string; readonly verify: boolean };
   readonly connectTimeoutMs: number;
+  /** May this resolved address be connected to? Left out: any. */
+  readonly allowAddress?: (address: string) => boolean;
   /** Answer to give when the origin refuses the handshake. */
   refused(error: unknown): ViewerResponse;
 }

@@ -14,6 +14,8 @@ export interface OriginHandle {
   readonly timeouts: UpstreamTimeouts;
   /** The origin's own CA (PEM), if it has one. */
   readonly ca: string | null;
+  /** May this address be connected to for this origin? */
+  readonly allowAddress: (address: string) => boolean;
 }
 
 /** What the node allows its origins. */
@@ -86,11 +88,12 @@ export class Origins {
         clock: this.#clock,
         allowRoot: this.#permissions.allowRoot,
       });
-      return { hop, config, timeouts: NO_TIMEOUTS, ca: null };
+      return { hop, config, timeouts: NO_TIMEOUTS, ca: null, allowAddress: () => false };
     }
     const url = new URL(config.url);
     const port = url.port === "" ? (url.protocol === "https:" ? 443 : 80) : Number(url.port);
     const ca = config.tls.caFile === undefined ? undefined : this.#authorities.get(config.tls.caFile);
+    const allowAddress = (address: string): boolean => this.#permissions.allowAddress(address, port);
     const hop = new HttpOrigin({
       name,
       url: config.url,
@@ -102,8 +105,8 @@ export class Origins {
       },
       keepAliveMs: config.keepAliveMs,
       connectionsMax: config.connectionsMax,
-      allowAddress: (address) => this.#permissions.allowAddress(address, port),
+      allowAddress,
     });
-    return { hop, config, timeouts: config.timeouts, ca: ca ?? null };
+    return { hop, config, timeouts: config.timeouts, ca: ca ?? null, allowAddress };
   }
 }

@@ -183,6 +183,7 @@ export class Pipeline {
       const nowMs = context.clock.now();
       const url = context.store.get(x.base);
       const entry = url?.find(x.secondary, x.request.fields) ?? null;
+      if (entry !== null && !mayUse(x, entry)) return this.#unusable(x);
       if (entry !== null && nowMs < entry.freshness.freshUntilMs) {
         entry.visited = true;
         x.end("hit", "fresh");
@@ -242,6 +243,7 @@ export class Pipeline {
     switch (outcome.kind) {
       case "freshened": {
         if (x.collapsed && entry !== outcome.entry) return null;
+        if (x.collapsed && !outcome.reusable) return this.#validate(x, entry);
         x.end("revalidated", "not-modified");
         return deliverStored(x, outcome.entry, context.clock.now(), context);
       }
@@ -269,9 +271,10 @@ export class Pipeline {
         return this.#passCacheable(x, true);
       }
       // Those who waited go on their own, all at once; an error is shared, or a dying origin would get them all.
-      if (x.collapsed && !(outcome.reusable && outcome.fill.retained)) return this.#passCacheable(x, storage.reason === "response-too-large");
+      if (x.collapsed && !(outcome.reusable && this.#fits(x, outcome))) return this.#passCacheable(x, storage.reason === "response-too-large");
       return deliverFlight(x, context, outcome);
     }
+    if (x.collapsed && !storage.freshness.explicit && cookieForwardedUnkeyed(x)) return this.#unusable(x);
     if (x.collapsed && !outcome.reusable) return this.#alone(x, outcome);
     if (x.collapsed && !this.#fits(x, outcome)) return null;
     x.stored = !x.collapsed;
@@ -280,12 +283,15 @@ export class Pipeline {
 
   /** The answer that others waited for has to be validated for each of them: all at once, not one by one. */
   async #alone(x: RoutedExchange, shared: FlightResponse): Promise<ViewerResponse | null> {
-    x.collapsed = false;
     // A body that takes its time is not waited for: without it the origin is asked for the whole.
     const entry = shared.storage.store ? await within(shared.settled, WHOLE_BODY_WAIT_MS, this.#context.clock) : null;
-    const fitting = entry !== null && this.#fits(x, shared) ? entry : null;
-    const outcome = await startFlight(x, this.#context, fitting, false).outcome;
-    return this.#land(x, fitting, outcome);
+    return this.#validate(x, entry !== null && this.#fits(x, shared) ? entry : null);
+  }
+
+  /** Asks the origin for this viewer alone, on the condition of what is stored. */
+  async #validate(x: RoutedExchange, entry: StoredResponse | null): Promise<ViewerResponse | null> {
+    x.collapsed = false;
+    return this.#land(x, entry, await startFlight(x, this.#context, entry, false).outcome);
   }
 
   /** Does a response that another viewer fetched answer this one's request (RFC 9111 section 4.1)? */
@@ -293,6 +299,14 @@ export class Pipeline {
     if (!outcome.fill.retained) return false;
     if (outcome.vary.length === 0) return true;
     return outcome.variant === x.secondary + selectingKey(outcome.vary, x.request.fields);
+  }
+
+  /** What others get says nothing about this viewer, whose cookies the origin has to see. */
+  #unusable(x: RoutedExchange): Promise<ViewerResponse> {
+    x.end("bypass", "request-cookie");
+    x.forwarded = "bypass";
+    x.collapsed = false;
+    return this.#passCacheable(x, false);
   }
 
   /** A request for something cacheable that is fetched for this viewer alone and not stored. */

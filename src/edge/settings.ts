@@ -9,6 +9,8 @@ export interface EdgeSettings {
   readonly loopId: string;
   /** Peers whose X-Forwarded-* are believed; null when there are none. */
   readonly trustedProxies: AddressSet | null;
+  /** Names and values of a request's fields together, in characters; null where the runtime's own limit is enough. */
+  readonly headerCharsMax: number | null;
   /** Port of the https listener, for redirects; null when there is none. */
   readonly httpsPort: number | null;
 }

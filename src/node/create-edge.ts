@@ -14,7 +14,7 @@ import { type EdgeListeners, startListeners } from "../edge/listener/edge-listen
 import type { OriginPermissions } from "../edge/origins.ts";
 import { certificateNamesMax, ensureLocalCa, type LocalCa } from "../edge/tls/local-ca.ts";
 import { loadTlsMaterial, type TlsMaterial } from "../edge/tls/material.ts";
-import { addressSet } from "../http/ip.ts";
+import { addressSet, parseIp } from "../http/ip.ts";
 import { AccessLog } from "../telemetry/access-log.ts";
 import { renderMetrics } from "../telemetry/prometheus.ts";
 import { isLoopback } from "./control-guard.ts";
@@ -25,6 +25,9 @@ import type { CreateEdge, EdgeSetup } from "./node.ts";
 
 /** How often certificate files are looked at for a change, in milliseconds. */
 const CERTIFICATE_CHECK_MS = 10_000;
+
+/** Larger headers the runtime refuses by itself, in bytes. */
+const RUNTIME_HEADER_BYTES_MAX = 16 * 1024;
 
 /** Names every edge answers to on its own machine. */
 const LOCAL_NAMES = ["localhost", "127.0.0.1", "::1"];
@@ -44,6 +47,7 @@ export const createEdge: CreateEdge = async (setup) => {
     name: "Proxima",
     loopId: loopId(dataDir),
     trustedProxies: config.trustedProxies.length > 0 ? addressSet(config.trustedProxies) : null,
+    headerCharsMax: config.limits.requestHeaderBytes < RUNTIME_HEADER_BYTES_MAX ? config.limits.requestHeaderBytes : null,
     httpsPort: https?.port ?? null,
   };
   const plane = new DataPlane({
@@ -58,13 +62,14 @@ export const createEdge: CreateEdge = async (setup) => {
   });
   try {
     const { snapshot } = await plane.apply(config);
-    const certificates = https === null ? null : new Certificates(setup, plane, localCa as LocalCa);
-    const tls = certificates === null ? null : await certificates.load(config);
+    const certificates = https === null ? null : new Certificates(setup, localCa as LocalCa);
+    const tls = certificates === null ? null : await certificates.first();
     const listeners = await startListeners({
       http: listen.http === undefined ? null : listenAddress(listen.http),
       https,
       http3: listen.http3 && https !== null && !listen.proxyProtocol,
       proxyProtocol: listen.proxyProtocol,
+      proxyPeer: (address) => settings.trustedProxies?.has(address) === true,
       tls,
       handler: plane.handle,
       altSvc: () => true,
@@ -103,8 +108,10 @@ class ListeningEdge implements Edge {
   }
 
   async apply(config: Config): Promise<{ readonly snapshot: number }> {
+    // Certificates that can not be used make the whole config one that is not put in force.
+    const change = await this.#certificates?.prepare(config);
     const applied = await this.#plane.apply(config);
-    await this.#certificates?.refresh(config);
+    await change?.();
     return applied;
   }
 
@@ -141,27 +148,85 @@ class ListeningEdge implements Edge {
   }
 }
 
+/** Certificates that were read, and what their files looked like before. */
+interface ReadCertificates {
+  readonly config: Config;
+  readonly material: TlsMaterial;
+  readonly stamp: string;
+}
+
 /** The certificates of the config in force; a change of config or of a file replaces them without losing a request. */
 class Certificates {
   readonly #setup: EdgeSetup;
-  readonly #plane: DataPlane;
   readonly #localCa: LocalCa;
   #config: Config;
-  #loaded = "";
+  #inForce = "";
   #stamp = "";
   #listeners: EdgeListeners | null = null;
   #cancelTimer: () => void = () => {};
 
-  constructor(setup: EdgeSetup, plane: DataPlane, localCa: LocalCa) {
+  constructor(setup: EdgeSetup, localCa: LocalCa) {
     this.#setup = setup;
-    this.#plane = plane;
     this.#localCa = localCa;
     this.#config = setup.config;
   }
 
-  async load(config: Config): Promise<TlsMaterial> {
+  /** The certificates to start with. Rejects when they can not be used. */
+  async first(): Promise<TlsMaterial> {
+    const read = await this.#read(this.#config);
+    this.#accept(read);
+    return read.material;
+  }
+
+  /** Reads what `config` names; rejects when it can not be used. The function returned puts it in force, and never rejects. */
+  async prepare(config: Config): Promise<() => Promise<void>> {
+    const read = await this.#read(config);
+    return async () => {
+      try {
+        await this.#putInForce(read);
+      } catch (error) {
+        this.#setup.log("error", `the certificates of the new config are not in force: ${messageOf(error)}`);
+      }
+    };
+  }
+
+  /** Looks for changed files from time to time. */
+  watch(listeners: EdgeListeners): void {
+    this.#listeners = listeners;
+    const again = (): void => {
+      this.#cancelTimer = this.#setup.clock.after(CERTIFICATE_CHECK_MS, () => void this.#check().finally(again));
+    };
+    again();
+  }
+
+  close(): void {
+    this.#listeners = null;
+    this.#cancelTimer();
+  }
+
+  async #check(): Promise<void> {
+    const config = this.#config;
+    const stamp = fileStamp(config);
+    if (stamp === this.#stamp) return;
+    try {
+      const read = await this.#read(config);
+      // A newer config may have come while the files were read: it has read them itself.
+      if (config !== this.#config || this.#listeners === null) return;
+      const isNew = JSON.stringify(read.material) !== this.#inForce;
+      await this.#putInForce(read);
+      if (isNew) this.#setup.log("info", "new certificates are in force");
+    } catch (error) {
+      // Told once for each state of the files: a key that is still to come changes it.
+      this.#stamp = stamp;
+      this.#setup.log("error", `the certificates were not changed: ${messageOf(error)}`);
+    }
+  }
+
+  async #read(config: Config): Promise<ReadCertificates> {
     const { clock, log } = this.#setup;
-    const names = [...LOCAL_NAMES, ...this.#plane.hostNames()];
+    // Before reading: a file that changes meanwhile is read again.
+    const stamp = fileStamp(config);
+    const names = [...LOCAL_NAMES, ...hostNames(config)];
     if (names.length > certificateNamesMax) {
       log("warning", `the local certificate names the first ${certificateNamesMax} of ${names.length} hosts; give the others certificates of their own`);
     }
@@ -173,49 +238,38 @@ class Certificates {
       clock,
     });
     for (const warning of loaded.warnings) log("warning", warning);
+    return { config, material: loaded.material, stamp };
+  }
+
+  async #putInForce(read: ReadCertificates): Promise<void> {
+    const before = this.#inForce;
+    this.#accept(read);
+    if (this.#inForce !== before) await this.#listeners?.replaceTls(read.material);
+  }
+
+  #accept({ config, material, stamp }: ReadCertificates): void {
     this.#config = config;
-    this.#loaded = JSON.stringify(loaded.material);
-    this.#stamp = this.#fileStamp();
-    return loaded.material;
+    this.#stamp = stamp;
+    this.#inForce = JSON.stringify(material);
   }
+}
 
-  /** Loads anew and, when something changed, gives the listeners the new certificates. */
-  async refresh(config: Config): Promise<void> {
-    const before = this.#loaded;
-    const material = await this.load(config);
-    if (this.#loaded !== before) await this.#listeners?.replaceTls(material);
-  }
+/** Host names of a config's sites, patterns with a wildcard included, "*" left out. */
+function hostNames(config: Config): string[] {
+  const names = new Set<string>();
+  for (const site of Object.values(config.sites)) for (const host of site.hosts) if (host !== "*") names.add(host);
+  return [...names];
+}
 
-  watch(listeners: EdgeListeners): void {
-    this.#listeners = listeners;
-    const check = async (): Promise<void> => {
-      try {
-        if (this.#fileStamp() !== this.#stamp) {
-          await this.refresh(this.#config);
-          this.#setup.log("info", "new certificates are in force");
-        }
-      } catch (error) {
-        this.#stamp = this.#fileStamp();
-        this.#setup.log("error", `the certificates were not changed: ${messageOf(error)}`);
-      }
-      this.#cancelTimer = this.#setup.clock.after(CERTIFICATE_CHECK_MS, () => void check());
-    };
-    this.#cancelTimer = this.#setup.clock.after(CERTIFICATE_CHECK_MS, () => void check());
-  }
-
-  close(): void {
-    this.#cancelTimer();
-  }
-
-  #fileStamp(): string {
-    return this.#config.listen.tls.certificates
-      .flatMap(({ cert, key }) => [cert, key])
-      .map((file) => {
-        const found = statSync(file, { throwIfNoEntry: false });
-        return found === undefined ? "gone" : `${found.ino}:${found.mtimeMs}:${found.size}`;
-      })
-      .join(" ");
-  }
+/** What tells a changed certificate file from the one that was read. */
+function fileStamp(config: Config): string {
+  return config.listen.tls.certificates
+    .flatMap(({ cert, key }) => [cert, key])
+    .map((file) => {
+      const found = statSync(file, { throwIfNoEntry: false });
+      return found === undefined ? "gone" : `${found.ino}:${found.mtimeMs}:${found.size}`;
+    })
+    .join(" ");
 }
 
 /** What this node's origins may reach: never its own control listener (design, section 6). */
@@ -226,7 +280,10 @@ function permissionsOf(setup: EdgeSetup): OriginPermissions {
   const roots = permitted?.directories;
   return {
     allowAddress(address, port) {
-      const here = isLoopback(address) || address === control?.hostname || isOwnAddress(address);
+      // A connection to the unspecified address ends at this machine.
+      const plain = parseIp(address)?.text ?? address;
+      const unspecified = plain === "0.0.0.0" || plain === "::";
+      const here = unspecified || isLoopback(plain) || plain === control?.hostname || isOwnAddress(plain);
       if (here && port === setup.controlPort()) return false;
       return ranges === null || ranges.has(address);
     },

@@ -228,7 +228,9 @@ class ConfigState {
 /** The parts of the node's own config that differ; they are read at the start only. */
 function changedAtStartOnly(before: Config, after: Config): string[] {
   const parts = ["listen", "cache", "dataDir", "trustedProxies", "accessLog", "permitted", "limits"] as const;
-  return parts.filter((part) => !Bun.deepEquals(before[part], after[part]));
+  // Certificates and the TLS version follow the config at once.
+  const fixed = (config: Config) => ({ ...config, listen: { ...config.listen, tls: null } });
+  return parts.filter((part) => !Bun.deepEquals(fixed(before)[part], fixed(after)[part]));
 }
 
 function listenAddressOf(text: string): ListenAddress {

@@ -20,6 +20,8 @@ export interface TestEdgeOptions {
   readonly site?: Partial<SiteInput>;
   readonly config?: Partial<ConfigInput>;
   readonly clock?: Clock;
+  /** Port that stands for the control listener's, which no origin may reach. */
+  readonly controlPort?: number;
   /** Listen with TLS (and HTTP/3) as well. */
   readonly https?: boolean;
 }
@@ -90,7 +92,7 @@ export async function startTestEdge(options: TestEdgeOptions): Promise<TestEdge>
     version: "0.0.0-test",
     clock: options.clock ?? systemClock,
     log: (level, message) => messages.push(`${level}: ${message}`),
-    controlPort: () => null,
+    controlPort: () => options.controlPort ?? null,
   });
   const url = `http://${edge.addresses.http}`;
   const httpsPort = Number(edge.addresses.https?.split(":").at(-1) ?? 0);

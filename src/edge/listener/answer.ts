@@ -36,6 +36,8 @@ export interface AnswerContext extends RequestContext {
   /** WebSockets whose origin is being connected. */
   readonly connecting: { count: number };
   onError(error: unknown): void;
+  /** Set when this socket is about to stop: every answer from now on ends its HTTP/1.1 connection. */
+  closing: boolean;
 }
 
 type Answer = ViewerResponse | UpgradeResponse;
@@ -51,7 +53,7 @@ export function answer(
   const viewer = new RuntimeRequest(request, server, context);
   try {
     const answered = context.handler(viewer);
-    if (!(answered instanceof Promise)) return respond(answered, request, server, context);
+    if (!(answered instanceof Promise)) return announced(respond(answered, request, server, context), context);
     server.timeout(request, 0);
     // Asked now: when the viewer has left, the runtime no longer knows it, but the access log wants it.
     void viewer.peerAddress;
@@ -70,11 +72,20 @@ async function answerLater(
 ): Promise<Response | undefined> {
   try {
     const response = await answered.finally(() => waitForViewer(request, server, context));
-    return await respond(response, request, server, context);
+    return announced(await respond(response, request, server, context), context);
   } catch (error) {
     context.onError(error);
     return plainResponse(500, "Internal error.");
   }
+}
+
+/**
+ * Tells the viewer that its connection ends, so that it does not send its next request into a closing
+ * one (RFC 9112 section 9.6). The runtime keeps the field on HTTP/1.1 and leaves it out on HTTP/2.
+ */
+function announced<T extends Response | undefined | Promise<Response | undefined>>(response: T, context: AnswerContext): T {
+  if (context.closing && response instanceof Response) response.headers.set("connection", "close");
+  return response;
 }
 
 /** From here on the viewer is waited for again; without this the connection would never be idle. */

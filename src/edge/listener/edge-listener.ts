@@ -28,6 +28,8 @@ export interface ListenerOptions {
   readonly http3: boolean;
   /** Every connection starts with a PROXY protocol header, version 1 or 2. */
   readonly proxyProtocol: boolean;
+  /** With `proxyProtocol`: who may connect and be believed, by address. Left out: anyone. */
+  readonly proxyPeer?: (address: string) => boolean;
   readonly tls: TlsMaterial | null;
   readonly handler: RequestHandler;
   /** Whether HTTP/3 may be advertised now; asked for every answer over TLS. */
@@ -96,6 +98,7 @@ class Listeners implements EdgeListeners {
   #secure: RuntimeServer | null = null;
   /** Predecessors of `#secure` whose last requests are ending. */
   readonly #retired = new Set<RuntimeServer>();
+  readonly #contexts = new WeakMap<RuntimeServer, AnswerContext>();
   #quic: RuntimeServer | null = null;
   #clearRelay: ProxyRelay | null = null;
   #secureRelay: ProxyRelay | null = null;
@@ -174,6 +177,8 @@ class Listeners implements EdgeListeners {
     const listen = this.#secureRelay === null ? address : { hostname: "127.0.0.1", port: 0 };
     this.#secure = this.#serveSecure(listen, tls);
     this.#retired.add(old);
+    await this.#announceEnd(old);
+    // From here on new connections get the new certificates only.
     void old.stop().finally(() => this.#retired.delete(old));
     if (this.#quic !== null) await this.#replaceQuic(address, tls);
   }
@@ -212,7 +217,10 @@ class Listeners implements EdgeListeners {
     for (const tunnel of [...this.#shared.tunnels]) tunnel.closeBoth(1001, "going away");
     const quic = this.#quic;
     const ended = Promise.all([
-      ...this.#tcpServers().map((server) => server.stop()),
+      ...this.#tcpServers().map(async (server) => {
+        await this.#announceEnd(server);
+        await server.stop();
+      }),
       // Stopping it would leave later requests on a connection without an answer: it is closed when idle.
       quic === null ? null : this.#untilIdle(quic, deadlineMs),
     ]);
@@ -251,6 +259,16 @@ class Listeners implements EdgeListeners {
     while (server.pendingRequests > 0 && performance.now() < endMs) await Bun.sleep(drainPollMs);
   }
 
+  /**
+   * Lets connections that are in use end by themselves before a server is stopped: the runtime closes
+   * idle ones at once then, and a request that is just arriving on one would be lost.
+   */
+  async #announceEnd(server: RuntimeServer): Promise<void> {
+    const context = this.#contexts.get(server);
+    if (context !== undefined) context.closing = true;
+    await Bun.sleep(this.#limits.closeNoticeMs);
+  }
+
   #serveClear(address: ListenAddress, relay: (() => ProxyRelay | null) | null): RuntimeServer {
     return this.#serve(address, "tcp", { http2: true }, this.#context("http", false, relay));
   }
@@ -271,6 +289,7 @@ class Listeners implements EdgeListeners {
       ...this.#shared,
       scheme,
       http3,
+      closing: false,
       altSvc: scheme === "https" ? this.#altSvc : null,
       relayed: relay === null ? null : { addressOf: (port) => relay()?.addressOf(port) ?? null },
     };
@@ -287,7 +306,7 @@ class Listeners implements EdgeListeners {
   ): RuntimeServer {
     const limits = this.#limits;
     try {
-      return Bun.serve<TunnelData>({
+      const server = Bun.serve<TunnelData>({
         ...address,
         ...kind,
         development: false,
@@ -309,6 +328,8 @@ class Listeners implements EdgeListeners {
           error: (error) => context.onError(error),
         },
       });
+      this.#contexts.set(server, context);
+      return server;
     } catch (error) {
       throw listenError(error, address, transport);
     }
@@ -319,6 +340,7 @@ class Listeners implements EdgeListeners {
       return new ProxyRelay({
         listen,
         target: () => server()?.port ?? 0,
+        allowPeer: this.#options.proxyPeer ?? (() => true),
         limits: this.#limits,
         clock: this.#options.clock,
         onError: this.#shared.onError,

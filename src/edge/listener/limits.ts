@@ -27,6 +27,8 @@ export interface ListenerLimits {
   readonly http3SpoolMs: number;
   /** Time for requests in flight to end before the UDP socket is replaced, in milliseconds. */
   readonly http3DrainMs: number;
+  /** From telling viewers that their connections end until idle ones are closed, in milliseconds. */
+  readonly closeNoticeMs: number;
   /** Time for a PROXY protocol header to arrive, in milliseconds. */
   readonly proxyHeaderMs: number;
   /** Connections that a PROXY protocol relay holds at once. */
@@ -52,6 +54,7 @@ export const defaultListenerLimits: ListenerLimits = {
   http3SpoolTotalBytesMax: 128 * 1024 * 1024,
   http3SpoolMs: 10_000,
   http3DrainMs: 5_000,
+  closeNoticeMs: 100,
   proxyHeaderMs: 5_000,
   proxyConnectionsMax: 16_384,
   webSocketsMax: 10_000,

@@ -43,6 +43,8 @@ export interface ProxyRelayOptions {
   readonly listen: ListenAddress;
   /** Port on 127.0.0.1 that new connections go to; asked for each of them. */
   target(): number;
+  /** Who may say where a connection comes from; others are closed at once. */
+  readonly allowPeer: (address: string) => boolean;
   readonly limits: ListenerLimits;
   readonly clock: Clock;
   onError(error: unknown): void;
@@ -109,7 +111,8 @@ export class ProxyRelay {
   }
 
   #opened(socket: Socket<Half | null>): void {
-    if (this.#connections.size >= this.#options.limits.proxyConnectionsMax) {
+    const { limits, allowPeer } = this.#options;
+    if (this.#connections.size >= limits.proxyConnectionsMax || !allowPeer(socket.remoteAddress)) {
       socket.terminate();
       return;
     }

@@ -7,8 +7,11 @@
  *
  * States: connecting -> joined -> closed.
  */
+import { isIP } from "node:net";
 import type { ServerWebSocket } from "bun";
 import type { Clock } from "../../base/clock.ts";
+import { ADDRESSES_TRIED_MAX } from "../../upstream/http1/limits.ts";
+import { lookupAddresses } from "../../upstream/http1/resolver.ts";
 import { UpstreamError } from "../../upstream/next-hop.ts";
 import type { UpgradeResponse } from "../message.ts";
 import type { ListenerLimits } from "./limits.ts";
@@ -181,8 +184,54 @@ export interface TunnelOptions {
   onClosed(): void;
 }
 
-/** Connects to the origin. Rejects with an UpstreamError when the handshake does not succeed in time. */
-export function connectTunnel(upgrade: UpgradeResponse, options: TunnelOptions): Promise<WebSocketTunnel> {
+/**
+ * Connects to the origin, to a resolved address that the node allows. Rejects with an UpstreamError when
+ * there is none, or when the handshake does not succeed in time with any of them.
+ */
+export async function connectTunnel(upgrade: UpgradeResponse, options: TunnelOptions): Promise<WebSocketTunnel> {
+  const ways = await permittedWays(upgrade, options.clock);
+  for (const way of ways.slice(0, -1)) {
+    try {
+      return await handshake(way, options);
+    } catch (error) {
+      if (options.signal.aborted) throw error;
+    }
+  }
+  return await handshake(ways.at(-1) ?? upgrade, options);
+}
+
+/** The upgrade at each address of its host that may be connected to: a name is resolved once, so that it can not change in between. */
+async function permittedWays(upgrade: UpgradeResponse, clock: Clock): Promise<UpgradeResponse[]> {
+  const { allowAddress } = upgrade;
+  if (allowAddress === undefined) return [upgrade];
+  const url = new URL(upgrade.url);
+  const host = url.hostname.replace(/^\[|\]$/g, "");
+  const addresses = isIP(host) > 0 ? [host] : await addressesOf(host, upgrade.connectTimeoutMs, clock);
+  const allowed = addresses.filter(allowAddress).slice(0, ADDRESSES_TRIED_MAX);
+  if (allowed.length === 0) {
+    throw new UpstreamError("destination_ip_prohibited", `${host} has no address that this node may connect to`);
+  }
+  return allowed.map((address) => {
+    url.hostname = address.includes(":") ? `[${address}]` : address;
+    const serverName = upgrade.tls.serverName ?? (isIP(host) > 0 ? undefined : host);
+    const tls = { ...upgrade.tls, ...(serverName === undefined ? {} : { serverName }) };
+    return { ...upgrade, url: url.href, tls };
+  });
+}
+
+async function addressesOf(host: string, waitMs: number, clock: Clock): Promise<string[]> {
+  const late = Promise.withResolvers<never>();
+  const stopTimer = clock.after(waitMs, () => late.reject(new Error(`no answer in ${waitMs} ms`)));
+  try {
+    return await Promise.race([lookupAddresses(host), late.promise]);
+  } catch (cause) {
+    throw new UpstreamError("dns_error", `the name ${host} could not be resolved to an address`, { retryable: true, cause });
+  } finally {
+    stopTimer();
+  }
+}
+
+function handshake(upgrade: UpgradeResponse, options: TunnelOptions): Promise<WebSocketTunnel> {
   return new Promise((resolve, reject) => {
     const origin = openSocket(upgrade);
     let settled = false;

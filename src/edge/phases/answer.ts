@@ -14,14 +14,14 @@ export interface MadeAnswer {
   readonly message: string;
   readonly location?: string;
   readonly allow?: string;
-  /** Set when a next hop is to blame (RFC 9209). */
-  readonly proxyError?: { readonly code: UpstreamErrorCode; readonly nextHop: string; readonly details: string };
+  /** Set when a next hop is to blame (RFC 9209). No details: they name the addresses of origins, which viewers must not learn. */
+  readonly proxyError?: { readonly code: UpstreamErrorCode; readonly nextHop: string };
 }
 
 const TITLES: Readonly<Record<number, string>> = {
   301: "Moved Permanently", 302: "Found", 303: "See Other", 307: "Temporary Redirect", 308: "Permanent Redirect",
   400: "Bad Request", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed", 408: "Request Timeout",
-  413: "Content Too Large", 421: "Misdirected Request", 500: "Internal Server Error", 502: "Bad Gateway",
+  413: "Content Too Large", 414: "URI Too Long", 421: "Misdirected Request", 431: "Request Header Fields Too Large", 500: "Internal Server Error", 502: "Bad Gateway",
   503: "Service Unavailable", 504: "Gateway Timeout", 508: "Loop Detected",
 };
 
@@ -40,8 +40,8 @@ export function madeAnswer(x: Exchange, settings: EdgeSettings, answer: MadeAnsw
   if (answer.location !== undefined) fields.set("location", answer.location);
   if (answer.allow !== undefined) fields.set("allow", answer.allow);
   if (answer.proxyError !== undefined) {
-    const { code, nextHop, details } = answer.proxyError;
-    fields.set("proxy-status", formatProxyStatus({ proxy: settings.name, error: code, nextHop, details }));
+    const { code, nextHop } = answer.proxyError;
+    fields.set("proxy-status", formatProxyStatus({ proxy: settings.name, error: code, nextHop }));
   }
   statusFields(fields, x, settings, { ttlSeconds: null });
   return { status: answer.status, fields, body: x.method === "HEAD" ? null : body };

@@ -8,52 +8,90 @@ import type { Coding } from "../../cache/stored.ts";
 import { acceptedCodings } from "../../http/accept-encoding.ts";
 import { bodyOf } from "../../http/body.ts";
 import type { BodyReader } from "../../http/body.ts";
-import { parseCacheControl } from "../../http/cache-control.ts";
 import { evaluateConditional } from "../../http/conditional.ts";
 import { parseHttpDate } from "../../http/date.ts";
 import type { Fields } from "../../http/fields.ts";
-import { isCompressible } from "../../http/media-type.ts";
-import { formatContentRange, ifRangeMatches, parseRange } from "../../http/range.ts";
+import { formatContentRange, formatUnsatisfiedRange, ifRangeMatches, parseRange } from "../../http/range.ts";
 import { codingOf, decodeStream, encodeBytes, encodeStream } from "../../optimize/codings.ts";
 import type { EdgeContext } from "../context.ts";
 import type { RoutedExchange } from "../exchange.ts";
 import type { FlightResponse } from "../flight.ts";
 import type { ViewerBody, ViewerResponse } from "../message.ts";
-import { COMPRESS_BYTES_MAX, COMPRESS_BYTES_MIN, UNKNOWN_LENGTH_WAIT_MS, WHOLE_BODY_BYTES_MAX, WHOLE_BODY_WAIT_MS } from "../settings.ts";
+import { COMPRESS_BYTES_MIN, UNKNOWN_LENGTH_WAIT_MS, WHOLE_BODY_BYTES_MAX, WHOLE_BODY_WAIT_MS } from "../settings.ts";
 import { deliverStored, sliceReader } from "./deliver.ts";
 import { askOrigin } from "./fetch.ts";
-import { addVary, applyRules, ensureDate, isEventStream, mayBeWhole, recode, statusFields, viewerFields } from "./viewer-fields.ts";
+import { addVary, applyRules, ensureDate, isNegotiable, lengthenBrowserTtl, mayBeWhole, recode, statusFields, viewerFields } from "./viewer-fields.ts";
+
+/** What a 304 does not repeat (RFC 9110 section 15.4.5). */
+const NOT_ON_304 = ["content-length", "content-encoding", "content-type", "content-language", "accept-ranges", "content-range"];
 
 /** Answers from a flight: from the stored response when it is whole soon enough, else from the body on its way. */
 export async function deliverFlight(x: RoutedExchange, context: EdgeContext, flight: FlightResponse): Promise<ViewerResponse> {
   if (flight.storage.store && (flight.bodyLength ?? 0) <= WHOLE_BODY_BYTES_MAX) {
     const waitMs = flight.bodyLength === null ? UNKNOWN_LENGTH_WAIT_MS : WHOLE_BODY_WAIT_MS;
     const entry = await within(flight.settled, waitMs, context.clock);
-    if (entry !== null) return deliverStored(x, entry, context.clock.now(), context);
+    if (entry !== null) return withOwnFields(x, flight, await deliverStored(x, entry, context.clock.now(), context));
   }
   const fields = viewerFields(flight.fields, x.behavior, context.settings, flight.storage.store);
   ensureDate(fields, flight.responseTimeMs);
-  const freshUntilMs = flight.storage.store ? flight.storage.freshness.freshUntilMs : null;
-  const ttl = freshUntilMs === null ? null : Math.floor((freshUntilMs - flight.responseTimeMs) / 1000);
-  statusFields(fields, x, context.settings, { ttlSeconds: ttl });
-  if (flight.status === 200) {
-    const stored = { etag: fields.get("etag"), lastModifiedMs: parseHttpDate(fields.get("last-modified")) };
-    if (evaluateConditional(x.method, x.request.fields, stored) === "not-modified") {
-      for (const name of ["content-length", "content-encoding", "content-type"]) fields.delete(name);
-      applyRules(fields, x.behavior.responseRules);
-      flight.fill.letGo();
-      return { status: 304, fields, body: null };
-    }
+  describe(x, context, flight, fields);
+  if (x.collapsed) for (const name of fieldsNotForOthers(flight)) fields.delete(name);
+  if (isNotModified(x, flight.status, fields)) {
+    flight.fill.letGo();
+    return bodyless(x, 304, fields);
   }
   if (x.method === "HEAD") {
-    applyRules(fields, x.behavior.responseRules);
     flight.fill.letGo();
-    return { status: flight.status, fields, body: null };
+    if (flight.negotiable) chooseCoding(x, fields);
+    return bodyless(x, flight.status, fields);
   }
   const ranged = rangeOf(x, flight, fields);
   if (ranged !== null) return { ...ranged, fields: ruled(ranged.fields, x) };
   const body = await wholeOrStream(flight.fill, flight.bodyLength, context.clock, fields);
   return coded(x, flight.status, fields, body, flight.negotiable);
+}
+
+/** Age and the cache's words about a response that is still on its way into the store, or never goes there. */
+function describe(x: RoutedExchange, context: EdgeContext, flight: FlightResponse, fields: Fields): void {
+  if (!flight.storage.store) {
+    statusFields(fields, x, context.settings, { ttlSeconds: null });
+    return;
+  }
+  const { bornMs, freshUntilMs } = flight.storage.freshness;
+  const nowMs = context.clock.now();
+  const ageSeconds = Math.max(0, Math.floor((nowMs - bornMs) / 1000));
+  statusFields(fields, x, context.settings, { ttlSeconds: Math.floor((freshUntilMs - nowMs) / 1000), ageSeconds });
+  lengthenBrowserTtl(fields, x.behavior, ageSeconds);
+}
+
+/** What `private="..."`, `no-cache="..."` or the behaviour keep out of the store: it is for the one who asked. */
+function fieldsNotForOthers(flight: FlightResponse): readonly string[] {
+  return flight.storage.store ? flight.storage.removeFields : [];
+}
+
+/** Gives the viewer who asked the fields that were kept out of the store. */
+function withOwnFields(x: RoutedExchange, flight: FlightResponse, response: ViewerResponse): ViewerResponse {
+  const names = x.collapsed ? [] : fieldsNotForOthers(flight).filter((name) => flight.fields.has(name));
+  if (names.length === 0) return response;
+  const fields = response.fields.clone();
+  for (const [name, value] of flight.fields.entries()) if (names.includes(name)) fields.append(name, value);
+  return { status: response.status, fields, body: response.body };
+}
+
+/** Does the viewer have this representation already (RFC 9110 section 13.2)? */
+function isNotModified(x: RoutedExchange, status: number, fields: Fields): boolean {
+  if (status !== 200) return false;
+  const stored = {
+    etag: fields.get("etag"),
+    lastModifiedMs: parseHttpDate(fields.get("last-modified")),
+    dateMs: parseHttpDate(fields.get("date")),
+  };
+  return evaluateConditional(x.method, x.request.fields, stored) === "not-modified";
+}
+
+function bodyless(x: RoutedExchange, status: number, fields: Fields): ViewerResponse {
+  if (status === 304) for (const name of NOT_ON_304) fields.delete(name);
+  return { status, fields: ruled(fields, x), body: null };
 }
 
 /** A single range cut from a body on its way, when its length is known. */
@@ -69,6 +107,14 @@ function rangeOf(x: RoutedExchange, flight: FlightResponse, fields: Fields): Vie
   };
   if (!ifRangeMatches(x.request.fields.get("if-range"), stored)) return null;
   const range = parseRange(value, flight.bodyLength);
+  fields.set("accept-ranges", "bytes");
+  if (range.kind === "unsatisfiable") {
+    fields.set("content-range", formatUnsatisfiedRange(flight.bodyLength));
+    fields.set("content-length", "0");
+    fields.delete("content-encoding");
+    flight.fill.letGo();
+    return { status: 416, fields, body: null };
+  }
   const only = range.kind === "ranges" && range.ranges.length === 1 ? range.ranges[0] : undefined;
   if (only === undefined) return null;
   fields.set("content-range", formatContentRange(only.start, only.end, flight.bodyLength));
@@ -98,11 +144,16 @@ export async function deliverPass(
   ensureDate(fields, response.responseTimeMs);
   statusFields(fields, x, context.settings, { ttlSeconds: null });
   const { body, bodyLength, status } = response;
-  if (body === null) {
-    applyRules(fields, x.behavior.responseRules);
-    return { status, fields, body: null };
+  // Conditions do not go on with a cacheable request: they are answered here.
+  if (options.cacheable && isNotModified(x, status, fields)) {
+    body?.cancel();
+    return bodyless(x, 304, fields);
   }
-  const negotiable = isNegotiable(x, status, bodyLength, response.fields);
+  const negotiable = isNegotiable(x.behavior, status, response.fields, bodyLength);
+  if (body === null) {
+    if (x.method === "HEAD" && negotiable) chooseCoding(x, fields);
+    return bodyless(x, status, fields);
+  }
   const fill = new Fill(body, {
     clock: context.clock,
     budget: context.fillBudget,
@@ -111,14 +162,6 @@ export async function deliverPass(
   });
   const sent = await wholeOrStream(fill, bodyLength, context.clock, fields);
   return coded(x, status, fields, sent, negotiable);
-}
-
-function isNegotiable(x: RoutedExchange, status: number, length: number | null, fields: Fields): boolean {
-  const coding = codingOf(fields.get("content-encoding"));
-  if (!x.behavior.compress || status !== 200 || coding === null || x.method === "HEAD") return false;
-  if (length !== null && (length < COMPRESS_BYTES_MIN || length > COMPRESS_BYTES_MAX)) return coding !== "identity";
-  if (isEventStream(fields) || parseCacheControl(fields.get("cache-control")).noTransform) return false;
-  return coding !== "identity" || isCompressible(fields.get("content-type"));
 }
 
 /** The whole body when it is small and comes soon; otherwise the stream of it. */
@@ -134,7 +177,7 @@ async function wholeOrStream(fill: Fill, length: number | null, clock: Clock, fi
   return reader;
 }
 
-/** Chooses the coding of an answer that is not stored, and finishes its fields. */
+/** Codes an answer that is not stored as the viewer takes it, and finishes its fields. */
 async function coded(
   x: RoutedExchange,
   status: number,
@@ -142,28 +185,29 @@ async function coded(
   body: ViewerBody,
   negotiable: boolean,
 ): Promise<ViewerResponse> {
-  const from = codingOf(fields.get("content-encoding"));
-  const accepted = acceptedCodings(x.request.fields.get("accept-encoding"));
   let sent = body;
-  if (negotiable && from !== null && body !== null && !(body instanceof Blob)) {
-    addVary(fields, "Accept-Encoding");
-    const to: Coding = from !== "identity" && accepted.includes(from) ? from : from === "identity" ? (accepted[0] ?? "identity") : "identity";
-    if (from !== "identity" && to === "identity") {
-      recode(fields, to);
-      fields.delete("content-length");
-      sent = decodeStream(asReader(body), from);
-    } else if (from === "identity" && to !== "identity") {
-      const tooSmall = body instanceof Uint8Array && body.byteLength < COMPRESS_BYTES_MIN;
-      if (!tooSmall) {
-        recode(fields, to);
-        fields.delete("content-length");
-        sent = body instanceof Uint8Array ? await encodeBytes(body, to) : encodeStream(body, to);
-      }
-    }
+  if (negotiable && body !== null && !(body instanceof Blob)) {
+    const tooSmall = body instanceof Uint8Array && body.byteLength < COMPRESS_BYTES_MIN;
+    const { from, to } = chooseCoding(x, fields, tooSmall);
+    if (from !== to && from !== "identity") sent = decodeStream(asReader(body), from);
+    else if (from !== to && to !== "identity") sent = body instanceof Uint8Array ? await encodeBytes(body, to) : encodeStream(body, to);
   }
   if (sent instanceof Uint8Array) fields.set("content-length", String(sent.byteLength));
-  applyRules(fields, x.behavior.responseRules);
-  return { status, fields, body: sent };
+  return { status, fields: ruled(fields, x), body: sent };
+}
+
+/** The coding of a negotiable answer, and the one the viewer gets; the fields are put right for it. */
+function chooseCoding(x: RoutedExchange, fields: Fields, tooSmall = false): { readonly from: Coding; readonly to: Coding } {
+  const from = codingOf(fields.get("content-encoding")) ?? "identity";
+  const accepted = acceptedCodings(x.request.fields.get("accept-encoding"));
+  const best = tooSmall ? "identity" : (accepted[0] ?? "identity");
+  const to: Coding = from === "identity" ? best : accepted.includes(from) ? from : "identity";
+  addVary(fields, "Accept-Encoding");
+  if (from !== to) {
+    recode(fields, to);
+    fields.delete("content-length");
+  }
+  return { from, to };
 }
 
 function asReader(body: Uint8Array | BodyReader): BodyReader {

@@ -14,7 +14,7 @@ import { formOf } from "../../optimize/forms.ts";
 import type { RoutedExchange } from "../exchange.ts";
 import type { CacheReason, CacheResult, ViewerResponse } from "../message.ts";
 import type { EdgeSettings } from "../settings.ts";
-import { addVary, ageSeconds, applyRules, ensureDate, recode, statusFields, viewerFields } from "./viewer-fields.ts";
+import { addVary, ageSeconds, applyRules, ensureDate, lengthenBrowserTtl, recode, statusFields, viewerFields } from "./viewer-fields.ts";
 
 /** A prepared answer of a stored form: right for one behaviour, result and second. */
 interface HotAnswer {
@@ -110,6 +110,7 @@ function prepare(
   const fields = base.clone();
   const about = { ttlSeconds: ttlSeconds(entry, nowMs), ageSeconds: ageSeconds(entry, nowMs) };
   statusFields(fields, x, context.settings, about);
+  lengthenBrowserTtl(fields, x.behavior, about.ageSeconds);
   applyRules(fields, x.behavior.responseRules);
   const bodyless = entry.status === 204;
   return {
@@ -155,7 +156,9 @@ function notModified(x: RoutedExchange, entry: StoredResponse, form: BodyForm, n
 /** Fields of an answer made from a stored response for one exchange alone. */
 function statused(x: RoutedExchange, entry: StoredResponse, form: BodyForm, nowMs: number, context: DeliverContext): Fields {
   const fields = baseFields(x, entry, form, context);
-  statusFields(fields, x, context.settings, { ttlSeconds: ttlSeconds(entry, nowMs), ageSeconds: ageSeconds(entry, nowMs) });
+  const about = { ttlSeconds: ttlSeconds(entry, nowMs), ageSeconds: ageSeconds(entry, nowMs) };
+  statusFields(fields, x, context.settings, about);
+  lengthenBrowserTtl(fields, x.behavior, about.ageSeconds);
   applyRules(fields, x.behavior.responseRules);
   return fields;
 }

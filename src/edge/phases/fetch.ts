@@ -35,9 +35,10 @@ export async function askOrigin(
     };
     return { ...response, body };
   } catch (error) {
-    const code = error instanceof UpstreamError ? error.code : null;
-    if (code !== null) context.stats.recordOriginError(code);
-    x.upstream = { name: origin.hop.name, status: null, durationMs: context.clock.now() - startMs, reused: false, error: code };
+    const failure = error instanceof UpstreamError ? error : null;
+    if (failure !== null) context.stats.recordOriginError(failure.code);
+    const told = failure === null ? null : `${failure.code}: ${failure.message}`;
+    x.upstream = { name: origin.hop.name, status: null, durationMs: context.clock.now() - startMs, reused: false, error: told };
     throw error;
   }
 }
@@ -57,7 +58,7 @@ export function errorAnswer(x: Exchange, context: EdgeContext, error: unknown): 
     const status = STATUS_OF[error.code] ?? 502;
     const nextHop = x.behavior?.origin ?? "origin";
     const message = status === 504 ? "The origin did not answer in time." : status === 503 ? "The origin takes no more requests just now." : "The origin could not be reached or its answer could not be used.";
-    return madeAnswer(x, context.settings, { status, message, proxyError: { code: error.code, nextHop, details: error.message } });
+    return madeAnswer(x, context.settings, { status, message, proxyError: { code: error.code, nextHop } });
   }
   if (error instanceof ProximaError && error.source === "viewer") {
     x.end("bypass", "bad-request");

@@ -4,9 +4,10 @@
  */
 import { parseAuthority } from "../../http/authority.ts";
 import { countCdnLoop } from "../../http/cdn-loop.ts";
+import type { FieldReader } from "../../http/fields.ts";
 import { parseForwardedFor } from "../../http/forwarded.ts";
 import { parseIp } from "../../http/ip.ts";
-import { parseTarget } from "../../http/target.ts";
+import { parseTarget, TARGET_CHARS_MAX } from "../../http/target.ts";
 import type { Exchange } from "../exchange.ts";
 import type { ViewerResponse } from "../message.ts";
 import { LOOP_COUNT_MAX } from "../settings.ts";
@@ -21,8 +22,15 @@ export function receive(x: Exchange, settings: EdgeSettings): ViewerResponse | n
   if (x.method === "CONNECT" || x.method === "TRACE" || !METHOD.test(x.method)) {
     return refuse(x, 405, `method ${x.method.slice(0, 32)} is not served here`, settings);
   }
+  if (settings.headerCharsMax !== null && headerChars(fields) > settings.headerCharsMax) {
+    return refuse(x, 431, `the header is larger than the allowed ${settings.headerCharsMax} bytes`, settings);
+  }
   const target = parseTarget(x.request.url);
-  if (target === null) return refuse(x, 400, "the request target is malformed", settings);
+  if (target === null) {
+    // What is longer than any target is not looked at more closely (RFC 9110 section 15.5.15).
+    if (x.request.url.length > TARGET_CHARS_MAX) return refuse(x, 414, `the request target is longer than ${TARGET_CHARS_MAX} characters`, settings);
+    return refuse(x, 400, "the request target is malformed", settings);
+  }
   const peer = x.request.peerAddress;
   const trusted = settings.trustedProxies !== null && settings.trustedProxies.has(peer);
   if (trusted) {
@@ -59,7 +67,15 @@ function originalClient(forwardedFor: string | null, peer: string, settings: Edg
   return client;
 }
 
+/** The size of the header section as it is sent: with ": " and the line's end. */
+function headerChars(fields: FieldReader): number {
+  let sum = 0;
+  for (const [name, value] of fields.entries()) sum += name.length + value.length + 4;
+  return sum;
+}
+
 function refuse(x: Exchange, status: number, message: string, settings: EdgeSettings): ViewerResponse {
   x.end("bypass", "bad-request");
-  return madeAnswer(x, settings, { status, message });
+  // A 405 names what is allowed (RFC 9110 section 15.5.6); which behaviour is not known yet.
+  return madeAnswer(x, settings, { status, message, ...(status === 405 ? { allow: "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS" } : {}) });
 }

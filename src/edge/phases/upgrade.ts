@@ -15,7 +15,7 @@ export function isWebSocket(request: ViewerRequest): boolean {
 
 /** What the listener has to do to pass the connection on. */
 export function upgrade(x: RoutedExchange, context: EdgeContext): UpgradeResponse | ViewerResponse {
-  const { config, timeouts, ca } = context.origins.get(x.site, x.behavior.origin);
+  const { config, timeouts, ca, allowAddress } = context.origins.get(x.site, x.behavior.origin);
   if ("directory" in config) {
     return madeAnswer(x, context.settings, { status: 400, message: "This origin serves files: it has no WebSocket." });
   }
@@ -45,6 +45,7 @@ export function upgrade(x: RoutedExchange, context: EdgeContext): UpgradeRespons
       ...(config.tls.serverName === undefined ? {} : { serverName: config.tls.serverName }),
     },
     connectTimeoutMs: timeouts.connectMs,
+    allowAddress,
     refused: (error) =>
       errorAnswer(
         x,

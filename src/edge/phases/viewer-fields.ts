@@ -5,11 +5,14 @@
 import type { BodyForm, StoredResponse } from "../../cache/stored.ts";
 import type { BehaviorPlan, FieldRules } from "../../config/plan.ts";
 import { formatCacheStatus } from "../../http/cache-status.ts";
-import { formatHttpDate } from "../../http/date.ts";
+import { parseCacheControl } from "../../http/cache-control.ts";
+import { formatHttpDate, parseHttpDate } from "../../http/date.ts";
 import { Fields } from "../../http/fields.ts";
+import { isCompressible } from "../../http/media-type.ts";
 import { appendVia } from "../../http/via.ts";
+import { codingOf } from "../../optimize/codings.ts";
 import type { Exchange } from "../exchange.ts";
-import { type EdgeSettings, WHOLE_BODY_BYTES_MAX } from "../settings.ts";
+import { COMPRESS_BYTES_MAX, COMPRESS_BYTES_MIN, type EdgeSettings, WHOLE_BODY_BYTES_MAX } from "../settings.ts";
 
 /** Fields of the origin that are for caches like us and end here. */
 const FOR_CACHES: ReadonlySet<string> = new Set([
@@ -42,6 +45,16 @@ export function viewerFields(origin: Fields, behavior: BehaviorPlan, settings: E
   fields.set("via", appendVia(fields.get("via"), "1.1", settings.name));
   if (!behavior.site.http3) fields.set("alt-svc", "clear");
   return fields;
+}
+
+/**
+ * The browser's lifetime counts from this answer: Age and Date tell it of the time that the response
+ * spent here, so that time is added (RFC 9111 section 4.2.3). 0 stays 0: ask each time.
+ */
+export function lengthenBrowserTtl(fields: Fields, behavior: BehaviorPlan, ageSeconds: number): void {
+  const { browserTtlSeconds } = behavior;
+  if (browserTtlSeconds === null || browserTtlSeconds === 0 || ageSeconds === 0) return;
+  fields.set("cache-control", `max-age=${browserTtlSeconds + ageSeconds}`);
 }
 
 /** Adds Age and the words of the cache's outcome. */
@@ -99,9 +112,23 @@ export function ageSeconds(entry: StoredResponse, nowMs: number): number {
   return Math.max(0, Math.floor((nowMs - entry.freshness.bornMs) / 1000));
 }
 
-/** Fields of a response that has no Date get one: when it was received (RFC 9110 section 6.6.1). */
+/** Fields of a response without a valid Date get one: when it was received (RFC 9110 section 6.6.1). */
 export function ensureDate(fields: Fields, receivedMs: number): void {
-  if (!fields.has("date")) fields.set("date", formatHttpDate(receivedMs));
+  if (parseHttpDate(fields.get("date")) === null) fields.set("date", formatHttpDate(receivedMs));
+}
+
+/**
+ * May other codings be made of a response? What came encoded because the edge asked for it has to be
+ * undone for who does not take it, however small it is, whatever its status, and even where
+ * no-transform stands: nobody could read it. A part of an encoded body can not be.
+ */
+export function isNegotiable(behavior: BehaviorPlan, status: number, fields: Fields, length: number | null): boolean {
+  const coding = codingOf(fields.get("content-encoding"));
+  if (!behavior.compress || coding === null || status === 206) return false;
+  if (coding !== "identity") return true;
+  if (status !== 200 || !isCompressible(fields.get("content-type"))) return false;
+  if (length !== null && (length < COMPRESS_BYTES_MIN || length > COMPRESS_BYTES_MAX)) return false;
+  return !parseCacheControl(fields.get("cache-control")).noTransform;
 }
 
 /** A stream of events goes on without an end. */

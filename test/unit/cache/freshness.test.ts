@@ -195,7 +195,7 @@ describe("age (RFC 9111 section 4.2.3)", () => {
   test("an Age past the lifetime leaves nothing to store without a validator", () =>
     expect(outcome({ "cache-control": "max-age=60", age: "61" })).toBe("response-no-freshness"));
   test("nonsense in Age counts as nothing", () => {
-    for (const value of ["", "-1", "1.5", "abc", "99999999999999"]) expect(age({ age: value }, NOW, NOW)).toBe(0);
+    for (const value of ["", "-1", "1.5", "abc"]) expect(age({ age: value }, NOW, NOW)).toBe(0);
   });
   test("is never negative and never less than the upstream's", () => {
     fc.assert(

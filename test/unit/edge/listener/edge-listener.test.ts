@@ -6,7 +6,8 @@ import tls from "node:tls";
 import { systemClock } from "../../../../src/base/clock.ts";
 import { ProximaError } from "../../../../src/base/errors.ts";
 import { startListeners } from "../../../../src/edge/listener/edge-listener.ts";
-import { listenError, probeTcp } from "../../../../src/edge/listener/ports.ts";
+import { defaultListenerLimits } from "../../../../src/edge/listener/limits.ts";
+import { freePort, listenError, probeTcp } from "../../../../src/edge/listener/ports.ts";
 import { ensureLocalCa } from "../../../../src/edge/tls/local-ca.ts";
 import {
   after,
@@ -69,7 +70,8 @@ describe("ports", () => {
   });
 
   test("a UDP port that is taken is refused, and the TCP ports are let go", async () => {
-    const socket = await Bun.udpSocket({ hostname: "127.0.0.1" });
+    const free = await freePort(loopback, true);
+    const socket = await Bun.udpSocket({ hostname: "127.0.0.1", port: free });
     after(() => socket.close());
     const taken = { hostname: "127.0.0.1", port: socket.port };
     const error = await failure({ https: taken, http3: true });
@@ -336,6 +338,8 @@ describe("draining", () => {
     await asked.promise;
     while (edge.connections().requests < 2) await Bun.sleep(5);
     const drained = edge.drain(5_000);
+    // Connections in use are told first that they end.
+    await Bun.sleep(defaultListenerLimits.closeNoticeMs + 50);
     const late = await new Promise<string>((resolve) => {
       http
         .get({ host: "127.0.0.1", port: edge.http }, () => resolve("taken"))

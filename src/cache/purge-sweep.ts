@@ -1,0 +1,106 @@
+/**
+ * The sweep behind purges: it walks what is stored, a slice at a time, takes out what is gone, and counts
+ * for each purge how many objects it hit. An object that is met before the sweep comes to it (by a viewer,
+ * or because a newer one takes its place) is counted then, once.
+ */
+import { compilePathPattern } from "../config/pattern.ts";
+import { keyParts, type Purge, type PurgeableObject } from "./purge-table.ts";
+
+/** Objects looked at between two pauses. */
+const SLICE_OBJECTS_MAX = 2_000;
+
+/** A purge whose objects are being counted. */
+interface Pending {
+  readonly purge: Purge;
+  readonly matches: (object: PurgeableObject) => boolean;
+  count: number;
+}
+
+/** Walks and counts. */
+export class PurgeSweep {
+  #pending: Pending[] = [];
+  #running: Promise<void> | null = null;
+  readonly #walk: () => Iterable<PurgeableObject>;
+  readonly #visit: (object: PurgeableObject) => void;
+  readonly #done: (purge: Purge, objects: number) => void;
+
+  /**
+   * `walk` gives every object; it may change while it is walked. `visit` holds one against the purges,
+   * and calls `count` when it is hit. `done` is told the number of each purge.
+   */
+  constructor(options: {
+    walk: () => Iterable<PurgeableObject>;
+    visit: (object: PurgeableObject) => void;
+    done: (purge: Purge, objects: number) => void;
+  }) {
+    this.#walk = options.walk;
+    this.#visit = options.visit;
+    this.#done = options.done;
+  }
+
+  /** Takes a purge to count; the next round of the sweep covers it. */
+  add(purge: Purge): void {
+    this.#pending.push({ purge, matches: matcherOf(purge), count: 0 });
+    this.#running ??= this.#run().finally(() => {
+      this.#running = null;
+    });
+  }
+
+  /** Counts an object that a purge made gone or stale, before it is changed. */
+  count(object: PurgeableObject): void {
+    for (const pending of this.#pending) {
+      if (object.validSequence < pending.purge.sequence && pending.matches(object)) pending.count++;
+    }
+  }
+
+  /** Resolves when every purge so far has been counted. */
+  async settled(): Promise<void> {
+    while (this.#running !== null) await this.#running;
+  }
+
+  /** The sequence below which no purge is being counted. */
+  get sweptBefore(): number {
+    return this.#pending.reduce((least, { purge }) => Math.min(least, purge.sequence), Number.MAX_SAFE_INTEGER);
+  }
+
+  async #run(): Promise<void> {
+    // Purges that arrive at the same time share a round.
+    await Promise.resolve();
+    while (this.#pending.length > 0) {
+      const round = this.#pending.slice();
+      let looked = 0;
+      for (const object of this.#walk()) {
+        this.#visit(object);
+        if (++looked % SLICE_OBJECTS_MAX === 0) await new Promise((resolve) => setImmediate(resolve));
+      }
+      this.#pending = this.#pending.filter((pending) => !round.includes(pending));
+      for (const { purge, count } of round) this.#done(purge, count);
+    }
+  }
+}
+
+function matcherOf(purge: Purge): (object: PurgeableObject) => boolean {
+  const targets = new Set(purge.scope === "host" ? purge.targets.map((host) => host.toLowerCase()) : purge.targets);
+  const ofSite = (matches: (object: PurgeableObject, parts: ReturnType<typeof keyParts>) => boolean) => (object: PurgeableObject) => {
+    const parts = keyParts(object.key);
+    return parts.site === purge.site && matches(object, parts);
+  };
+  switch (purge.scope) {
+    case "everything":
+      return ofSite(() => true);
+    case "url":
+      return ofSite((_object, { url }) => targets.has(url));
+    case "host":
+      return ofSite((_object, { host }) => targets.has(host));
+    case "tag":
+      return ofSite((object) => object.tags.some((tag) => targets.has(tag)));
+    case "prefix":
+      return ofSite((_object, { host, path }) => purge.targets.some((prefix) => (prefix.startsWith("/") ? path : host + path).startsWith(prefix)));
+    case "wildcard": {
+      const patterns = purge.targets.map(compilePathPattern);
+      return ofSite((_object, { host, path }) =>
+        patterns.some((pattern) => pattern.matches(pattern.source.startsWith("/") || pattern.source.startsWith("*") ? path : host + path)),
+      );
+    }
+  }
+}
