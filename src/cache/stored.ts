@@ -41,6 +41,12 @@ export interface StoredParts {
   /** Other codings may be derived from it. */
   readonly negotiable: boolean;
   readonly freshness: Freshness;
+  /** Names by which it can be purged. */
+  readonly tags: readonly string[];
+  /** The newest purge that was applied before it was asked for. */
+  readonly validSequence: number;
+  /** The same for invalidations on this node. */
+  readonly validLocal: number;
   readonly etag: string | null;
   readonly lastModifiedMs: number | null;
   readonly dateMs: number;
@@ -63,6 +69,9 @@ export class StoredResponse implements QueueNode {
   fields: Fields;
   forms: BodyForm[];
   freshness: Freshness;
+  tags: readonly string[];
+  validSequence: number;
+  validLocal: number;
   etag: string | null;
   lastModifiedMs: number | null;
   dateMs: number;
@@ -81,11 +90,33 @@ export class StoredResponse implements QueueNode {
     this.length = sizeOf(parts.body);
     this.forms = [{ coding: parts.coding, body: parts.body, length: this.length, hot: null }];
     this.freshness = parts.freshness;
+    this.tags = parts.tags;
+    this.validSequence = parts.validSequence;
+    this.validLocal = parts.validLocal;
     this.etag = parts.etag;
     this.lastModifiedMs = parts.lastModifiedMs;
     this.dateMs = parts.dateMs;
     this.storedAtMs = parts.storedAtMs;
     this.bytes = this.countBytes();
+  }
+
+  /** The base key. */
+  get key(): string {
+    return this.url.key;
+  }
+
+  /** A soft purge: stale since `sinceMs`, its stale windows counted from then (must-revalidate keeps them shut). */
+  expire(sinceMs: number): void {
+    const { freshness } = this;
+    if (freshness.freshUntilMs <= sinceMs) return;
+    const earlierMs = freshness.freshUntilMs - sinceMs;
+    this.freshness = {
+      ...freshness,
+      freshUntilMs: sinceMs,
+      whileRevalidateUntilMs: freshness.whileRevalidateUntilMs - earlierMs,
+      ifErrorUntilMs: freshness.ifErrorUntilMs - earlierMs,
+    };
+    for (const form of this.forms) form.hot = null;
   }
 
   /** What this response costs in memory, as the store's limit counts it. */

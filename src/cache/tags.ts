@@ -31,8 +31,8 @@ export interface Tags {
 
 const NONE: Tags = { tags: [], dropped: 0 };
 
-/** Reads the tags. A cache group is named apart from a tag of the same text: RFC 9875 groups are per origin. */
-export function readTags(fields: FieldReader): Tags {
+/** Reads the tags. A cache group is named apart from a tag of the same text, and belongs to its host (RFC 9875 section 2). */
+export function readTags(fields: FieldReader, authority: string): Tags {
   let tags: Set<string> | null = null;
   let dropped = 0;
   const add = (tag: string): void => {
@@ -46,7 +46,7 @@ export function readTags(fields: FieldReader): Tags {
     // xkey repeats its field, and a combined value has commas then.
     if (value !== null) for (const part of value.trim().split(name === "xkey" ? /[\s,]+/ : separator)) add(part.trim());
   }
-  for (const group of readGroups(fields.get("cache-groups"))) add(groupTag(group));
+  for (const group of readGroups(fields.get("cache-groups"))) add(groupTag(group, authority));
   return tags === null && dropped === 0 ? NONE : { tags: tags === null ? [] : [...tags], dropped };
 }
 
@@ -62,7 +62,7 @@ export function readGroups(value: string | null): string[] {
   }
 }
 
-/** A cache group as a tag. No tag of an origin can have a space in front. */
-export function groupTag(group: string): string {
-  return ` group:${group}`;
+/** A cache group of a host as a tag. No tag of an origin can have a space in front. */
+export function groupTag(group: string, authority: string): string {
+  return ` group:${authority}:${group}`;
 }

@@ -8,6 +8,7 @@ import { type ExplainCommandOptions, explainCommand } from "./explain.ts";
 import { EXIT, failureOf, UsageError } from "./failure.ts";
 import { addListenOptions, type ListenOptions } from "./options.ts";
 import type { Program } from "./serve.ts";
+import { addSimulateCommand } from "./simulate-command.ts";
 import { VERSION } from "./version.ts";
 
 const EXIT_HELP = `
@@ -148,6 +149,8 @@ Examples:
 ${EXIT_HELP}`,
     )
     .action((url: string, options: ExplainCommandOptions) => explainCommand(url, options, io));
+
+  addSimulateCommand(root, io, EXIT_HELP);
   return root;
 }
 

@@ -6,6 +6,7 @@ import type { Snapshot } from "../config/plan.ts";
 import type { Stats } from "../telemetry/stats.ts";
 import type { Flights } from "./flight.ts";
 import type { Origins } from "./origins.ts";
+import type { EdgePurges } from "./purges.ts";
 import type { EdgeSettings } from "./settings.ts";
 
 /** The state of an edge. */
@@ -17,6 +18,7 @@ export interface EdgeContext {
   readonly fillBudget: FillBudget;
   readonly origins: Origins;
   readonly stats: Stats;
+  readonly purges: EdgePurges;
   /** The snapshot in force. */
   snapshot: Snapshot;
 }

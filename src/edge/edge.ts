@@ -6,6 +6,7 @@
 import type { Clock } from "../base/clock.ts";
 import { FILL_MEMORY_SHARE } from "../cache/limits.ts";
 import { FillBudget } from "../cache/fill.ts";
+import { keyParts } from "../cache/purge-table.ts";
 import { MemoryStore } from "../cache/store/memory.ts";
 import { compileSnapshot } from "../config/compile.ts";
 import { HostIndex } from "../config/pattern.ts";
@@ -23,8 +24,10 @@ import { Flights } from "./flight.ts";
 import type { RequestHandler, ViewerResponse } from "./message.ts";
 import { Origins } from "./origins.ts";
 import type { OriginPermissions } from "./origins.ts";
+import { EdgePurges } from "./purges.ts";
 import { Pipeline } from "./pipeline.ts";
 import type { EdgeSettings } from "./settings.ts";
+import { urlKey } from "./url-key.ts";
 
 /** What an edge is made of. */
 export interface EdgeOptions {
@@ -53,11 +56,14 @@ export class Edge {
     const { clock } = options;
     this.#log = options.accessLog;
     this.#version = options.version;
+    const store = new MemoryStore({ bytesMax: options.memoryBytesMax, objectBytesMax: options.objectBytesMax });
+    const flights = new Flights();
     this.#context = {
       clock,
       settings: options.settings,
-      store: new MemoryStore({ bytesMax: options.memoryBytesMax, objectBytesMax: options.objectBytesMax }),
-      flights: new Flights(),
+      store,
+      flights,
+      purges: new EdgePurges(store, flights),
       fillBudget: new FillBudget(Math.max(options.objectBytesMax, options.memoryBytesMax * FILL_MEMORY_SHARE)),
       origins: new Origins(clock, options.permissions),
       stats: new Stats(clock),
@@ -83,6 +89,23 @@ export class Edge {
     this.#siteStats = new Map();
     context.origins.retain(snapshot);
     return { snapshot: snapshot.number };
+  }
+
+  /** The purges of this edge. */
+  get purges(): EdgePurges {
+    return this.#context.purges;
+  }
+
+  /** What a URL is purged by on a site: its key without the scheme; null when the site does not serve it. */
+  urlTarget(site: string, url: string): string | null {
+    const plan = this.#context.snapshot.sites.get(site);
+    const key = plan === undefined ? null : urlKey(plan, new URL(url));
+    return key === null ? null : keyParts(key).url;
+  }
+
+  /** Ids of the sites in force. */
+  siteIds(): string[] {
+    return [...this.#context.snapshot.sites.keys()];
   }
 
   explain(url: string, options: { readonly method?: string; readonly headers?: Readonly<Record<string, string>> }): Explanation {

@@ -14,11 +14,13 @@ import { weakMatch } from "../http/conditional.ts";
 import { formatHttpDate, parseHttpDate } from "../http/date.ts";
 import type { FieldReader, Fields } from "../http/fields.ts";
 import { parseVary } from "../http/vary.ts";
+import { readTags } from "../cache/tags.ts";
 import { codingOf } from "../optimize/codings.ts";
 import { UpstreamError } from "../upstream/next-hop.ts";
 import type { UpstreamResponse } from "../upstream/next-hop.ts";
 import type { EdgeContext } from "./context.ts";
 import type { RoutedExchange } from "./exchange.ts";
+import type { AskedAt } from "./purges.ts";
 import { askOrigin } from "./phases/fetch.ts";
 import { cookieForwardedUnkeyed } from "./phases/origin-request.ts";
 import { isEventStream, isNegotiable, mayBeWhole, storedFields } from "./phases/viewer-fields.ts";
@@ -44,6 +46,9 @@ export interface FlightResponse {
   readonly storage: FlightStorage;
   readonly vary: readonly string[];
   readonly variant: string;
+  /** Where the purges stood when it was asked for. */
+  readonly asked: AskedAt;
+  readonly tags: readonly string[];
   readonly fill: Fill;
   /** Other codings may be derived from it. */
   readonly negotiable: boolean;
@@ -71,6 +76,8 @@ export interface Flight {
   /** Set by an invalidation or a purge: what comes back is not stored, and nobody joins. */
   invalidated: boolean;
   readonly outcome: Promise<FlightOutcome>;
+  /** Where the purges stood when it started: what comes back is valid up to there. */
+  readonly asked: AskedAt;
 }
 
 /** The flights of an edge, by base key. */
@@ -99,6 +106,13 @@ export class Flights {
     this.#byBase.delete(base);
   }
 
+  /** The least sequence that a flight started at, or `otherwise` when there is none. */
+  oldestSequence(otherwise: number): number {
+    let oldest = otherwise;
+    for (const list of this.#byBase.values()) for (const flight of list) oldest = Math.min(oldest, flight.asked.sequence);
+    return oldest;
+  }
+
   get size(): number {
     return this.#byBase.size;
   }
@@ -118,7 +132,7 @@ export function startFlight(
   shared: boolean,
 ): Flight {
   const { promise, resolve } = Promise.withResolvers<FlightOutcome>();
-  const flight: Flight = { key: flightKey(x, context), shared, invalidated: false, outcome: promise };
+  const flight: Flight = { key: flightKey(x, context), shared, invalidated: false, outcome: promise, asked: context.purges.now() };
   context.flights.add(x.base, flight);
   void fly(x, context, entry, flight).then((outcome) => {
     // Others may join while a retained body is on its way; everything else ends the flight here.
@@ -210,6 +224,11 @@ function freshen(
   }
   for (const name of storage.removeFields) fields.delete(name);
   entry.freshness = storage.freshness;
+  // Confirmed as of when this was asked; tags that a 304 does not repeat stay.
+  entry.validSequence = flight.asked.sequence;
+  entry.validLocal = flight.asked.local;
+  const { tags } = readTags(response.fields, x.authority);
+  if (tags.length > 0) entry.tags = tags;
   entry.storedAtMs = response.responseTimeMs;
   context.store.recount(entry);
   const reusable = storage.freshness.freshUntilMs > response.responseTimeMs;
@@ -279,7 +298,7 @@ function receiveResponse(
   });
   const settled = storage.store
     ? fill.whole().then((whole) => {
-        if (whole && !flight.invalidated) return keep(x, context, { response, fill, storage, vary, variant, negotiable, coding });
+        if (whole && !flight.invalidated) return keep(x, context, flight, { response, fill, storage, vary, variant, negotiable, coding });
         if (fill.state !== "failed" && !fill.retained) context.store.markPass(x.base, context.clock.now() + PASS_MS, "response-too-large");
         return null;
       })
@@ -288,9 +307,17 @@ function receiveResponse(
   if (storage.store || shareError) fill.start();
   return {
     kind: "response", status, fields, bodyLength: response.bodyLength, storage, vary, variant, fill, negotiable,
+    asked: flight.asked, tags: readTags(fields, x.authority).tags,
     responseTimeMs: response.responseTimeMs, settled,
     reusable: storage.store ? storage.freshness.freshUntilMs > response.responseTimeMs : shareError,
   };
+}
+
+/** The tags to store; what a limit cut off is counted, so that nobody relies on a purge that can not work. */
+function tagsOf(x: RoutedExchange, context: EdgeContext, fields: Fields): readonly string[] {
+  const { tags, dropped } = readTags(fields, x.authority);
+  if (dropped > 0) context.stats.recordTagsDropped(dropped);
+  return tags;
 }
 
 /** Fields that say nothing of who asks; any other one may be a credential of some kind. */
@@ -334,6 +361,7 @@ function leadsBack(x: RoutedExchange, location: string | null): boolean {
 function keep(
   x: RoutedExchange,
   context: EdgeContext,
+  flight: Flight,
   parts: {
     readonly response: UpstreamResponse;
     readonly fill: Fill;
@@ -359,6 +387,9 @@ function keep(
       coding: parts.coding ?? "identity",
       negotiable: parts.negotiable && (parts.coding !== "identity" || (length >= COMPRESS_BYTES_MIN && length <= COMPRESS_BYTES_MAX)),
       freshness: storage.freshness,
+      tags: tagsOf(x, context, response.fields),
+      validSequence: flight.asked.sequence,
+      validLocal: flight.asked.local,
       etag: fields.get("etag"),
       lastModifiedMs: parseHttpDate(fields.get("last-modified")),
       dateMs: parseHttpDate(fields.get("date")) ?? response.responseTimeMs,

@@ -14,6 +14,7 @@ import { REFRESH_BACKOFF_MS } from "../cache/limits.ts";
 import type { StoredResponse } from "../cache/stored.ts";
 import { Fields } from "../http/fields.ts";
 import { parseCacheControl } from "../http/cache-control.ts";
+import { groupTag, readGroups } from "../cache/tags.ts";
 import { UpstreamError } from "../upstream/next-hop.ts";
 import type { EdgeContext } from "./context.ts";
 import { Exchange } from "./exchange.ts";
@@ -30,6 +31,7 @@ import { cookieForwardedUnkeyed } from "./phases/origin-request.ts";
 import { receive } from "./phases/receive.ts";
 import { behaviorFor, originPath, route } from "./phases/route.ts";
 import { isWebSocket, upgrade } from "./phases/upgrade.ts";
+import { urlKey } from "./url-key.ts";
 import { VARIANT_RESTARTS_MAX, WHOLE_BODY_WAIT_MS } from "./settings.ts";
 
 /** Called when an answer is ready; wraps its body to see it end. */
@@ -60,7 +62,7 @@ export class Pipeline {
       const bypass = bypassReason(routed);
       if (bypass !== null) return this.#settle(x, this.#pass(routed, bypass));
       makeKey(routed);
-      const entry = context.store.get(x.base)?.find(x.secondary, request.fields) ?? null;
+      const entry = context.purges.find(x.base, x.secondary, request.fields);
       if (entry !== null && !mayUse(routed, entry)) return this.#settle(x, this.#pass(routed, "request-cookie"));
       if (entry !== null && x.startMs < entry.freshness.freshUntilMs) {
         const answer = this.#hit(routed, entry);
@@ -139,6 +141,9 @@ export class Pipeline {
       if (key !== null) targets.push(key);
     }
     for (const key of targets) this.invalidate(key);
+    // RFC 9875 section 3: groups of the same host, whatever URL they are stored for.
+    const groups = readGroups(fields.get("cache-group-invalidation"));
+    if (groups.length > 0) this.#context.purges.invalidateTags(x.site.id, groups.map((group) => groupTag(group, x.authority)));
   }
 
   /** The base key of a URL on the same host, as a GET for it would make it; null for any other host. */
@@ -146,17 +151,8 @@ export class Pipeline {
     if (value === null) return null;
     const url = URL.parse(value, `${x.scheme}://${x.authority}${x.path}`);
     if (url === null || url.host !== new URL(`${x.scheme}://${x.authority}`).host) return null;
-    const behavior = behaviorFor(x.site, url.pathname);
-    if (behavior === null) return null;
-    const probe = new Exchange(x.request, x.startMs) as RoutedExchange;
-    probe.site = x.site;
-    probe.behavior = behavior;
-    probe.scheme = x.scheme;
-    probe.authority = x.authority;
-    probe.query = url.search === "" ? null : url.search.slice(1);
-    probe.originPath = originPath(x.site, behavior, url.pathname);
-    makeKey(probe);
-    return probe.base;
+    url.protocol = x.scheme;
+    return urlKey(x.site, url);
   }
 
   /** Makes everything under a base key invalid, in both schemes, also what is on its way. Returns how many variants went. */
@@ -181,8 +177,8 @@ export class Pipeline {
     const context = this.#context;
     for (let attempt = 0; attempt <= VARIANT_RESTARTS_MAX; attempt++) {
       const nowMs = context.clock.now();
+      const entry = context.purges.find(x.base, x.secondary, x.request.fields);
       const url = context.store.get(x.base);
-      const entry = url?.find(x.secondary, x.request.fields) ?? null;
       if (entry !== null && !mayUse(x, entry)) return this.#unusable(x);
       if (entry !== null && nowMs < entry.freshness.freshUntilMs) {
         entry.visited = true;
@@ -296,7 +292,7 @@ export class Pipeline {
 
   /** Does a response that another viewer fetched answer this one's request (RFC 9111 section 4.1)? */
   #fits(x: RoutedExchange, outcome: FlightResponse): boolean {
-    if (!outcome.fill.retained) return false;
+    if (!outcome.fill.retained || !this.#context.purges.covers(x.base, outcome.tags, outcome.asked)) return false;
     if (outcome.vary.length === 0) return true;
     return outcome.variant === x.secondary + selectingKey(outcome.vary, x.request.fields);
   }
@@ -325,11 +321,17 @@ export class Pipeline {
     if (nowMs < entry.refreshNotBeforeMs || context.flights.find(x.base, flightKey(x, context)) !== undefined) return;
     const copy = Object.assign(new Exchange(x.request, nowMs, true), x, { forwarded: "stale" as const }) as RoutedExchange;
     void startFlight(copy, context, entry, true).outcome.then((outcome) => {
-      if (outcome.kind === "error" || outcome.kind === "stale") entry.refreshNotBeforeMs = context.clock.now() + REFRESH_BACKOFF_MS;
+      const failed = (): void => {
+        entry.refreshNotBeforeMs = context.clock.now() + REFRESH_BACKOFF_MS;
+      };
+      if (outcome.kind === "error" || outcome.kind === "stale") failed();
       else if (outcome.kind === "response" && !outcome.storage.store) {
         // What may not be stored any more is not what viewers should go on getting.
         context.store.remove(entry);
         outcome.fill.letGo();
+      } else if (outcome.kind === "response") {
+        // A body that broke off is a failure, too.
+        void outcome.settled.then((stored) => stored === null && failed());
       }
     });
   }

@@ -18,6 +18,9 @@ import {
 } from "./control-guard.ts";
 import type { ExplainOptions, Readiness } from "./edge-handle.ts";
 import { formatAddress, listenError } from "./listen-error.ts";
+import { json, problem } from "./problem.ts";
+import { addPurgeRoutes, PURGE_BODY_BYTES_MAX } from "./purge-routes.ts";
+import type { PurgeService } from "./purge-service.ts";
 
 /** What the control listener shows. */
 export interface NodeView {
@@ -28,6 +31,7 @@ export interface NodeView {
   metrics(): string;
   explain(url: string, options: ExplainOptions): Explanation | Promise<Explanation>;
   snapshot(): SnapshotView;
+  readonly purges: PurgeService;
 }
 
 /** The config snapshot in force. */
@@ -62,7 +66,6 @@ export interface ControlListener {
 }
 
 const TOKEN_LENGTH_MIN = 16;
-const BODY_BYTES_MAX = 64 * 1_024;
 const URL_LENGTH_MAX = 8_192;
 const EXPLAIN_FIELDS_MAX = 50;
 const IDLE_SECONDS_MAX = 30;
@@ -107,7 +110,7 @@ export async function startControlListener(options: ControlListenerOptions): Pro
       // Without reusePort a second listener on the port is refused (measured), not shared.
       reusePort: false,
       ...(tls === null ? {} : { tls: { cert: tls.cert, key: tls.key } }),
-      maxRequestBodySize: BODY_BYTES_MAX,
+      maxRequestBodySize: PURGE_BODY_BYTES_MAX,
       idleTimeout: IDLE_SECONDS_MAX,
       async fetch(request) {
         const response = await answer(request);
@@ -181,6 +184,7 @@ function routes(
   get("/v1/stats", () => json(node.stats()));
   get("/v1/snapshot", () => json({ version: node.version, ...node.snapshot() }));
   get("/v1/explain", (request) => explain(request, node));
+  addPurgeRoutes(app, node.purges);
   app.notFound(() => problem(404, "Not Found", "there is no such resource on the control listener"));
   app.onError((error) => {
     if (error instanceof ProximaError && error.source === "viewer") {
@@ -231,26 +235,6 @@ function pathOf(url: string): string {
 
 function plain(text: string, contentType = "text/plain; charset=utf-8"): Response {
   return new Response(text, { headers: { "content-type": contentType } });
-}
-
-function json(value: unknown, status = 200): Response {
-  return new Response(`${JSON.stringify(value, null, 2)}\n`, {
-    status,
-    headers: { "content-type": "application/json" },
-  });
-}
-
-/** A problem document (RFC 9457 section 3). */
-function problem(
-  status: number,
-  title: string,
-  detail: string,
-  fields: Record<string, string> = {},
-): Response {
-  return new Response(`${JSON.stringify({ type: "about:blank", title, status, detail })}\n`, {
-    status,
-    headers: { "content-type": "application/problem+json", ...fields },
-  });
 }
 
 function refused({ status, title, detail }: Refusal): Response {

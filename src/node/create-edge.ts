@@ -18,6 +18,7 @@ import { addressSet, parseIp } from "../http/ip.ts";
 import { AccessLog } from "../telemetry/access-log.ts";
 import { renderMetrics } from "../telemetry/prometheus.ts";
 import { isLoopback } from "./control-guard.ts";
+import type { Purge } from "../cache/purge-table.ts";
 import type { DataDir } from "./data-dir.ts";
 import type { Edge } from "./edge-handle.ts";
 import { formatAddress } from "./listen-error.ts";
@@ -121,6 +122,23 @@ class ListeningEdge implements Edge {
 
   metrics(): string {
     return renderMetrics(this.#plane.stats());
+  }
+
+  sites(): readonly string[] {
+    return this.#plane.siteIds();
+  }
+
+  urlTarget(site: string, url: string): string | null {
+    return this.#plane.urlTarget(site, url);
+  }
+
+  purge(purge: Purge): ReturnType<Edge["purge"]> {
+    // Applied in this very call: what is looked up from now on is held against it.
+    return { applied: Promise.resolve(), counted: this.#plane.purges.apply(purge) };
+  }
+
+  startPurgesAt(sequence: number): void {
+    this.#plane.purges.startAt(sequence);
   }
 
   explain(...args: Parameters<Edge["explain"]>): ReturnType<Edge["explain"]> {

@@ -1,6 +1,7 @@
 /** What a node asks of its data plane; the node knows no more of the edge than this. */
 import type { Config } from "../config/schema.ts";
 import type { Explanation } from "../edge/explanation.ts";
+import type { PurgeTarget } from "./purge-service.ts";
 import type { StatsSnapshot } from "../telemetry/stats.ts";
 
 /** Addresses that an edge listens on, as host and port with the port really bound; null when off. */
@@ -24,7 +25,7 @@ export interface ExplainOptions {
 }
 
 /** A running data plane. */
-export interface Edge {
+export interface Edge extends PurgeTarget {
   readonly addresses: EdgeAddresses;
   /** Compiles the config into the next snapshot and puts it in force. On a rejection the old one stays. */
   apply(config: Config): Promise<{ readonly snapshot: number }>;
@@ -33,6 +34,8 @@ export interface Edge {
   metrics(): string;
   explain(url: string, options: ExplainOptions): Explanation | Promise<Explanation>;
   ready(): Readiness;
+  /** The purge log stands here; what was logged before is not known to anything cached. */
+  startPurgesAt(sequence: number): void;
   /** Opens the access log anew, after a rotation. */
   reopenLog(): Promise<void>;
   /** Takes no new connection, withdraws Alt-Svc and waits until requests in flight ended, `deadlineMs` at most. */

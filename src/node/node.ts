@@ -11,6 +11,8 @@ import { type ControlListener, type SnapshotView, startControlListener } from ".
 import { type DataDir, openDataDir } from "./data-dir.ts";
 import type { Edge, EdgeAddresses } from "./edge-handle.ts";
 import type { NodeLog } from "./log.ts";
+import { PurgeLog } from "./purge-log.ts";
+import { PurgeService } from "./purge-service.ts";
 
 /** What an edge is made of. */
 export interface EdgeSetup {
@@ -90,6 +92,11 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
     });
     undo.push(() => edge.stop());
 
+    const purgeLog = new PurgeLog(dataDir.file("purges.db"));
+    undo.push(() => purgeLog.close());
+    edge.startPurgesAt(purgeLog.newest);
+    const purges = new PurgeService(purgeLog, edge, clock);
+
     const configs = new ConfigState(edge, config, snapshot, clock, log);
     const control = await startControlListener({
       address: controlAddress,
@@ -102,6 +109,7 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
         metrics: () => edge.metrics(),
         explain: (url, how) => edge.explain(url, how),
         snapshot: () => configs.view(),
+        purges,
       },
       onError: (message) => log("error", message),
     });
@@ -112,7 +120,7 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
       (newer) => configs.apply(newer),
       (problem) => configs.reject(problem),
     );
-    return running(options, edge, control, configs, dataDir, caFile);
+    return running(options, edge, control, configs, dataDir, caFile, purgeLog);
   } catch (error) {
     for (const step of undo.reverse()) {
       try {
@@ -132,6 +140,7 @@ function running(
   configs: ConfigState,
   dataDir: DataDir,
   caFile: string | null,
+  purgeLog: PurgeLog,
 ): RunningNode {
   let stopping: Promise<void> | null = null;
   const stop = async () => {
@@ -143,6 +152,7 @@ function running(
       // The control listener answers as long as anything drains: that is when one wants to look.
       await control.stop();
       await edge.stop();
+      purgeLog.close();
       dataDir.release();
     }
   };

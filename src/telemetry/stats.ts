@@ -88,6 +88,8 @@ export interface StatsSnapshot {
   readonly staleServed: number;
   /** Requests that waited for another viewer's fetch instead of asking the origin. */
   readonly collapsed: number;
+  /** Tags over a limit, so that a purge by them does not reach their objects. */
+  readonly tagsDropped: number;
   readonly bytes: { readonly sent: number; readonly received: number };
   readonly origin: {
     readonly requests: number;
@@ -188,6 +190,7 @@ export class Stats {
   readonly #startedAtMs: number;
   #originRequests = 0;
   #originBytes = 0;
+  #tagsDropped = 0;
 
   /** `clock.now` is read at the start and for each snapshot. */
   constructor(clock: { now(): number }) {
@@ -214,6 +217,11 @@ export class Stats {
   /** Counts body bytes that came from an origin. */
   recordOriginBytes(bytes: number): void {
     this.#originBytes += bytes;
+  }
+
+  /** Counts tags of responses that were over a limit: purges by them do not reach those objects. */
+  recordTagsDropped(count: number): void {
+    this.#tagsDropped += count;
   }
 
   /** Counts a failed exchange with an origin by the code of its UpstreamError. */
@@ -254,6 +262,7 @@ export class Stats {
       statuses,
       staleServed: results.stale + results.updating,
       collapsed: this.#shared.collapsed,
+      tagsDropped: this.#tagsDropped,
       bytes,
       origin: {
         requests: this.#originRequests,

@@ -2,7 +2,7 @@
 import { afterEach, describe, expect, test } from "bun:test";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { startOrigin, text, type OriginHandler } from "../kit/origin.ts";
+import { type OriginHandler, startOrigin, text } from "../kit/origin.ts";
 import { Programs } from "../kit/program.ts";
 
 const stops: (() => unknown)[] = [];
@@ -29,14 +29,17 @@ describe("proxima dev", () => {
     const all = programs();
     const program = all.start(["dev", ...anywhere]);
     await program.until(/Ctrl\+C/);
-    const lines = [...program.out.matchAll(/^ +(curl .*?) +# (\w+)/gm)].map(([, command, shows]) => [command, shows] as const);
-    expect(lines.map(([, shows]) => shows)).toEqual(["MISS", "HIT", "BYPASS"]);
-    for (const [command, shows] of lines) {
+    const lines = [...program.out.matchAll(/^ +(curl .*?) +# (.*)$/gm)];
+    expect(lines).toHaveLength(3);
+    for (const [i, shows] of ["MISS", "HIT", "BYPASS"].entries()) {
+      const command = lines[i]?.[1];
       const run = Bun.spawn(["sh", "-c", command as string], { cwd: all.folder });
       expect(await new Response(run.stdout).text()).toMatch(new RegExp(`^x-cache: ${shows}\\r?$`, "im"));
     }
     const ca = /^ +(curl --cacert .*)$/m.exec(program.out)?.[1];
-    const run = Bun.spawn(["sh", "-c", `${ca} -s -o /dev/null -w '%{http_code} %{http_version}'`], { cwd: all.folder });
+    const run = Bun.spawn(["sh", "-c", `${ca} -s -o /dev/null -w '%{http_code} %{http_version}'`], {
+      cwd: all.folder,
+    });
     expect(await new Response(run.stdout).text()).toBe("200 2");
     expect(program.err).toBe("");
     // The last line it prints is one to try as well.
@@ -68,14 +71,22 @@ describe("proxima dev", () => {
     const { http } = await program.addresses();
     const get = async (path: string) => {
       const response = await fetch(http + path, { redirect: "manual" });
-      return { status: response.status, body: await response.text(), cache: response.headers.get("x-cache"), headers: response.headers };
+      return {
+        status: response.status,
+        body: await response.text(),
+        cache: response.headers.get("x-cache"),
+        headers: response.headers,
+      };
     };
     expect(await get("/")).toMatchObject({ status: 200, body: "<h1>Home</h1>" });
     expect(await get("/docs/")).toMatchObject({ status: 200, body: "<h1>Docs</h1>" });
     expect((await get("/docs")).headers.get("location")).toBe("./docs/");
     expect(await get("/app.1a2b3c4d5e.js")).toMatchObject({ status: 200, cache: "MISS" });
     const hit = await get("/app.1a2b3c4d5e.js");
-    expect([hit.cache, hit.headers.get("cache-control")]).toEqual(["HIT", "public, max-age=31536000, immutable"]);
+    expect([hit.cache, hit.headers.get("cache-control")]).toEqual([
+      "HIT",
+      "public, max-age=31536000, immutable",
+    ]);
     for (const path of ["/../secret.txt", "/%2e%2e/secret.txt", "/..%2fsecret.txt", "/missing"]) {
       expect(await get(path)).not.toMatchObject({ status: 200 });
     }
@@ -92,18 +103,28 @@ describe("proxima dev", () => {
     const { http } = await program.addresses();
     await program.until(/warning: the origin \S+ can not be reached yet: connection refused/);
     const down = await fetch(http);
-    expect([down.status, down.headers.get("proxy-status")]).toEqual([502, expect.stringContaining("connection_refused")]);
+    expect([down.status, down.headers.get("proxy-status")]).toEqual([
+      502,
+      expect.stringContaining("connection_refused"),
+    ]);
     const back = Bun.serve({ hostname: "127.0.0.1", port, fetch: () => new Response("up") });
     stops.push(() => back.stop(true));
     expect(await (await fetch(http)).text()).toBe("up");
   });
 
   test("keeps to --cache-memory", async () => {
-    const origin = app(() => new Response(new Uint8Array(256 * 1024), { headers: { "cache-control": "max-age=600", "content-type": "image/png" } }));
+    const origin = app(
+      () =>
+        new Response(new Uint8Array(256 * 1024), {
+          headers: { "cache-control": "max-age=600", "content-type": "image/png" },
+        }),
+    );
     const program = programs().start(["dev", origin.url, "--cache-memory", "2MiB", ...anywhere]);
     const { http, control } = await program.addresses();
     for (let i = 0; i < 24; i++) await (await fetch(`${http}/${i}`)).bytes();
-    const { store } = (await (await fetch(`${control}/v1/stats`)).json()) as { store: { bytes: number; objects: number } };
+    const { store } = (await (await fetch(`${control}/v1/stats`)).json()) as {
+      store: { bytes: number; objects: number };
+    };
     expect(store.bytes).toBeLessThanOrEqual(2 * 1024 * 1024);
     expect(store.objects).toBeGreaterThan(3);
     expect(store.objects).toBeLessThan(8);
@@ -117,25 +138,68 @@ describe("proxima dev", () => {
     program.kill("SIGTERM");
     const { out, status } = await program.end();
     expect(status).toBe(0);
-    const lines = out.trim().split("\n").map((line) => JSON.parse(line) as Record<string, unknown>);
+    const lines = out
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line) as Record<string, unknown>);
     expect(lines).toHaveLength(1);
     expect(lines[0]).toMatchObject({ method: "GET", path: "/a", status: 200 });
   });
 
   const wrong: Record<string, [argv: string[], status: number, err: RegExp]> = {
-    "an origin that is no URL": [["dev", "http://"], 2, /^proxima: origin "http:\/\/" is not a readable URL; write http:\/\/host\[:port\]\[\/prefix\]\n$/],
-    "an origin of another scheme": [["dev", "ftp://a.example"], 2, /^proxima: origin "ftp:\/\/a\.example" must begin with http:\/\/ or https:\/\/\n$/],
-    "a host without a scheme": [["dev", "localhost:3000"], 2, /^proxima: origin "localhost:3000" is neither .*; did you mean http:\/\/localhost:3000 \?\n$/],
-    "a directory that is not there": [["dev", "./nowhere"], 2, /^proxima: origin "\.\/nowhere" is neither a URL .* nor a directory\n$/],
-    "a port that is none": [["dev", "--http", ":99999"], 2, /^proxima: .*--http.* ':99999' is invalid\. Expected HOST:PORT.*\n$/],
-    "a size that is none": [["dev", "--cache-memory", "lots"], 2, /^proxima: .*--cache-memory.*'lots' is invalid\. Expected a size.*\n$/],
-    "an address of another machine": [["dev", "--http", "192.0.2.1:0", "--https", ":0", "--control", ":0"], 1, /^proxima: cannot listen on port 0 on 192\.0\.2\.1: .*not an address of this machine.*\n$/],
+    "an origin that is no URL": [
+      ["dev", "http://"],
+      2,
+      /^proxima: origin "http:\/\/" is not a readable URL; write http:\/\/host\[:port\]\[\/prefix\]\n$/,
+    ],
+    "an origin of another scheme": [
+      ["dev", "ftp://a.example"],
+      2,
+      /^proxima: origin "ftp:\/\/a\.example" must begin with http:\/\/ or https:\/\/\n$/,
+    ],
+    "a host without a scheme": [
+      ["dev", "localhost:3000"],
+      2,
+      /^proxima: origin "localhost:3000" is neither .*; did you mean http:\/\/localhost:3000 \?\n$/,
+    ],
+    "a directory that is not there": [
+      ["dev", "./nowhere"],
+      2,
+      /^proxima: origin "\.\/nowhere" is neither a URL .* nor a directory\n$/,
+    ],
+    "a port that is none": [
+      ["dev", "--http", ":99999"],
+      2,
+      /^proxima: .*--http.* ':99999' is invalid\. Expected HOST:PORT.*\n$/,
+    ],
+    "a size that is none": [
+      ["dev", "--cache-memory", "lots"],
+      2,
+      /^proxima: .*--cache-memory.*'lots' is invalid\. Expected a size.*\n$/,
+    ],
+    "an address of another machine": [
+      ["dev", "--http", "192.0.2.1:0", "--https", ":0", "--control", ":0"],
+      1,
+      /^proxima: cannot listen on port 0 on 192\.0\.2\.1: .*not an address of this machine.*\n$/,
+    ],
     "a command that is misspelt": [["devv"], 2, /^proxima: unknown command 'devv'; did you mean dev \?\n$/],
-    "an option that is misspelt": [["dev", "--htp", ":0"], 2, /^proxima: unknown option '--htp'; did you mean --http \?\n$/],
+    "an option that is misspelt": [
+      ["dev", "--htp", ":0"],
+      2,
+      /^proxima: unknown option '--htp'; did you mean --http \?\n$/,
+    ],
     "a config that is not there": [["edge", "--config", "none.json"], 2, /^proxima: none\.json: .*\n$/],
     "no config": [["edge"], 2, /^proxima: required option '--config <FILE>' not specified\n$/],
-    "a URL to explain that is none": [["explain", "shop"], 2, /^proxima: "shop" is not a URL; write http\(s\):\/\/host\/path\n$/],
-    "no node to explain": [["explain", "http://a.example/", "--control", "127.0.0.1:9"], 1, /^proxima: .*127\.0\.0\.1:9.*\n$/],
+    "a URL to explain that is none": [
+      ["explain", "shop"],
+      2,
+      /^proxima: "shop" is not a URL; write http\(s\):\/\/host\/path\n$/,
+    ],
+    "no node to explain": [
+      ["explain", "http://a.example/", "--control", "127.0.0.1:9"],
+      1,
+      /^proxima: .*127\.0\.0\.1:9.*\n$/,
+    ],
   };
   for (const [name, [argv, status, err]] of Object.entries(wrong)) {
     test(`says in one sentence what is wrong: ${name}`, async () => {
@@ -152,17 +216,35 @@ describe("a config that is wrong", () => {
       JSON.stringify(
         {
           listen: { http: "127.0.0.1:0", control: "127.0.0.1:0" },
-          sites: { shop: { hosts: ["shop.example"], origins: { app: { url: "http://127.0.0.1:9" } }, behaviors: [{ path: "/*", origin: "app" }] } },
+          sites: {
+            shop: {
+              hosts: ["shop.example"],
+              origins: { app: { url: "http://127.0.0.1:9" } },
+              behaviors: [{ path: "/*", origin: "app" }],
+            },
+          },
         },
         null,
         2,
       ),
     );
   const wrong: Record<string, [content: string, expected: RegExp]> = {
-    "edge.json": [config((json) => json.replace('"behaviors"', '"behaviours"')), /^proxima: edge\.json:\d+:\d+: sites\.shop\.behaviours: unknown setting "behaviours"; did you mean "behaviors"\?\n$/],
-    "origin.json": [config((json) => json.replace('"origin": "app"', '"origin": "ap"')), /^proxima: origin\.json:\d+:\d+: sites\.shop\.behaviors\[0\]\.origin: .*"ap".*did you mean "app"\?\n$/],
-    "edge.yaml": ["sites:\n  shop:\n    host: [shop.example]\n    hosts: [shop.example]\n    origins: { app: { url: http://127.0.0.1:9 } }\n", /^proxima: edge\.yaml:3:5: sites\.shop\.host: unknown setting "host"; did you mean "hosts"\?\n$/],
-    "edge.ts": ['import { defineConfig } from "proxima-cdn";\nexport default defineConfig({ sites: { shop: { hosts: ["a.example"], origins: { app: { url: "nonsense" } } } } });\n', /^proxima: edge\.ts: sites\.shop\.origins\.app\.url: .*\n$/],
+    "edge.json": [
+      config((json) => json.replace('"behaviors"', '"behaviours"')),
+      /^proxima: edge\.json:\d+:\d+: sites\.shop\.behaviours: unknown setting "behaviours"; did you mean "behaviors"\?\n$/,
+    ],
+    "origin.json": [
+      config((json) => json.replace('"origin": "app"', '"origin": "ap"')),
+      /^proxima: origin\.json has 2 problems:\norigin\.json:\d+:\d+: sites\.shop\.behaviors\[0\]\.origin: .*"ap".*did you mean "app"\?\norigin\.json:\d+:\d+: warning: .*\n$/,
+    ],
+    "edge.yaml": [
+      "sites:\n  shop:\n    host: [shop.example]\n    hosts: [shop.example]\n    origins: { app: { url: http://127.0.0.1:9 } }\n",
+      /^proxima: edge\.yaml:3:5: sites\.shop\.host: unknown setting "host"; did you mean "hosts"\?\n$/,
+    ],
+    "edge.ts": [
+      'import { defineConfig } from "proxima-cdn";\nexport default defineConfig({ sites: { shop: { hosts: ["a.example"], origins: { app: { url: "nonsense" } } } } });\n',
+      /^proxima: edge\.ts: sites\.shop\.origins\.app\.url: .*\n$/,
+    ],
   };
   for (const [name, [content, expected]] of Object.entries(wrong)) {
     test(`names file, place, what was expected and the nearest valid name (${name})`, async () => {
@@ -173,14 +255,21 @@ describe("a config that is wrong", () => {
       expect(started.err).toMatch(expected);
       const checked = await all.run(["config", "check", name]);
       expect([checked.status, checked.out]).toEqual([2, ""]);
-      expect(`proxima: ${checked.err}`).toBe(started.err);
+      expect(started.err).toEndWith(checked.err);
     });
   }
 
   test("is checked without being started, and a right one is said to be right", async () => {
     const all = programs();
-    await all.write("edge.json", config((json) => json));
-    expect(await all.run(["config", "check", "edge.json"])).toEqual({ status: 0, out: "edge.json: ok, 1 site, 1 behavior\n", err: "" });
+    await all.write(
+      "edge.json",
+      config((json) => json),
+    );
+    expect(await all.run(["config", "check", "edge.json"])).toEqual({
+      status: 0,
+      out: "edge.json: ok, 1 site, 1 behavior\n",
+      err: "",
+    });
   });
 });
 
@@ -190,7 +279,8 @@ describe("proxima explain", () => {
     const all = programs();
     const program = all.start(["dev", origin.url, ...anywhere]);
     const { http, control } = await program.addresses();
-    const ask = (...argv: string[]) => all.run(["explain", `${http}/a?utm_source=x`, "--control", control.replace("http://", ""), ...argv]);
+    const ask = (...argv: string[]) =>
+      all.run(["explain", `${http}/a?utm_source=x`, "--control", control.replace("http://", ""), ...argv]);
     const before = await ask();
     expect([before.status, before.err]).toEqual([0, ""]);
     expect(before.out).toMatch(/miss/i);
@@ -210,9 +300,18 @@ describe("proxima explain", () => {
 describe("help and version", () => {
   test("are on standard output, for every command, with an example each", async () => {
     const all = programs();
-    const { version } = JSON.parse(readFileSync(join(import.meta.dir, "../../package.json"), "utf8")) as { version: string };
+    const { version } = JSON.parse(readFileSync(join(import.meta.dir, "../../package.json"), "utf8")) as {
+      version: string;
+    };
     expect(await all.run(["--version"])).toEqual({ status: 0, out: `${version}\n`, err: "" });
-    for (const argv of [["--help"], ["dev", "--help"], ["edge", "--help"], ["config", "check", "--help"], ["explain", "--help"], ["help", "dev"]]) {
+    for (const argv of [
+      ["--help"],
+      ["dev", "--help"],
+      ["edge", "--help"],
+      ["config", "check", "--help"],
+      ["explain", "--help"],
+      ["help", "dev"],
+    ]) {
       const { status, out, err } = await all.run(argv);
       expect([argv.join(" "), status, err]).toEqual([argv.join(" "), 0, ""]);
       expect(out).toMatch(/\$ proxima /);

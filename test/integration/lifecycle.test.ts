@@ -5,7 +5,7 @@ import { createServer } from "node:net";
 import { join } from "node:path";
 import { Http2Viewer } from "../kit/http2-viewer.ts";
 import { fetchHttp3 } from "../kit/http3.ts";
-import { startOrigin, text, type OriginHandler } from "../kit/origin.ts";
+import { type OriginHandler, startOrigin, text } from "../kit/origin.ts";
 import { type Program, Programs } from "../kit/program.ts";
 import { startRawOrigin } from "../kit/raw-origin.ts";
 import { RawViewer } from "../kit/raw-viewer.ts";
@@ -101,7 +101,8 @@ describe("SIGTERM", () => {
           if (viewer.error === null || !/ECONNREFUSED/.test(String(viewer.error))) lost++;
           return;
         }
-        if (answer.status !== 200 || !answer.whole) failed.push(`fresh: ${answer.status} ${String(viewer.error)}`);
+        if (answer.status !== 200 || !answer.whole)
+          failed.push(`fresh: ${answer.status} ${String(viewer.error)}`);
         done.fresh++;
       }
     };
@@ -188,7 +189,11 @@ describe("SIGTERM", () => {
     const silent = new RawViewer({ port: httpPort });
     await Bun.sleep(20);
     const session = new Http2Viewer(`https://localhost:${httpsPort}`, ca);
-    stops.push(() => session.close(), () => kept.destroy(), () => silent.destroy());
+    stops.push(
+      () => session.close(),
+      () => kept.destroy(),
+      () => silent.destroy(),
+    );
     expect((await session.get("/")).status).toBe(200);
     await fetchHttp3(httpsPort, "/").then((response) => response.text());
     const startMs = performance.now();
@@ -287,7 +292,9 @@ describe("a second start", () => {
     const first = await startDev(all, origin.url);
     const ports = { "--http": first.httpPort, "--https": first.httpsPort, "--control": first.controlPort };
     for (const [option, port] of Object.entries(ports)) {
-      const argv = Object.entries({ "--http": 0, "--https": 0, "--control": 0, [option]: port }).flatMap(([name, number]) => [name, `:${number}`]);
+      const argv = Object.entries({ "--http": 0, "--https": 0, "--control": 0, [option]: port }).flatMap(
+        ([name, number]) => [name, `:${number}`],
+      );
       const { status, out, err } = await all.run(["dev", origin.url, "--data-dir", "other", ...argv]);
       expect([option, status, out]).toEqual([option, 1, ""]);
       expect(err).toMatch(new RegExp(`^proxima: [^\\n]*[ :]${port}[ ,][^\\n]*already in use[^\\n]*\\n$`));
@@ -304,7 +311,14 @@ describe("a second start", () => {
     await busy.until("ok");
     first.program.kill("SIGKILL");
     expect((await first.program.end()).status).toBe(137);
-    const ports = ["--http", `:${first.httpPort}`, "--https", `:${first.httpsPort}`, "--control", `:${first.controlPort}`];
+    const ports = [
+      "--http",
+      `:${first.httpPort}`,
+      "--https",
+      `:${first.httpsPort}`,
+      "--control",
+      `:${first.controlPort}`,
+    ];
     const second = await startDev(all, origin.url, ...ports);
     expect(second).toMatchObject({ httpPort: first.httpPort, httpsPort: first.httpsPort, ca: first.ca });
     const session = new Http2Viewer(`https://localhost:${second.httpsPort}`, first.ca);
@@ -316,7 +330,8 @@ describe("a second start", () => {
 describe("what is left behind", () => {
   test("by an end in order is the data directory with its authority, and no process", async () => {
     const origin = startRawOrigin(async (connection) => {
-      while ((await connection.readHead()) !== null) await connection.write("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+      while ((await connection.readHead()) !== null)
+        await connection.write("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
     });
     stops.push(() => origin.stop());
     const all = programs();
@@ -327,7 +342,9 @@ describe("what is left behind", () => {
     expect((await program.end()).status).toBe(0);
     expect(readdirSync(all.folder)).toEqual(["data"]);
     const left = readdirSync(join(all.folder, "data"), { recursive: true }).map(String).sort();
-    expect(left.filter((name) => !/^(?:lock\.db|loop-id|local-ca\.(?:crt|pem)|leaf-\w+\.pem)$/.test(name))).toEqual([]);
+    expect(
+      left.filter((name) => !/^(?:lock\.db|loop-id|local-ca\.(?:crt|pem)|leaf-\w+\.pem)$/.test(name)),
+    ).toEqual([]);
     for (const connection of origin.connections) expect(connection.ended).toBe(true);
   });
 });

@@ -9,7 +9,7 @@ import { makeAuthority } from "../kit/certificates.ts";
 import { startTestEdge, type TestEdge, type TestEdgeOptions } from "../kit/edge.ts";
 import { Http2Viewer } from "../kit/http2-viewer.ts";
 import { fetchHttp3 } from "../kit/http3.ts";
-import { startOrigin, text, type OriginHandler } from "../kit/origin.ts";
+import { type OriginHandler, startOrigin, text } from "../kit/origin.ts";
 import { parseAnswer, RawViewer } from "../kit/raw-viewer.ts";
 
 /** An answer, whatever way it came. */
@@ -27,12 +27,20 @@ interface Asked {
 /** Asks an edge over one protocol. */
 type Way = (edge: TestEdge, path: string, asked?: Asked) => Promise<Answer>;
 
-async function raw(port: number, ca: string | null, path: string, { method = "GET", headers = {} }: Asked): Promise<Answer> {
+async function raw(
+  port: number,
+  ca: string | null,
+  path: string,
+  { method = "GET", headers = {} }: Asked,
+): Promise<Answer> {
   const viewer = RawViewer.ask(path, { port, method, headers, ...(ca === null ? {} : { ca }) });
   const { status, head, body, whole } = await viewer.answer(method === "HEAD");
   if (!whole) throw new Error(`not whole: ${head}`);
   const lines = head.split("\r\n").slice(1);
-  const fields = lines.map((line) => [line.slice(0, line.indexOf(":")).toLowerCase(), line.slice(line.indexOf(":") + 1).trim()]);
+  const fields = lines.map((line) => [
+    line.slice(0, line.indexOf(":")).toLowerCase(),
+    line.slice(line.indexOf(":") + 1).trim(),
+  ]);
   return { status, headers: Object.fromEntries(fields), body };
 }
 
@@ -48,7 +56,11 @@ const ways: Record<string, Way> = {
   },
   "HTTP/3": async (edge, path, { method = "GET", headers = {} } = {}) => {
     const response = await fetchHttp3(edge.httpsPort, path, { method, headers });
-    return { status: response.status, headers: Object.fromEntries([...response.headers.entries()]), body: Buffer.from(await response.bytes()) };
+    return {
+      status: response.status,
+      headers: Object.fromEntries([...response.headers.entries()]),
+      body: Buffer.from(await response.bytes()),
+    };
   },
 };
 
@@ -110,10 +122,22 @@ describe("every protocol", () => {
   });
 
   /** Fields that are about a moment, a connection or a scheme's own cached copy. */
-  const passing = new Set(["date", "age", "cache-status", "connection", "keep-alive", "transfer-encoding", "alt-svc", "x-cache", "content-length"]);
+  const passing = new Set([
+    "date",
+    "age",
+    "cache-status",
+    "connection",
+    "keep-alive",
+    "transfer-encoding",
+    "alt-svc",
+    "x-cache",
+    "content-length",
+  ]);
   const lasting = ({ status, headers, body }: Answer) => ({
     status,
-    headers: Object.fromEntries(Object.entries(headers).filter(([name]) => !passing.has(name) && !name.startsWith(":"))),
+    headers: Object.fromEntries(
+      Object.entries(headers).filter(([name]) => !passing.has(name) && !name.startsWith(":")),
+    ),
     body: body.equals(large) ? "large" : body.toString("latin1"),
   });
 
@@ -148,11 +172,28 @@ describe("every protocol", () => {
         expect(second.headers.date).toMatch(/ GMT$/);
         answers.push([way, lasting(second)]);
       }
-      for (const [way, answer] of answers) expect({ way, ...answer }).toEqual({ way, ...(answers[0]?.[1] as object) } as typeof answer & { way: string });
+      for (const [way, answer] of answers)
+        expect({ way, ...answer }).toEqual({ way, ...(answers[0]?.[1] as object) } as typeof answer & {
+          way: string;
+        });
       const [, { status, body }] = answers[0] as (typeof answers)[number];
       const expected: Record<string, [number, (body: string) => boolean]> = {
-        "/page": [asked?.method === "TRACE" ? 405 : asked?.headers?.["if-none-match"] || asked?.headers?.["if-modified-since"] ? 304 : 200, () => true],
-        "/large": [asked?.headers?.range === undefined || asked.headers["if-range"] ? 200 : asked.headers.range === "bytes=9000000-" ? 416 : 206, () => true],
+        "/page": [
+          asked?.method === "TRACE"
+            ? 405
+            : asked?.headers?.["if-none-match"] || asked?.headers?.["if-modified-since"]
+              ? 304
+              : 200,
+          () => true,
+        ],
+        "/large": [
+          asked?.headers?.range === undefined || asked.headers["if-range"]
+            ? 200
+            : asked.headers.range === "bytes=9000000-"
+              ? 416
+              : 206,
+          () => true,
+        ],
         "/empty": [204, (text) => text === ""],
         "/moved": [301, () => true],
         "/missing": [404, (text) => text === "nothing here"],
@@ -180,16 +221,26 @@ describe("every protocol", () => {
     expect((await raw(edge.httpsPort, edge.ca, path, {})).headers["x-cache"]).toBe("MISS");
     expect((await ways["HTTP/2"]?.(edge, path))?.headers["x-cache"]).toBe("HIT");
     // Bun's client has another name for the host over HTTP/3, and so another key.
-    expect((await fetchHttp3(edge.httpsPort, path, { headers: { host: `localhost:${edge.httpsPort}` } })).headers.get("x-cache")).toMatch(/HIT|MISS/);
+    expect(
+      (
+        await fetchHttp3(edge.httpsPort, path, { headers: { host: `localhost:${edge.httpsPort}` } })
+      ).headers.get("x-cache"),
+    ).toMatch(/HIT|MISS/);
     expect(origin.count()).toBeLessThanOrEqual(before + 2);
   });
 
   test("carries a request's body to the origin and the answer back", async () => {
     const body = "b".repeat(300_000);
     const h1 = await fetch(`${edge.url}/echo`, { method: "POST", body });
-    const h2 = await fetch(`${edge.httpsUrl}/echo`, { method: "POST", body, protocol: "http2", tls: { ca: edge.ca } } as RequestInit);
+    const h2 = await fetch(`${edge.httpsUrl}/echo`, {
+      method: "POST",
+      body,
+      protocol: "http2",
+      tls: { ca: edge.ca },
+    } as RequestInit);
     const h3 = await fetchHttp3(edge.httpsPort, "/echo", { method: "POST", body });
-    for (const response of [h1, h2, h3]) expect([response.status, await response.text()]).toEqual([200, `POST ${body}`]);
+    for (const response of [h1, h2, h3])
+      expect([response.status, await response.text()]).toEqual([200, `POST ${body}`]);
   });
 
   test("names HTTP/3 in Alt-Svc over TLS, and never in clear", async () => {
@@ -202,15 +253,38 @@ describe("every protocol", () => {
   });
 
   test("with prior knowledge speaks HTTP/2 in clear, as curl does", async () => {
-    const run = Bun.spawn(["curl", "-s", "--http2-prior-knowledge", "-o", "/dev/null", "-w", "%{http_version} %{http_code}", `${edge.url}/page`]);
+    const run = Bun.spawn([
+      "curl",
+      "-s",
+      "--http2-prior-knowledge",
+      "-o",
+      "/dev/null",
+      "-w",
+      "%{http_version} %{http_code}",
+      `${edge.url}/page`,
+    ]);
     expect(await new Response(run.stdout).text()).toBe("2 200");
   });
 
   test("by a client that it does not know (curl) over HTTP/2 and HTTP/1.1 with TLS", async () => {
     const caFile = join(edge.dataDir, "curl-ca.pem");
     writeFileSync(caFile, edge.ca);
-    for (const [flag, version] of [["--http2", "2"], ["--http1.1", "1.1"]] as const) {
-      const run = Bun.spawn(["curl", "-s", flag, "--cacert", caFile, "-o", "/dev/null", "-w", "%{http_version} %{http_code} %{size_download}", `${edge.httpsUrl}/large`]);
+    for (const [flag, version] of [
+      ["--http2", "2"],
+      ["--http1.1", "1.1"],
+    ] as const) {
+      const run = Bun.spawn([
+        "curl",
+        "-s",
+        flag,
+        "--cacert",
+        caFile,
+        "-o",
+        "/dev/null",
+        "-w",
+        "%{http_version} %{http_code} %{size_download}",
+        `${edge.httpsUrl}/large`,
+      ]);
       expect(await new Response(run.stdout).text()).toBe(`${version} 200 3000000`);
     }
   });
@@ -231,7 +305,9 @@ describe("a site with http3: false", () => {
       },
     });
     expect((await fetchHttp3(edge.httpsPort, "/page")).status).toBe(200);
-    const refused = await fetchHttp3(edge.httpsPort, "/page", { headers: { host: `localhost:${edge.httpsPort}` } });
+    const refused = await fetchHttp3(edge.httpsPort, "/page", {
+      headers: { host: `localhost:${edge.httpsPort}` },
+    });
     expect([refused.status, refused.headers.get("alt-svc")]).toEqual([421, "clear"]);
     for (const path of ["/page", "/page", "/own", "/missing", "/large"]) {
       expect((await raw(edge.httpsPort, edge.ca, path, {})).headers["alt-svc"]).toBe("clear");
@@ -254,7 +330,10 @@ describe("a site with http3: false", () => {
 describe("TLS", () => {
   const handshake = (port: number, options: object) =>
     new Promise<TLSSocket>((resolve, reject) => {
-      const socket: TLSSocket = connectTls({ host: "127.0.0.1", port, rejectUnauthorized: false, ...options }, () => resolve(socket));
+      const socket: TLSSocket = connectTls(
+        { host: "127.0.0.1", port, rejectUnauthorized: false, ...options },
+        () => resolve(socket),
+      );
       socket.once("error", reject);
     });
 
@@ -273,7 +352,9 @@ describe("TLS", () => {
     const edge = await start({
       origin: origin.url,
       https: true,
-      config: { listen: { http: "127.0.0.1:0", https: "127.0.0.1:0", control: "127.0.0.1:0", tls: { certificates } } },
+      config: {
+        listen: { http: "127.0.0.1:0", https: "127.0.0.1:0", control: "127.0.0.1:0", tls: { certificates } },
+      },
     });
     const namesFor = async (servername: string) => {
       const socket = await handshake(edge.httpsPort, { servername });
@@ -287,16 +368,23 @@ describe("TLS", () => {
     expect(await namesFor("localhost")).toContain("DNS:localhost");
   });
 
-  for (const [minVersion, refused] of [["1.2", "TLSv1.1"], ["1.3", "TLSv1.2"]] as const) {
+  for (const [minVersion, refused] of [
+    ["1.2", "TLSv1.1"],
+    ["1.3", "TLSv1.2"],
+  ] as const) {
     test(`below ${minVersion} is refused when that is the oldest allowed`, async () => {
       const origin = app(site);
       const edge = await start({
         origin: origin.url,
         https: true,
-        config: { listen: { http: "127.0.0.1:0", https: "127.0.0.1:0", control: "127.0.0.1:0", tls: { minVersion } } },
+        config: {
+          listen: { http: "127.0.0.1:0", https: "127.0.0.1:0", control: "127.0.0.1:0", tls: { minVersion } },
+        },
       });
       const versions = { minVersion: "TLSv1.1", maxVersion: refused };
-      await expect(handshake(edge.httpsPort, { ...versions, servername: "localhost", ciphers: "DEFAULT@SECLEVEL=0" })).rejects.toThrow();
+      await expect(
+        handshake(edge.httpsPort, { ...versions, servername: "localhost", ciphers: "DEFAULT@SECLEVEL=0" }),
+      ).rejects.toThrow();
       const socket = await handshake(edge.httpsPort, { servername: "localhost" });
       expect(socket.getProtocol()).toBe("TLSv1.3");
       socket.destroy();
@@ -306,7 +394,9 @@ describe("TLS", () => {
 
 describe("the PROXY protocol", () => {
   test("tells the true viewer, in clear and over TLS, and its absence closes the connection", async () => {
-    const origin = app((request) => text(request.headers.get("x-forwarded-for") ?? "", { "cache-control": "no-store" }));
+    const origin = app((request) =>
+      text(request.headers.get("x-forwarded-for") ?? "", { "cache-control": "no-store" }),
+    );
     const edge = await start({
       origin: origin.url,
       https: true,

@@ -9,7 +9,7 @@ import { makeAuthority, type TestCertificate } from "../kit/certificates.ts";
 import { startTestEdge, testConfig } from "../kit/edge.ts";
 import { Http2Viewer } from "../kit/http2-viewer.ts";
 import { type LoadOptions, startLoad } from "../kit/load.ts";
-import { startOrigin, text, type OriginHandler } from "../kit/origin.ts";
+import { type OriginHandler, startOrigin, text } from "../kit/origin.ts";
 import { type Program, Programs } from "../kit/program.ts";
 import { startRawOrigin } from "../kit/raw-origin.ts";
 import { RawViewer } from "../kit/raw-viewer.ts";
@@ -46,9 +46,15 @@ const siteOf = (url: string, version: string, more: Record<string, unknown> = {}
   ...more,
 });
 
-async function snapshotOf(program: Program): Promise<{ number: number; sites: number; lastProblem: string | null }> {
+async function snapshotOf(
+  program: Program,
+): Promise<{ number: number; sites: number; lastProblem: string | null }> {
   const { control } = await program.addresses();
-  return (await (await fetch(`${control}/v1/snapshot`)).json()) as { number: number; sites: number; lastProblem: string | null };
+  return (await (await fetch(`${control}/v1/snapshot`)).json()) as {
+    number: number;
+    sites: number;
+    lastProblem: string | null;
+  };
 }
 
 /** A load that is expected to end without a failure. */
@@ -67,12 +73,14 @@ describe("a config file that changes", () => {
   const formats: Record<string, (config: unknown) => string> = {
     "edge.json": (config) => JSON.stringify(config),
     "edge.yaml": (config) => `# A comment\n${Bun.YAML.stringify(config)}`,
-    "edge.ts": (config) => `import { version } from "./version.ts";\nconsole.assert(version);\nexport default ${JSON.stringify(config)};\n`,
+    "edge.ts": (config) =>
+      `import { version } from "./version.ts";\nconsole.assert(version);\nexport default ${JSON.stringify(config)};\n`,
   };
   for (const [name, print] of Object.entries(formats)) {
     test(`comes into force under load without a failed request (${name})`, async () => {
       const origin = app((request) =>
-        text(request.url, { "cache-control": request.url.includes("/hit") ? "max-age=60" : "no-store" }));
+        text(request.url, { "cache-control": request.url.includes("/hit") ? "max-age=60" : "no-store" }),
+      );
       const all = programs();
       await all.write("version.ts", "export const version = 1;\n");
       const path = await all.write(name, print({ listen, sites: { shop: siteOf(origin.url, "1") } }));
@@ -96,14 +104,17 @@ describe("a config file that changes", () => {
   test("stays out of force while it is wrong, and says where and why, until it is right again", async () => {
     const origin = app(() => text("ok"));
     const all = programs();
-    const valid = (version: string) => JSON.stringify({ listen, sites: { shop: siteOf(origin.url, version) } }, null, 2);
+    const valid = (version: string) =>
+      JSON.stringify({ listen, sites: { shop: siteOf(origin.url, version) } }, null, 2);
     const path = await all.write("edge.json", valid("1"));
     const program = all.start(["edge", "--config", "edge.json", "--data-dir", "data"]);
     const { http, httpPort } = await program.addresses();
     const ended = await steadyLoad({ port: httpPort, path: () => "/" });
 
     replaceFile(path, valid("2").replace('"behaviors"', '"behaviours"'));
-    const told = await program.until(/the config was not changed, snapshot 1 stays in force: (edge\.json:\d+:\d+: .*)\n/);
+    const told = await program.until(
+      /the config was not changed, snapshot 1 stays in force: (edge\.json:\d+:\d+: .*)\n/,
+    );
     expect(told[1]).toMatch(/behaviours/);
     expect(told[1]).toMatch(/behaviors/);
     const wrong = await snapshotOf(program);
@@ -114,7 +125,9 @@ describe("a config file that changes", () => {
     replaceFile(path, "{ not json");
     await program.until(/stays in force: edge\.json:1:\d+: expected a name in double quotes/);
     rmSync(path);
-    await program.until(/stays in force: edge\.json: .*(?:no such file|not found|cannot be read|does not exist)/i);
+    await program.until(
+      /stays in force: edge\.json: .*(?:no such file|not found|cannot be read|does not exist)/i,
+    );
     replaceFile(path, valid("3"));
     await program.until(/snapshot 2 is in force/);
     expect(await snapshotOf(program)).toMatchObject({ number: 2, lastProblem: null });
@@ -125,7 +138,8 @@ describe("a config file that changes", () => {
   test("written twenty times in a row ends with the last one in force", async () => {
     const origin = app(() => text("ok"));
     const all = programs();
-    const print = (version: number) => JSON.stringify({ listen, sites: { shop: siteOf(origin.url, String(version)) } });
+    const print = (version: number) =>
+      JSON.stringify({ listen, sites: { shop: siteOf(origin.url, String(version)) } });
     const path = await all.write("edge.json", print(0));
     const program = all.start(["edge", "--config", "edge.json", "--data-dir", "data"]);
     const { http } = await program.addresses();
@@ -147,7 +161,9 @@ describe("a config file that changes", () => {
     const old = startRawOrigin(async (connection) => {
       for (let head = await connection.readHead(); head !== null; head = await connection.readHead()) {
         const slow = head.startsWith("GET /slow");
-        await connection.write("HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncache-control: no-store\r\ncontent-length: 800000\r\n\r\n");
+        await connection.write(
+          "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncache-control: no-store\r\ncontent-length: 800000\r\n\r\n",
+        );
         await connection.write("a".repeat(400_000));
         if (slow) await gate.promise;
         await connection.write("b".repeat(400_000));
@@ -175,7 +191,10 @@ describe("a config file that changes", () => {
     await ended();
     expect(old.received().length).toBe(asked);
     expect(next.count()).toBeGreaterThan(5);
-    await until(() => old.connections.every((connection) => connection.ended), "no connection to the old origin is left");
+    await until(
+      () => old.connections.every((connection) => connection.ended),
+      "no connection to the old origin is left",
+    );
   });
 
   test("without a site any more answers 404 for its hosts, and goes on serving the others", async () => {
@@ -183,7 +202,10 @@ describe("a config file that changes", () => {
     const all = programs();
     const site = (host: string) => siteOf(origin.url, host, { hosts: [host] });
     const print = (...names: string[]) =>
-      JSON.stringify({ listen, sites: Object.fromEntries(names.map((name) => [name, site(`${name}.example`)])) });
+      JSON.stringify({
+        listen,
+        sites: Object.fromEntries(names.map((name) => [name, site(`${name}.example`)])),
+      });
     const path = await all.write("edge.json", print("shop", "blog"));
     const program = all.start(["edge", "--config", "edge.json", "--data-dir", "data"]);
     const { http, httpPort } = await program.addresses();
@@ -202,7 +224,8 @@ describe("a config file that changes", () => {
   test("says which of its changes wait for the next start", async () => {
     const origin = app(() => text("ok"));
     const all = programs();
-    const print = (memory: string) => JSON.stringify({ listen, cache: { memory }, sites: { shop: siteOf(origin.url, "1") } });
+    const print = (memory: string) =>
+      JSON.stringify({ listen, cache: { memory }, sites: { shop: siteOf(origin.url, "1") } });
     const path = await all.write("edge.json", print("64MiB"));
     const program = all.start(["edge", "--config", "edge.json", "--data-dir", "data"]);
     await program.addresses();
@@ -230,9 +253,17 @@ describe("certificates that change", () => {
     };
     write(await authority.issue(["localhost"]));
     const origin = app((request) =>
-      text(request.url, { "cache-control": request.url.includes("/hit") ? "max-age=600" : "no-store" }));
+      text(request.url, { "cache-control": request.url.includes("/hit") ? "max-age=600" : "no-store" }),
+    );
     const clock = new ManualClock(Date.now());
-    const config = { listen: { http: "127.0.0.1:0", https: "127.0.0.1:0", control: "127.0.0.1:0", tls: { certificates: [{ cert, key }] } } };
+    const config = {
+      listen: {
+        http: "127.0.0.1:0",
+        https: "127.0.0.1:0",
+        control: "127.0.0.1:0",
+        tls: { certificates: [{ cert, key }] },
+      },
+    };
     const edge = await startTestEdge({ origin: origin.url, clock, config });
     stops.push(() => edge.stop());
     return { edge, authority, write, cert, key, clock, config, origin };
@@ -269,7 +300,8 @@ describe("certificates that change", () => {
         const answer = await viewer.answer();
         // What the kernel hands to the closing socket was never accepted: the viewer's own retry gets it.
         if (answer.status === 0 && viewer.bytes === 0) reset++;
-        else if (answer.status !== 200 || !answer.whole) failed.push(`fresh: ${answer.status} ${answer.head}`);
+        else if (answer.status !== 200 || !answer.whole)
+          failed.push(`fresh: ${answer.status} ${answer.head}`);
         done.fresh++;
       }
     };
@@ -282,9 +314,12 @@ describe("certificates that change", () => {
         try {
           await viewer.until(`${mark}`);
           // An answer may end its connection: then the next request takes a new one.
-          if (/connection: close/i.test(viewer.received().toString("latin1"))) viewer = new RawViewer({ port: edge.httpsPort, ca });
+          if (/connection: close/i.test(viewer.received().toString("latin1")))
+            viewer = new RawViewer({ port: edge.httpsPort, ca });
         } catch (error) {
-          failed.push(`kept${used ? "" : " (first)"}: ${String(error)} ${viewer.received().toString("latin1").slice(-300)}`);
+          failed.push(
+            `kept${used ? "" : " (first)"}: ${String(error)} ${viewer.received().toString("latin1").slice(-300)}`,
+          );
           viewer = new RawViewer({ port: edge.httpsPort, ca });
         }
       }
@@ -293,7 +328,8 @@ describe("certificates that change", () => {
     const h2 = async () => {
       let session = new Http2Viewer(edge.httpsUrl, ca);
       let away = false;
-      const listenTo = () => session.session.on("goaway", () => {
+      const listenTo = () =>
+        session.session.on("goaway", () => {
           away = true;
         });
       listenTo();
@@ -310,7 +346,8 @@ describe("certificates that change", () => {
           away = true;
           continue;
         }
-        if (answer.status !== 200 || answer.error !== null) failed.push(`h2: ${answer.status} ${String(answer.error)}`);
+        if (answer.status !== 200 || answer.error !== null)
+          failed.push(`h2: ${answer.status} ${String(answer.error)}`);
         done.h2++;
       }
       session.close();
@@ -321,7 +358,10 @@ describe("certificates that change", () => {
     for (let swap = 0; swap < 3; swap++) {
       write(await authority.issue(["localhost"]));
       clock.advance(10_000);
-      await until(() => edge.messages.filter((message) => message.includes("new certificates")).length === swap + 1, "new certificates are in force");
+      await until(
+        () => edge.messages.filter((message) => message.includes("new certificates")).length === swap + 1,
+        "new certificates are in force",
+      );
       const now = await served(edge.httpsPort);
       expect(seen.has(now)).toBe(false);
       seen.add(now);
@@ -340,31 +380,44 @@ describe("certificates that change", () => {
     const next = await authority.issue(["localhost"]);
     replaceFile(cert, next.cert);
     clock.advance(10_000);
-    await until(() => edge.messages.some((message) => message.includes("certificates were not changed")), "it is told");
+    await until(
+      () => edge.messages.some((message) => message.includes("certificates were not changed")),
+      "it is told",
+    );
     expect(edge.messages.at(-1)).toContain("is not the key of the certificate");
     expect(await served(edge.httpsPort)).toBe(before);
     replaceFile(key, next.key);
     clock.advance(10_000);
-    await until(() => edge.messages.some((message) => message.includes("new certificates")), "new certificates are in force");
+    await until(
+      () => edge.messages.some((message) => message.includes("new certificates")),
+      "new certificates are in force",
+    );
     expect(await served(edge.httpsPort)).not.toBe(before);
   });
 
   test("that can not be used keep a whole new config out of force", async () => {
     const { edge, key, cert, config, origin } = await withCertificates();
     expect((await edge.get("/a")).status).toBe(200);
-    const broken = { ...config, listen: { ...config.listen, tls: { certificates: [{ cert, key: `${key}.missing` }] } } };
+    const broken = {
+      ...config,
+      listen: { ...config.listen, tls: { certificates: [{ cert, key: `${key}.missing` }] } },
+    };
     const changed = edge.apply({ config: broken, site: { developmentMode: true } });
     await expect(changed).rejects.toThrow(`${key}.missing`);
     expect((await edge.get("/hit")).cache).toBe("MISS");
     expect((await edge.get("/hit")).cache).toBe("HIT");
-    await edge.edge.apply(testConfig({ origin: origin.url, config, site: { developmentMode: true } }, edge.dataDir));
+    await edge.edge.apply(
+      testConfig({ origin: origin.url, config, site: { developmentMode: true } }, edge.dataDir),
+    );
     expect((await edge.get("/hit")).cache).toBe("BYPASS");
   });
 
   test("and the oldest version of TLS follow the config without a new start", async () => {
     const { edge, config } = await withCertificates();
     (await handshake(edge.httpsPort, { maxVersion: "TLSv1.2" })).destroy();
-    await edge.apply({ config: { ...config, listen: { ...config.listen, tls: { ...config.listen.tls, minVersion: "1.3" } } } });
+    await edge.apply({
+      config: { ...config, listen: { ...config.listen, tls: { ...config.listen.tls, minVersion: "1.3" } } },
+    });
     await expect(handshake(edge.httpsPort, { maxVersion: "TLSv1.2" })).rejects.toThrow();
     const socket = await handshake(edge.httpsPort);
     expect(socket.getProtocol()).toBe("TLSv1.3");

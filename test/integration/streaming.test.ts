@@ -1,11 +1,11 @@
 /** Bodies on their way: they begin to arrive before they have ended, cost no memory, and never look whole when they are not. */
 import { afterEach, describe, expect, test } from "bun:test";
-import { startTestEdge, type TestEdge, type TestEdgeOptions } from "../kit/edge.ts";
 import { BulkViewer } from "../kit/bulk-viewer.ts";
+import { startTestEdge, type TestEdge, type TestEdgeOptions } from "../kit/edge.ts";
 import { Http2Viewer } from "../kit/http2-viewer.ts";
 import { fetchHttp3 } from "../kit/http3.ts";
+import { type OriginHandler, startOrigin, text } from "../kit/origin.ts";
 import { Programs } from "../kit/program.ts";
-import { startOrigin, text, type OriginHandler } from "../kit/origin.ts";
 import { type RawConnection, type RawOrigin, startRawOrigin } from "../kit/raw-origin.ts";
 import { RawViewer } from "../kit/raw-viewer.ts";
 import { until } from "../kit/upstream-request.ts";
@@ -40,9 +40,22 @@ const openConnections = (origin: RawOrigin) => origin.connections.filter(({ ende
 async function startProgram(url: string, ...argv: string[]) {
   const programs = new Programs();
   stops.push(() => programs.stop());
-  const program = programs.start(["dev", url, "--http", ":0", "--https", ":0", "--control", ":0", "--data-dir", "data", ...argv]);
+  const program = programs.start([
+    "dev",
+    url,
+    "--http",
+    ":0",
+    "--https",
+    ":0",
+    "--control",
+    ":0",
+    "--data-dir",
+    "data",
+    ...argv,
+  ]);
   const { httpPort, control } = await program.addresses();
-  const stats = async () => (await (await fetch(`${control}/v1/stats`)).json()) as { requestsInFlight: number };
+  const stats = async () =>
+    (await (await fetch(`${control}/v1/stats`)).json()) as { requestsInFlight: number };
   return { program, port: httpPort, stats };
 }
 
@@ -51,10 +64,13 @@ describe("a body on its way", () => {
     for (const framing of ["content-length: 800000", "transfer-encoding: chunked"]) {
       test(`begins to arrive before the origin has finished (${cacheControl}, ${framing})`, async () => {
         const gate = Promise.withResolvers<void>();
-        const chunk = (body: string) => (framing.startsWith("transfer") ? `${body.length.toString(16)}\r\n${body}\r\n` : body);
+        const chunk = (body: string) =>
+          framing.startsWith("transfer") ? `${body.length.toString(16)}\r\n${body}\r\n` : body;
         const origin = raw(async (connection) => {
           await connection.readHead();
-          await connection.write(`HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncache-control: ${cacheControl}\r\n${framing}\r\n\r\n`);
+          await connection.write(
+            `HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncache-control: ${cacheControl}\r\n${framing}\r\n\r\n`,
+          );
           await connection.write(chunk("first".padEnd(400_000, ".")));
           await gate.promise;
           await connection.write(chunk("last".padStart(400_000, ".")));
@@ -70,7 +86,11 @@ describe("a body on its way", () => {
         await seen.promise;
         gate.resolve();
         const first = await viewer.answer();
-        expect([first.whole, first.body.length, first.body.subarray(-4).toString()]).toEqual([true, 800_000, "last"]);
+        expect([first.whole, first.body.length, first.body.subarray(-4).toString()]).toEqual([
+          true,
+          800_000,
+          "last",
+        ]);
         const { body, error } = await second;
         expect([body.length, body.subarray(-4).toString(), error]).toEqual([800_000, "last", null]);
       });
@@ -110,7 +130,9 @@ describe("a body on its way", () => {
     const size = 20 * MIB;
     const origin = raw(async (connection) => {
       await connection.readHead();
-      await connection.write(`HTTP/1.1 200 OK\r\ncontent-type: video/mp4\r\ncache-control: max-age=60\r\ncontent-length: ${size}\r\n\r\n`);
+      await connection.write(
+        `HTTP/1.1 200 OK\r\ncontent-type: video/mp4\r\ncache-control: max-age=60\r\ncontent-length: ${size}\r\n\r\n`,
+      );
       await connection.write(Buffer.alloc(size, "v"));
     });
     const edge = await start({ origin: origin.url });
@@ -136,7 +158,9 @@ describe("a body on its way", () => {
       const origin = raw(async (connection) => {
         await connection.readHead();
         const length = framing === "known length" ? `content-length: ${size}` : "transfer-encoding: chunked";
-        await connection.write(`HTTP/1.1 200 OK\r\ncontent-type: video/mp4\r\ncache-control: max-age=60\r\n${length}\r\n\r\n`);
+        await connection.write(
+          `HTTP/1.1 200 OK\r\ncontent-type: video/mp4\r\ncache-control: max-age=60\r\n${length}\r\n\r\n`,
+        );
         for (let sent = 0; sent < size; sent += MIB) {
           if (!(await connection.write(framing === "known length" ? piece : chunk))) return;
         }
@@ -151,11 +175,21 @@ describe("a body on its way", () => {
         most = Math.max(most, program.rssBytes());
       }, 20);
       const speeds = [undefined, 200 * MIB, 110 * MIB];
-      const viewers = speeds.map((bytesPerSecond) =>
-        new BulkViewer({ port, path: "/film", ...(bytesPerSecond === undefined ? {} : { bytesPerSecond }) }));
+      const viewers = speeds.map(
+        (bytesPerSecond) =>
+          new BulkViewer({
+            port,
+            path: "/film",
+            ...(bytesPerSecond === undefined ? {} : { bytesPerSecond }),
+          }),
+      );
       await Promise.all(viewers.map(({ ended }) => ended));
       clearInterval(watch);
-      expect(viewers.map(({ status, whole }) => [status, whole])).toEqual([[200, true], [200, true], [200, true]]);
+      expect(viewers.map(({ status, whole }) => [status, whole])).toEqual([
+        [200, true],
+        [200, true],
+        [200, true],
+      ]);
       for (const viewer of viewers) expect(viewer.bodyBytes).toBeGreaterThanOrEqual(size);
       expect((most - before) / MIB).toBeLessThan(150);
     }, 30_000);
@@ -188,7 +222,9 @@ describe("an origin that is cut in the middle of a body", () => {
               }
               const half = "x".repeat(large / 2);
               await connection.write(`HTTP/1.1 200 OK\r\n${fields}${head}\r\n\r\n`);
-              await connection.write(head.startsWith("transfer") ? `${half.length.toString(16)}\r\n${half}\r\n` : half);
+              await connection.write(
+                head.startsWith("transfer") ? `${half.length.toString(16)}\r\n${half}\r\n` : half,
+              );
               await gate.promise;
               cut(connection);
               return;
@@ -201,10 +237,13 @@ describe("an origin that is cut in the middle of a body", () => {
           const session = new Http2Viewer(edge.httpsUrl, edge.ca);
           stops.push(() => session.close());
           const second = session.get("/a", headers);
-          const third = fetchHttp3(edge.httpsPort, "/a", { headers }).then(async (response) => {
-            const body = await response.bytes();
-            return `${response.status} ${body.byteLength}`;
-          }, () => "failed");
+          const third = fetchHttp3(edge.httpsPort, "/a", { headers }).then(
+            async (response) => {
+              const body = await response.bytes();
+              return `${response.status} ${body.byteLength}`;
+            },
+            () => "failed",
+          );
           for (const viewer of [...clear, secure]) await viewer.until("\r\n\r\n");
           await Bun.sleep(20);
           gate.resolve();
@@ -218,7 +257,11 @@ describe("an origin that is cut in the middle of a body", () => {
           isBroken = false;
           gate = Promise.withResolvers<void>();
           const next = await edge.get("/a");
-          expect([next.status, next.body, next.cache]).toEqual([200, "whole", cacheControl === "no-store" ? "BYPASS" : "MISS"]);
+          expect([next.status, next.body, next.cache]).toEqual([
+            200,
+            "whole",
+            cacheControl === "no-store" ? "BYPASS" : "MISS",
+          ]);
         });
       }
     }
@@ -227,7 +270,9 @@ describe("an origin that is cut in the middle of a body", () => {
   test("never leaves a small body looking whole", async () => {
     const origin = raw(async (connection) => {
       await connection.readHead();
-      await connection.write("HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncache-control: max-age=60\r\ncontent-length: 100\r\n\r\nhalf");
+      await connection.write(
+        "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncache-control: max-age=60\r\ncontent-length: 100\r\n\r\nhalf",
+      );
       connection.end();
     });
     const edge = await start({ origin: origin.url, https: true });
@@ -241,10 +286,26 @@ describe("an origin that is cut in the middle of a body", () => {
 
 describe("origins of every framing", () => {
   const answers: Record<string, { response: string; stored: boolean; closes: boolean }> = {
-    "HTTP/1.1 with a length": { response: "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n", stored: true, closes: false },
-    "HTTP/1.1 chunked": { response: "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n", stored: true, closes: false },
-    "HTTP/1.1 until the connection ends": { response: "HTTP/1.1 200 OK\r\nconnection: close\r\n", stored: false, closes: true },
-    "HTTP/1.0 with a length": { response: "HTTP/1.0 200 OK\r\ncontent-length: 10\r\n", stored: true, closes: true },
+    "HTTP/1.1 with a length": {
+      response: "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n",
+      stored: true,
+      closes: false,
+    },
+    "HTTP/1.1 chunked": {
+      response: "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n",
+      stored: true,
+      closes: false,
+    },
+    "HTTP/1.1 until the connection ends": {
+      response: "HTTP/1.1 200 OK\r\nconnection: close\r\n",
+      stored: false,
+      closes: true,
+    },
+    "HTTP/1.0 with a length": {
+      response: "HTTP/1.0 200 OK\r\ncontent-length: 10\r\n",
+      stored: true,
+      closes: true,
+    },
     "HTTP/1.0 until the connection ends": { response: "HTTP/1.0 200 OK\r\n", stored: false, closes: true },
   };
   for (const [name, { response, stored, closes }] of Object.entries(answers)) {
@@ -252,13 +313,19 @@ describe("origins of every framing", () => {
       const origin = raw(async (connection) => {
         while ((await connection.readHead()) !== null) {
           const body = response.includes("chunked") ? "4\r\n0123\r\n6\r\n456789\r\n0\r\n\r\n" : "0123456789";
-          await connection.write(`${response}content-type: text/plain\r\ncache-control: max-age=60\r\n\r\n${body}`);
+          await connection.write(
+            `${response}content-type: text/plain\r\ncache-control: max-age=60\r\n\r\n${body}`,
+          );
           if (closes) return connection.end();
         }
       });
       const edge = await start({ origin: origin.url, https: true });
       expect(await edge.get("/a")).toMatchObject({ status: 200, body: "0123456789" });
-      expect(await edge.get("/a")).toMatchObject({ status: 200, body: "0123456789", cache: stored ? "HIT" : "BYPASS" });
+      expect(await edge.get("/a")).toMatchObject({
+        status: 200,
+        body: "0123456789",
+        cache: stored ? "HIT" : "BYPASS",
+      });
       const third = await fetchHttp3(edge.httpsPort, "/a");
       expect([third.status, await third.text()]).toEqual([200, "0123456789"]);
     });
@@ -272,14 +339,21 @@ describe("a stream of events", () => {
       const origin = raw(async (connection) => {
         await connection.readHead();
         connections.push(connection);
-        await connection.write(`HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n${cacheControl}transfer-encoding: chunked\r\n\r\n`);
+        await connection.write(
+          `HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n${cacheControl}transfer-encoding: chunked\r\n\r\n`,
+        );
         // The runtime sends no head before the first byte of a body.
         await connection.write("6\r\n: hi\n\n\r\n");
       });
       // A lifetime of the operator's own must not turn a stream into an object.
-      const edge = await start({ origin: origin.url, https: true, behavior: { ttlSeconds: { default: 60 } } });
+      const edge = await start({
+        origin: origin.url,
+        https: true,
+        behavior: { ttlSeconds: { default: 60 } },
+      });
       const send = async (event: string) => {
-        for (const connection of connections) await connection.write(`${event.length.toString(16)}\r\n${event}\r\n`);
+        for (const connection of connections)
+          await connection.write(`${event.length.toString(16)}\r\n${event}\r\n`);
       };
       const clear = RawViewer.ask("/events", { port: edge.port, headers: { "accept-encoding": "gzip" } });
       await until(() => connections.length === 1, "the first stream stands");
@@ -316,7 +390,11 @@ describe("an object above cache.objectMax", () => {
       const fields = { "cache-control": "max-age=60", etag: '"big"' };
       if (range === null) return text(body, { ...fields, "content-length": "200000" });
       const [from, to] = [Number(range[1]), Number(range[2])];
-      return text(body.slice(from, to + 1), { ...fields, "content-range": `bytes ${from}-${to}/200000` }, 206);
+      return text(
+        body.slice(from, to + 1),
+        { ...fields, "content-range": `bytes ${from}-${to}/200000` },
+        206,
+      );
     });
     const edge = await start({ origin: origin.url, config });
     const first = await edge.get("/big", { range: "bytes=100-199" });
@@ -328,7 +406,11 @@ describe("an object above cache.objectMax", () => {
     }
     const count = origin.count();
     const part = await edge.get("/big", { range: "bytes=5000-5099" });
-    expect([part.status, part.headers.get("content-range"), part.body]).toEqual([206, "bytes 5000-5099/200000", body.slice(5000, 5100)]);
+    expect([part.status, part.headers.get("content-range"), part.body]).toEqual([
+      206,
+      "bytes 5000-5099/200000",
+      body.slice(5000, 5100),
+    ]);
     expect(origin.seen.slice(count).map(({ headers }) => headers.get("range"))).toEqual(["bytes=5000-5099"]);
     expect(edge.edge.stats().store.objects).toBe(0);
   });
@@ -351,7 +433,8 @@ describe("an object above cache.objectMax", () => {
     const asked = Array.from({ length: 10 }, () => edge.get("/big"));
     await until(() => edge.edge.stats().requestsInFlight === 10, "ten wait");
     gate.resolve();
-    for (const { status, body: got } of await Promise.all(asked)) expect([status, got === body]).toEqual([200, true]);
+    for (const { status, body: got } of await Promise.all(asked))
+      expect([status, got === body]).toEqual([200, true]);
     expect(edge.edge.stats().store.objects).toBe(0);
     const later = await edge.get("/big");
     expect([later.status, later.cache]).toEqual([200, "BYPASS"]);
@@ -370,10 +453,14 @@ describe("viewers who leave", () => {
         // Never answered; answered in part and never ended; too large to wait for.
         if (kind === "silent") continue;
         if (kind === "part") {
-          await connection.write("HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncache-control: no-store\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n");
+          await connection.write(
+            "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncache-control: no-store\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n",
+          );
           continue;
         }
-        await connection.write(`HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncache-control: private\r\ncontent-length: ${1024 * piece.length}\r\n\r\n`);
+        await connection.write(
+          `HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncache-control: private\r\ncontent-length: ${1024 * piece.length}\r\n\r\n`,
+        );
         while (await connection.write(piece));
         return;
       }

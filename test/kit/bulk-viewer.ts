@@ -97,7 +97,8 @@ export class BulkViewer {
     }
     this.#bodyBytes += body.byteLength;
     if (this.#length === null) this.#tail = (this.#tail + body.subarray(-8).toString("latin1")).slice(-8);
-    this.whole = this.#length === null ? this.#tail.endsWith("\r\n0\r\n\r\n") : this.#bodyBytes === this.#length;
+    this.whole =
+      this.#length === null ? this.#tail.endsWith("\r\n0\r\n\r\n") : this.#bodyBytes === this.#length;
     if (this.whole) this.endedMs = performance.now();
   }
 }

@@ -20,7 +20,11 @@ export class Http2Viewer {
   }
 
   /** Sends a request and reads its answer; never rejects. `onData` sees every piece. */
-  get(path: string, headers: Record<string, string> = {}, onData: (bytes: number) => void = () => {}): Promise<Http2Answer> {
+  get(
+    path: string,
+    headers: Record<string, string> = {},
+    onData: (bytes: number) => void = () => {},
+  ): Promise<Http2Answer> {
     return new Promise((resolve) => {
       const stream = this.session.request({ ":path": path, ...headers });
       const pieces: Buffer[] = [];

@@ -66,18 +66,33 @@ export class Program {
       const found = pattern.exec(this.out) ?? pattern.exec(this.err);
       if (found !== null) return found;
       if (this.#closed || Date.now() > endMs) {
-        throw new Error(`${this.#closed ? "it ended" : "10 s passed"} without ${pattern}: ${this.out}${this.err}`);
+        throw new Error(
+          `${this.#closed ? "it ended" : "10 s passed"} without ${pattern}: ${this.out}${this.err}`,
+        );
       }
       await Promise.race([new Promise<void>((resolve) => this.#waiting.push(resolve)), Bun.sleep(100)]);
     }
   }
 
   /** Where it listens, from its banner. */
-  async addresses(): Promise<{ http: string; httpPort: number; httpsPort: number; control: string; controlPort: number }> {
+  async addresses(): Promise<{
+    http: string;
+    httpPort: number;
+    httpsPort: number;
+    control: string;
+    controlPort: number;
+  }> {
     await this.until(/control +https?:\S+/);
-    const url = (name: string) => new RegExp(`^ +${name} +(https?://\\S+)`, "m").exec(this.out + this.err)?.[1] ?? "";
+    const url = (name: string) =>
+      new RegExp(`^ +${name} +(https?://\\S+)`, "m").exec(this.out + this.err)?.[1] ?? "";
     const port = (name: string) => Number(url(name).split(":").at(-1));
-    return { http: url("http"), httpPort: port("http"), httpsPort: port("https"), control: url("control"), controlPort: port("control") };
+    return {
+      http: url("http"),
+      httpPort: port("http"),
+      httpsPort: port("https"),
+      control: url("control"),
+      controlPort: port("control"),
+    };
   }
 
   get pid(): number {

@@ -69,7 +69,11 @@ export class RawViewer {
 
   /** Sends a request without a body. */
   send(path: string, options: Pick<RawViewerOptions, "headers" | "method" | "keep"> = {}): void {
-    const fields = { host: this.#host, connection: options.keep === true ? "keep-alive" : "close", ...options.headers };
+    const fields = {
+      host: this.#host,
+      connection: options.keep === true ? "keep-alive" : "close",
+      ...options.headers,
+    };
     const lines = Object.entries(fields).map(([name, value]) => `${name}: ${value}\r\n`);
     this.socket.write(`${options.method ?? "GET"} ${path} HTTP/1.1\r\n${lines.join("")}\r\n`);
   }
@@ -123,7 +127,8 @@ export function parseAnswer(bytes: Buffer, isHead = false, endedInOrder = true):
   const head = bytes.toString("latin1", 0, end);
   const rest = bytes.subarray(end + 4);
   const status = Number(head.slice(9, 12));
-  if (isHead || status === 304 || status === 204) return { status, head, body: rest, whole: rest.length === 0 };
+  if (isHead || status === 304 || status === 204)
+    return { status, head, body: rest, whole: rest.length === 0 };
   const length = /^content-length: *(\d+)$/im.exec(head)?.[1];
   if (length !== undefined) return { status, head, body: rest, whole: rest.length === Number(length) };
   if (!/^transfer-encoding: *chunked$/im.test(head)) return { status, head, body: rest, whole: endedInOrder };
@@ -133,7 +138,8 @@ export function parseAnswer(bytes: Buffer, isHead = false, endedInOrder = true):
     const line = rest.indexOf("\r\n", at);
     if (line < 0) return { status, head, body: Buffer.concat(pieces), whole: false };
     const size = Number.parseInt(rest.toString("latin1", at, line), 16);
-    if (size === 0) return { status, head, body: Buffer.concat(pieces), whole: rest.indexOf("\r\n", line + 2) >= 0 };
+    if (size === 0)
+      return { status, head, body: Buffer.concat(pieces), whole: rest.indexOf("\r\n", line + 2) >= 0 };
     pieces.push(rest.subarray(line + 2, line + 2 + size));
     at = line + 2 + size + 2;
     if (at > rest.length) return { status, head, body: Buffer.concat(pieces), whole: false };

@@ -1,64 +1,67 @@
 /**
- * Greedy-Dual-Size-Frequency (Cherkasova, 1998) with lazy promotion, so that a hit is one increment.
+ * Greedy-Dual-Size-Frequency (Cherkasova, 1998), made so that a hit is one increment and a scan is
+ * short-lived. The value of a node is `age + weight of its frequency / bytes^exponent`; the least goes,
+ * and its value becomes the age: whoever is not hit falls behind.
  *
- * The value of a node is `age + frequency / bytes^exponent`; the least goes, and its value becomes the
- * age: whoever is not hit falls behind. Here nodes stand in queues by class of size and by frequency;
- * within one queue the order of arrival is the order of value, so the least is at the oldest end of one
- * of a few hundred queues. Hits are only counted. They take effect when a node would be evicted: it
- * moves to the queue of its new frequency, at today's age.
+ * Nodes stand in queues by class of size and by frequency. Within one queue the order of arrival is the
+ * order of value, so the least is at the oldest end of one of a few hundred queues. Hits are only
+ * counted; they take effect when a node would be evicted: it moves to the queue of its new frequency,
+ * at today's age.
+ *
+ * What is new weighs little and leaves soon, as from S3-FIFO's small queue; its hash is remembered for
+ * as long as it would have stayed with a frequency of one, and if it comes back in that time it enters
+ * with RETURN_LEVEL.
  */
 import { Ghost } from "./ghost.ts";
 import type { EvictionNode, EvictionPolicy } from "./policy.ts";
 import { EvictionQueue } from "./queue.ts";
 
-/** Classes of size: powers of two, from below 256 bytes to above 1 GiB. */
+/** Classes of size: powers of two, from 256 bytes and less to above 1 GiB. */
 const SIZE_CLASSES = 24;
 const SIZE_CLASS_FIRST = 8;
-/** Frequencies 1 to 8: what was hit more often is as good as eight. */
-const FREQUENCIES = 8;
-const HITS_MAX = 15;
-const HITS_MASK = 15;
-/** The queue stands above the hits in the mark, counted from 1. */
-const QUEUE_SHIFT = 4;
-/** 0 ignores the size, 1 weighs by it in full; between them both miss ratios are good (decision 7). */
-const SIZE_EXPONENT = 0.5;
+/** Levels of frequency: 0 is new, then each hit is one more, up to seven. */
+const LEVELS = 8;
 const NEW_WEIGHT = 0.15;
+/** The guard for tiny caches: what is new stays while this many nodes come and go, up to half the time of the others. */
+const NEW_STAY_NODES = 250;
+const NEW_WEIGHT_MAX = 0.5;
+const RETURN_LEVEL = 2;
+const HITS_MASK = 15;
+const HITS_MAX = 15;
+/** The queue's number stands above the hits in the mark, counted from 1. */
+const QUEUE_SHIFT = 4;
+/**
+ * 0 ignores the size, 1 weighs by it in full. A quarter misses fewer objects than any policy that ignores
+ * size, and no more bytes (decision 7); a tier with a larger one behind it may take a half.
+ */
+export const SIZE_EXPONENT = 0.25;
 
-/** Settings that the benchmark varies. */
+/** Settings of the policy. */
 export interface GdsfOptions {
   /** How much size counts, 0 to 1. */
   readonly sizeExponent?: number;
-  readonly newWeight?: number;
-  readonly returnFrequency?: number;
-  readonly ghostSpan?: number;
-  readonly decay?: number;
 }
 
 /** The lazy GDSF policy. */
 export class Gdsf<N extends EvictionNode<N>> implements EvictionPolicy<N> {
   readonly name = "gdsf";
   readonly #queues: EvictionQueue<N>[] = [];
-  /** The value at the oldest end of each queue; infinite when it is empty. */
-  readonly #values = new Float64Array(SIZE_CLASSES * FREQUENCIES).fill(Number.POSITIVE_INFINITY);
-  readonly #gains = new Float64Array(SIZE_CLASSES * FREQUENCIES);
+  /** What a place in each queue is worth above the age; at level 0 times a weight below 1. */
+  readonly #gains = new Float64Array(SIZE_CLASSES * LEVELS);
+  /** The value at the oldest end of each queue, infinite when it is empty; and the least of each class. */
+  readonly #values = new Float64Array(SIZE_CLASSES * LEVELS).fill(Number.POSITIVE_INFINITY);
+  readonly #classValues = new Float64Array(SIZE_CLASSES).fill(Number.POSITIVE_INFINITY);
+  readonly #ghost: Ghost;
   #age = 0;
   #bytes = 0;
   #count = 0;
 
-  readonly #ghost: Ghost;
-  readonly #ret: number;
-  readonly #span: number;
-  readonly #decay: number;
   constructor(bytesMax: number, options: GdsfOptions = {}) {
-    this.#ghost = new Ghost(bytesMax);
-    this.#ret = options.returnFrequency ?? 2;
-    this.#span = options.ghostSpan ?? 2;
-    this.#decay = options.decay ?? 1;
-    const newWeight = options.newWeight ?? NEW_WEIGHT;
     const exponent = options.sizeExponent ?? SIZE_EXPONENT;
+    this.#ghost = new Ghost(bytesMax);
     for (let size = 0; size < SIZE_CLASSES; size++) {
-      for (let frequency = 1; frequency <= FREQUENCIES; frequency++) {
-        this.#gains[this.#queues.length] = (frequency === 1 ? newWeight : frequency-1) / 2 ** (size * exponent);
+      for (let level = 0; level < LEVELS; level++) {
+        this.#gains[this.#queues.length] = Math.max(1, level) / 2 ** (size * exponent);
         this.#queues.push(new EvictionQueue<N>());
       }
     }
@@ -73,7 +76,7 @@ export class Gdsf<N extends EvictionNode<N>> implements EvictionPolicy<N> {
   }
 
   insert(node: N): void {
-    this.#push(node, this.#ghost.take(node.hash, this.#age) ? this.#ret : 1);
+    this.#push(node, this.#ghost.take(node.hash, this.#age) ? RETURN_LEVEL : 0, 0);
   }
 
   hit(node: N): void {
@@ -86,75 +89,88 @@ export class Gdsf<N extends EvictionNode<N>> implements EvictionPolicy<N> {
   }
 
   resize(node: N, bytes: number): void {
-    const hits = node.mark & HITS_MASK;
-    const frequency = this.#frequencyOf(node);
+    const { mark } = node;
     this.#unlink(node);
     node.bytes = bytes;
-    this.#push(node, frequency);
-    node.mark += hits;
+    this.#push(node, levelOf(mark), mark & HITS_MASK);
   }
 
   victim(keep: N | null): N | null {
-    if (this.#count === 0 || (this.#count === 1 && keep !== null && keep.mark !== 0)) return null;
-    const kept = keep !== null && keep.mark !== 0 ? keep : null;
-    // `keep` is stood aside for the choice; every other turn takes all hits off a node, so it ends.
-    const keptHits = kept === null ? 0 : kept.mark & HITS_MASK;
-    const keptFrequency = kept === null ? 0 : this.#frequencyOf(kept);
-    if (kept !== null) this.#unlink(kept);
-    let node = this.#least();
-    for (let hits = node.mark & HITS_MASK; hits > 0; hits = node.mark & HITS_MASK) {
-      const frequency = Math.min(FREQUENCIES, Math.floor(this.#frequencyOf(node)*this.#decay) + hits);
-      this.#unlink(node);
-      this.#push(node, frequency);
-      node = this.#least();
-    }
-    this.#age = Math.max(this.#age, node.rank);
-    const at = (node.mark >>> QUEUE_SHIFT) - 1;
-    this.#ghost.add(node.hash, this.#age + this.#span * (this.#gains[at - at % FREQUENCIES + 1] as number));
-    this.remove(node);
-    if (kept !== null) {
-      this.#push(kept, keptFrequency);
-      kept.mark += keptHits;
-    }
+    if (keep === null || keep.mark === 0) return this.#take();
+    // `keep` stands aside for the choice.
+    const { mark } = keep;
+    this.#unlink(keep);
+    const node = this.#take();
+    this.#push(keep, levelOf(mark), mark & HITS_MASK);
     return node;
   }
 
-  #least(): N {
-    let best = 0;
-    let value = Number.POSITIVE_INFINITY;
-    for (let at = 0; at < this.#values.length; at++) {
-      const other = this.#values[at] as number;
-      if (other < value) {
-        value = other;
-        best = at;
+  #take(): N | null {
+    // Every turn takes all hits off one node: it ends.
+    for (;;) {
+      const at = this.#leastQueue();
+      const node = this.#queues[at]?.oldest ?? null;
+      if (node === null) return null;
+      const hits = node.mark & HITS_MASK;
+      if (hits > 0) {
+        this.#unlink(node);
+        this.#push(node, Math.min(LEVELS - 1, levelOf(node.mark) + hits), 0);
+        continue;
       }
+      this.#age = node.rank;
+      this.#ghost.add(node.hash, this.#age + (this.#gains[at - (at % LEVELS)] as number));
+      this.remove(node);
+      return node;
     }
-    // A policy that holds a node has a queue with an oldest one.
-    return this.#queues[best]?.oldest as N;
   }
 
-  #frequencyOf(node: N): number {
-    return (((node.mark >>> QUEUE_SHIFT) - 1) % FREQUENCIES) + 1;
+  #leastQueue(): number {
+    let sizeClass = 0;
+    for (let other = 1; other < SIZE_CLASSES; other++) {
+      if ((this.#classValues[other] as number) < (this.#classValues[sizeClass] as number)) sizeClass = other;
+    }
+    return this.#values.indexOf(this.#classValues[sizeClass] as number, sizeClass * LEVELS);
   }
 
-  #push(node: N, frequency: number): void {
-    const sizeClass = Math.min(SIZE_CLASSES - 1, Math.max(0, Math.ceil(Math.log2(node.bytes)) - SIZE_CLASS_FIRST));
-    const at = sizeClass * FREQUENCIES + frequency - 1;
-    node.mark = (at + 1) << QUEUE_SHIFT;
-    node.rank = this.#age + (this.#gains[at] as number);
+  #push(node: N, level: number, hits: number): void {
+    const sizeClass = Math.ceil(Math.log2(node.bytes)) - SIZE_CLASS_FIRST;
+    const at = Math.min(SIZE_CLASSES - 1, Math.max(0, sizeClass)) * LEVELS + level;
+    node.mark = ((at + 1) << QUEUE_SHIFT) | hits;
     const queue = this.#queues[at] as EvictionQueue<N>;
-    if (queue.oldest === null) this.#values[at] = node.rank;
+    const gain = (this.#gains[at] as number) * (level === 0 ? this.#newWeight() : 1);
+    // The weight of what is new moves with the count; the order within the queue has to hold all the same.
+    node.rank = Math.max(this.#age + gain, queue.newest?.rank ?? 0);
     queue.push(node);
+    if (queue.oldest === node) this.#setValue(at, node.rank);
     this.#bytes += node.bytes;
     this.#count++;
+  }
+
+  #newWeight(): number {
+    return Math.max(NEW_WEIGHT, Math.min(NEW_WEIGHT_MAX, NEW_STAY_NODES / (this.#count + 1)));
   }
 
   #unlink(node: N): void {
     const at = (node.mark >>> QUEUE_SHIFT) - 1;
     const queue = this.#queues[at] as EvictionQueue<N>;
+    const wasOldest = queue.oldest === node;
     queue.unlink(node);
-    this.#values[at] = queue.oldest === null ? Number.POSITIVE_INFINITY : queue.oldest.rank;
+    if (wasOldest) this.#setValue(at, queue.oldest?.rank ?? Number.POSITIVE_INFINITY);
     this.#bytes -= node.bytes;
     this.#count--;
   }
+
+  #setValue(at: number, value: number): void {
+    this.#values[at] = value;
+    const first = at - (at % LEVELS);
+    let least = this.#values[first] as number;
+    for (let other = first + 1; other < first + LEVELS; other++) {
+      least = Math.min(least, this.#values[other] as number);
+    }
+    this.#classValues[first / LEVELS] = least;
+  }
+}
+
+function levelOf(mark: number): number {
+  return ((mark >>> QUEUE_SHIFT) - 1) % LEVELS;
 }

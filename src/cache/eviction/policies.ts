@@ -10,8 +10,14 @@ import { WTinyLfu } from "./w-tinylfu.ts";
 /** Every policy's name, the plainest first. */
 export const POLICY_NAMES: readonly PolicyName[] = ["lru", "sieve", "s3-fifo", "w-tinylfu", "gdsf"];
 
+/** The policy of Proxima's stores (decision 7). */
+export const STORE_POLICY: PolicyName = "gdsf";
+
 /** A new policy for a store of `bytesMax` bytes. */
-export function createPolicy<N extends EvictionNode<N>>(name: PolicyName, bytesMax: number): EvictionPolicy<N> {
+export function createPolicy<N extends EvictionNode<N>>(
+  name: PolicyName,
+  bytesMax: number,
+): EvictionPolicy<N> {
   switch (name) {
     case "lru":
       return new Lru<N>();

@@ -34,6 +34,8 @@ export interface TraceRecipe {
   readonly oneHit?: number;
   /** After every so many requests a scan over `objects` objects, the same ones each time. */
   readonly scan?: { readonly everyRequests: number; readonly objects: number };
+  /** A share of requests that repeats one of the last `within` requests. */
+  readonly repeat?: { readonly share: number; readonly within: number };
   /** A share of requests that goes round over `objects` objects in order. */
   readonly loop?: { readonly share: number; readonly objects: number };
 }
@@ -80,7 +82,9 @@ export function generateTrace(recipe: TraceRecipe): Trace {
       first = (first + ranking.length - 1) % ranking.length;
       ranking[first] = create();
     }
-    if (recipe.loop !== undefined && random() < recipe.loop.share) {
+    if (recipe.repeat !== undefined && at > 0 && random() < recipe.repeat.share) {
+      objects[at] = objects[at - 1 - Math.floor(random() * Math.min(at, recipe.repeat.within))] as number;
+    } else if (recipe.loop !== undefined && random() < recipe.loop.share) {
       objects[at] = looped[loopAt] as number;
       loopAt = (loopAt + 1) % looped.length;
     } else if (recipe.oneHit !== undefined && random() < recipe.oneHit) {

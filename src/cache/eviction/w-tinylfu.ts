@@ -49,7 +49,8 @@ export class WTinyLfu<N extends EvictionNode<N>> implements EvictionPolicy<N> {
     this.#window.push(node);
     // While there is room nobody has to win.
     for (let oldest = this.#window.oldest; oldest !== null; oldest = this.#window.oldest) {
-      if (this.#window.bytes <= this.#windowBytesMax || this.#mainBytes + oldest.bytes > this.#mainBytesMax) break;
+      if (this.#window.bytes <= this.#windowBytesMax || this.#mainBytes + oldest.bytes > this.#mainBytesMax)
+        break;
       this.#admit(oldest);
     }
   }
@@ -82,7 +83,8 @@ export class WTinyLfu<N extends EvictionNode<N>> implements EvictionPolicy<N> {
     const victim = this.#probation.oldestBut(keep) ?? this.#protected.oldestBut(keep);
     if (victim === null) return this.#take(candidate);
     if (candidate === null) return this.#take(victim);
-    if (this.#window.bytes <= this.#windowBytesMax && this.#mainBytes > this.#mainBytesMax) return this.#take(victim);
+    if (this.#window.bytes <= this.#windowBytesMax && this.#mainBytes > this.#mainBytesMax)
+      return this.#take(victim);
     if (!this.#wins(candidate, keep)) return this.#take(candidate);
     this.#admit(candidate);
     return this.#take(victim);

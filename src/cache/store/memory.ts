@@ -123,6 +123,11 @@ export class MemoryStore {
     for (const key of [...this.#urls.keys()]) this.removeUrl(key);
   }
 
+  /** Every stored response. What is stored while it is walked may or may not be met. */
+  *entries(): Generator<StoredResponse> {
+    for (const url of this.#urls.values()) yield* [...url.variants()];
+  }
+
   stats(): StoreStats {
     return {
       objects: this.#objects,

@@ -197,11 +197,6 @@ function stream(
   altSvc: string | null,
 ): Response {
   server.timeout(request, 0);
-  if (request.signal.aborted) {
-    // The runtime would neither read nor cancel the stream of a viewer that has left already.
-    body.cancel();
-    return plainResponse(499, "The viewer has left.");
-  }
   const { clock, limits } = context;
   const readable = streamOf(body, {
     clock,

@@ -9,6 +9,8 @@ import {
   startControlListener,
 } from "../../../src/node/control-listener.ts";
 import type { ExplainOptions } from "../../../src/node/edge-handle.ts";
+import { PurgeLog } from "../../../src/node/purge-log.ts";
+import { PurgeService } from "../../../src/node/purge-service.ts";
 import { renderMetrics } from "../../../src/telemetry/prometheus.ts";
 import { Stats } from "../../../src/telemetry/stats.ts";
 
@@ -37,6 +39,15 @@ const node: NodeView = {
     return { url, steps: [], would: { result: "hit", reason: "fresh" } };
   },
   snapshot: () => ({ number: 3, sites: 1, loadedAt: "2026-01-01T00:00:00.000Z", lastProblem: null }),
+  purges: new PurgeService(
+    new PurgeLog(":memory:"),
+    {
+      sites: () => ["shop"],
+      urlTarget: (_site, url) => new URL(url).host + new URL(url).pathname,
+      purge: () => ({ applied: Promise.resolve(), counted: Promise.resolve(7) }),
+    },
+    new ManualClock(),
+  ),
 };
 
 const running: ControlListener[] = [];
@@ -182,7 +193,7 @@ describe("the control listener", () => {
     const response = await fetch(`http://${address}/v1/stats`, {
       method: "POST",
       headers: { "content-type": "application/json" },
-      body: "x".repeat(70_000),
+      body: "x".repeat(9_000_000),
     });
     expect(response.status).toBe(413);
   });

@@ -76,6 +76,15 @@ export const createFakeEdge: CreateEdge = ({ config, dataDir, version, clock }) 
         would: { result: "hit", reason: "fresh" },
       }),
       ready: () => ({ ready: true, reasons: [] }),
+      sites: () => ["dev"],
+      urlTarget: (_site, url) => new URL(url).host + new URL(url).pathname,
+      purge(purge) {
+        edgeEvents.push(`purge ${purge.sequence} ${purge.scope}`);
+        return { applied: Promise.resolve(), counted: Promise.resolve(7) };
+      },
+      startPurgesAt(sequence) {
+        edgeEvents.push(`purges from ${sequence}`);
+      },
       reopenLog() {
         edgeEvents.push("log reopened");
         return Promise.resolve();

@@ -1,0 +1,254 @@
+/**
+ * A large object: a sparse file of its own with blocks of one size, a checksum for each block that is
+ * there. The checksums are the bitmap: 0 is a block that is not there. A block is written first, its
+ * checksum is committed after it (a batch of them at once), so that a crash can lose a block but not
+ * present what was not written. Blocks never change once they are there.
+ */
+import { assert } from "../../../base/assert.ts";
+import type { Descriptors } from "./descriptors.ts";
+import type { DiskFiles } from "./files.ts";
+import type { FileSet } from "./file-set.ts";
+import { blockSum } from "./checksum.ts";
+import { CHUNK_BLOCKS, LARGE_BLOCK_BYTES, LARGE_COMMIT_BLOCKS } from "./limits.ts";
+
+/** What a large file needs of its shard. */
+export interface LargeFileOwner {
+  readonly files: DiskFiles;
+  readonly descriptors: Descriptors;
+  readonly large: FileSet;
+  reserve(bytes: number): Promise<boolean>;
+  release(bytes: number): void;
+  /** Commits the chunks that changed, and whether the object is complete; false when that failed. */
+  commit(file: LargeFile): boolean;
+  /** There is something to commit before long. */
+  commitSoon(file: LargeFile): void;
+  /** A block failed its checksum or could not be read. */
+  damaged(file: LargeFile, block: number, error: unknown): void;
+  /** Writing failed. */
+  failed(error: unknown): void;
+}
+
+/** Bytes of one large object. */
+export class LargeFile {
+  readonly born: number;
+  readonly #owner: LargeFileOwner;
+  readonly #writing = new Map<number, Promise<boolean>>();
+  #sums: Float64Array;
+  #verified: Uint8Array;
+  #have = 0;
+  #length: number | null;
+  #dirty = new Set<number>();
+  #dirtyBlocks = 0;
+  /** Removed or evicted: nothing is written or read any more. */
+  gone = false;
+  /** Users that keep it in memory. */
+  users = 0;
+
+  /** `length` is null while a body of unknown length is being written. */
+  constructor(born: number, length: number | null, owner: LargeFileOwner) {
+    this.born = born;
+    this.#owner = owner;
+    this.#length = length;
+    const blocks = Math.ceil((length ?? 0) / LARGE_BLOCK_BYTES);
+    this.#sums = new Float64Array(blocks);
+    this.#verified = new Uint8Array(Math.ceil(blocks / 8));
+  }
+
+  /** Takes in checksums from the index. */
+  load(chunks: readonly { number: number; sums: Float64Array }[]): void {
+    for (const { number, sums } of chunks) {
+      for (let i = 0; i < sums.length; i++) {
+        const block = number * CHUNK_BLOCKS + i;
+        if (block < this.#sums.length) this.#sums[block] = sums[i] ?? 0;
+      }
+    }
+    this.#have = this.#sums.reduce((count, sum) => count + (sum === 0 ? 0 : 1), 0);
+  }
+
+  get length(): number {
+    return this.#length ?? this.#sums.length * LARGE_BLOCK_BYTES;
+  }
+
+  get blocks(): number {
+    return this.#sums.length;
+  }
+
+  get complete(): boolean {
+    return this.#length !== null && this.#have === this.#sums.length;
+  }
+
+  /** Length of one block: all are full but the last. */
+  blockLength(block: number): number {
+    return Math.min(LARGE_BLOCK_BYTES, this.length - block * LARGE_BLOCK_BYTES);
+  }
+
+  hasBlock(block: number): boolean {
+    return (this.#sums[block] ?? 0) !== 0;
+  }
+
+  has(start: number, end: number): boolean {
+    for (let block = Math.floor(start / LARGE_BLOCK_BYTES); block * LARGE_BLOCK_BYTES < end; block++) {
+      if (!this.hasBlock(block)) return false;
+    }
+    return true;
+  }
+
+  /** Bytes from `start` to `end` that are not there, in whole blocks. */
+  missing(start: number, end: number): { start: number; end: number }[] {
+    const gaps: { start: number; end: number }[] = [];
+    const last = Math.min(end, this.length);
+    for (let block = Math.floor(start / LARGE_BLOCK_BYTES); block * LARGE_BLOCK_BYTES < last; block++) {
+      if (this.hasBlock(block)) continue;
+      const from = block * LARGE_BLOCK_BYTES;
+      const to = from + this.blockLength(block);
+      const gap = gaps.at(-1);
+      if (gap !== undefined && gap.end === from) gap.end = to;
+      else gaps.push({ start: from, end: to });
+    }
+    return gaps;
+  }
+
+  /** Writes one block; true when it is there (it may have been before). Committed soon after. */
+  write(block: number, bytes: Uint8Array): Promise<boolean> {
+    if (this.#length === null) this.#grow(block + 1);
+    assert(block >= 0 && block < this.#sums.length, "a block lies within its object");
+    assert(this.#length === null || bytes.byteLength === this.blockLength(block), "a block has its full length");
+    if (this.gone) return Promise.resolve(false);
+    if (this.hasBlock(block)) return Promise.resolve(true);
+    const running = this.#writing.get(block);
+    if (running !== undefined) return running;
+    const writing = this.#write(block, bytes).finally(() => this.#writing.delete(block));
+    this.#writing.set(block, writing);
+    return writing;
+  }
+
+  async #write(block: number, bytes: Uint8Array): Promise<boolean> {
+    const { files, descriptors, large } = this.#owner;
+    if (!(await this.#owner.reserve(bytes.byteLength))) return false;
+    try {
+      const sum = blockSum(bytes);
+      files.step("before-data");
+      await descriptors.with(large.path(this.born), "write", (descriptor) =>
+        files.write(descriptor, [bytes], block * LARGE_BLOCK_BYTES),
+      );
+      if (this.gone) return false;
+      large.grow(this.born, bytes.byteLength);
+      this.#setSum(block, sum);
+      this.#have++;
+      this.#verified[block >> 3] = (this.#verified[block >> 3] ?? 0) | (1 << (block & 7));
+      this.#dirtyBlocks++;
+      if (this.#length !== null) {
+        if (this.complete || this.#dirtyBlocks >= LARGE_COMMIT_BLOCKS) this.#owner.commit(this);
+        else this.#owner.commitSoon(this);
+      }
+      return true;
+    } catch (error) {
+      if (!this.gone) this.#owner.failed(error);
+      return false;
+    } finally {
+      this.#owner.release(bytes.byteLength);
+    }
+  }
+
+  /** The body of unknown length has ended. */
+  finish(length: number): void {
+    assert(this.#length === null, "a body ends once");
+    this.#length = length;
+  }
+
+  /** Chunks whose checksums are not committed yet; they count as committed from now on. */
+  takeDirty(): { number: number; sums: Float64Array }[] {
+    const chunks = [...this.#dirty].map((number) => ({
+      number,
+      sums: this.#sums.slice(number * CHUNK_BLOCKS, (number + 1) * CHUNK_BLOCKS),
+    }));
+    this.#dirty.clear();
+    this.#dirtyBlocks = 0;
+    return chunks;
+  }
+
+  get dirty(): boolean {
+    return this.#dirty.size > 0;
+  }
+
+  /** Verified bytes of a range; null when a block is missing, damaged or can not be read. */
+  async read(start: number, end: number): Promise<Uint8Array | null> {
+    if (this.gone || !this.has(start, end)) return null;
+    const first = Math.floor(start / LARGE_BLOCK_BYTES);
+    const from = first * LARGE_BLOCK_BYTES;
+    const last = Math.ceil(end / LARGE_BLOCK_BYTES);
+    const buffer = new Uint8Array(Math.min(this.length, last * LARGE_BLOCK_BYTES) - from);
+    if (!(await this.#fill(first, buffer))) return null;
+    return buffer.subarray(start - from, end - from);
+  }
+
+  /** Verifies a range unless it was since the start; false when it may not be served. */
+  async verify(start: number, end: number): Promise<boolean> {
+    if (this.gone || !this.has(start, end)) return false;
+    const last = Math.ceil(end / LARGE_BLOCK_BYTES);
+    for (let block = Math.floor(start / LARGE_BLOCK_BYTES); block < last; block++) {
+      if (!this.#isVerified(block) && !(await this.#fill(block, new Uint8Array(this.blockLength(block))))) return false;
+    }
+    return !this.gone;
+  }
+
+  verified(start: number, end: number): boolean {
+    for (let block = Math.floor(start / LARGE_BLOCK_BYTES); block * LARGE_BLOCK_BYTES < end; block++) {
+      if (!this.hasBlock(block) || !this.#isVerified(block)) return false;
+    }
+    return true;
+  }
+
+  /** A damaged block is missing from now on. */
+  clear(block: number): void {
+    if (!this.hasBlock(block)) return;
+    this.#setSum(block, 0);
+    this.#have--;
+    this.#verified[block >> 3] = (this.#verified[block >> 3] ?? 0) & ~(1 << (block & 7));
+  }
+
+  /** Reads whole blocks into a buffer and checks each. */
+  async #fill(first: number, buffer: Uint8Array): Promise<boolean> {
+    const { files, descriptors, large } = this.#owner;
+    try {
+      await descriptors.with(large.path(this.born), "read", (descriptor) =>
+        files.read(descriptor, buffer, first * LARGE_BLOCK_BYTES),
+      );
+    } catch (error) {
+      if (!this.gone) this.#owner.damaged(this, first, error);
+      return false;
+    }
+    let good = true;
+    for (let i = 0; i * LARGE_BLOCK_BYTES < buffer.byteLength; i++) {
+      const block = first + i;
+      const sum = this.#sums[block] ?? 0;
+      if (sum !== 0 && blockSum(buffer.subarray(i * LARGE_BLOCK_BYTES, (i + 1) * LARGE_BLOCK_BYTES)) === sum) {
+        this.#verified[block >> 3] = (this.#verified[block >> 3] ?? 0) | (1 << (block & 7));
+        continue;
+      }
+      good = false;
+      if (sum !== 0 && !this.gone) this.#owner.damaged(this, block, null);
+    }
+    return good;
+  }
+
+  #isVerified(block: number): boolean {
+    return ((this.#verified[block >> 3] ?? 0) & (1 << (block & 7))) !== 0;
+  }
+
+  #setSum(block: number, sum: number): void {
+    this.#sums[block] = sum;
+    this.#dirty.add(Math.floor(block / CHUNK_BLOCKS));
+  }
+
+  #grow(blocks: number): void {
+    if (blocks <= this.#sums.length) return;
+    // The body of unknown length comes block after block; capacity is not kept apart because 10 GB are 40,000 blocks.
+    const sums = new Float64Array(blocks);
+    sums.set(this.#sums);
+    const verified = new Uint8Array(Math.ceil(blocks / 8));
+    verified.set(this.#verified);
+    this.#sums = sums;
+    this.#verified = verified;
+  }
+}

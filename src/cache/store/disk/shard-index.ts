@@ -1,0 +1,380 @@
+/**
+ * The index of one shard: a SQLite database in WAL mode, the only authority on what is stored where.
+ * `id` is a row's place in the eviction queue, and grows for ever: the oldest row is evicted first, a row
+ * that is given a second chance gets a new id. `born` is its first id and never changes. Every row carries
+ * a checksum over all of it but `id`, so that a damaged page can hide a row but not make up another one.
+ *
+ * Methods throw SQLiteErrors; the shard decides what they mean.
+ */
+import { Database, SQLiteError, type Statement } from "bun:sqlite";
+import { messageOf, ProximaError } from "../../../base/errors.ts";
+import { chainedSum, sumsFromBytes, sumsToBytes } from "./checksum.ts";
+import { CHECKPOINT_PAGES, FORMAT_VERSION } from "./limits.ts";
+import type { DiskVariant } from "./variant.ts";
+
+/** 'Prox' */
+const APPLICATION_ID = 0x50726f78;
+
+const COLUMNS = "id, hash, born, file, offset, length, sequence, stored, kind, key, vary, variant, tags, meta, sums, sum";
+
+/** How a variant lies on disk. Part of the format. */
+const KIND = { small: 0, largeWhole: 1, largeSparse: 2 } as const;
+
+/** A row with its place in the queue. */
+export interface IndexRow {
+  readonly id: number;
+  /** Null when the row's checksum is wrong. */
+  readonly variant: DiskVariant | null;
+  readonly born: number;
+  readonly hash: number;
+  readonly large: boolean;
+}
+
+/** A row that was taken out: what of it is left to remove. */
+export interface RemovedRow {
+  readonly born: number;
+  readonly large: boolean;
+}
+
+/** Thrown for a database of another version. */
+export class OtherVersionError extends Error {}
+
+/** True when SQLite says that the file is damaged. */
+export function isCorrupt(error: unknown): boolean {
+  return error instanceof SQLiteError && /^SQLITE_(CORRUPT|NOTADB|FORMAT|MISMATCH)/.test(error.code ?? "");
+}
+
+type Value = string | number | bigint | Uint8Array | null;
+
+/** One shard's index. */
+export class ShardIndex {
+  readonly #database: Database;
+  readonly #path: string;
+  readonly #shard: number;
+  readonly #statements = new Map<string, Statement>();
+
+  /** Opens or makes it. Reads only its first and last pages. */
+  constructor(path: string, shard: number, cacheBytes: number) {
+    this.#path = path;
+    this.#shard = shard;
+    this.#database = new Database(path, { create: true, readwrite: true });
+    try {
+      const run = (sql: string): void => void this.#database.run(sql);
+      run("PRAGMA busy_timeout = 0");
+      // The shard's lock makes this process the only one: no shared memory file, no locking for each lookup.
+      run("PRAGMA locking_mode = EXCLUSIVE");
+      run("PRAGMA journal_mode = WAL");
+      run("PRAGMA synchronous = NORMAL");
+      run(`PRAGMA wal_autocheckpoint = ${CHECKPOINT_PAGES}`);
+      run(`PRAGMA journal_size_limit = ${CHECKPOINT_PAGES * 4096}`);
+      run(`PRAGMA cache_size = -${Math.max(64, Math.floor(cacheBytes / 1024))}`);
+      run("PRAGMA mmap_size = 0");
+      run("PRAGMA cell_size_check = ON");
+      run("PRAGMA trusted_schema = OFF");
+      run("PRAGMA temp_store = MEMORY");
+      const version = this.#number("PRAGMA user_version");
+      const tables = this.#number("SELECT count(*) FROM sqlite_schema");
+      if (tables === 0) this.#create();
+      else if (this.#number("PRAGMA application_id") !== APPLICATION_ID || version !== FORMAT_VERSION) {
+        throw new OtherVersionError(`its index has version ${version}; this program knows ${FORMAT_VERSION}`);
+      }
+      // A look at each table: what is damaged at its root shows now.
+      for (const table of ["object", "chunk", "hit"]) this.#database.query(`SELECT * FROM ${table} LIMIT 1`).values();
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+
+  #create(): void {
+    this.#database.transaction(() => {
+      const run = (sql: string): void => void this.#database.run(sql);
+      run(`CREATE TABLE object (id INTEGER PRIMARY KEY, hash INTEGER NOT NULL, born INTEGER NOT NULL, file INTEGER NOT NULL,
+        offset INTEGER NOT NULL, length INTEGER NOT NULL, sequence INTEGER NOT NULL, stored INTEGER NOT NULL, kind INTEGER NOT NULL,
+        key TEXT NOT NULL, vary TEXT NOT NULL, variant TEXT NOT NULL, tags TEXT NOT NULL, meta BLOB NOT NULL, sums BLOB NOT NULL, sum INTEGER NOT NULL)`);
+      run("CREATE INDEX object_hash ON object (hash)");
+      run("CREATE INDEX object_large ON object (born) WHERE kind > 0");
+      run("CREATE TABLE chunk (born INTEGER NOT NULL, number INTEGER NOT NULL, sums BLOB NOT NULL, sum INTEGER NOT NULL, PRIMARY KEY (born, number)) WITHOUT ROWID");
+      run("CREATE TABLE hit (born INTEGER PRIMARY KEY)");
+      run(`PRAGMA application_id = ${APPLICATION_ID}`);
+      run(`PRAGMA user_version = ${FORMAT_VERSION}`);
+    })();
+  }
+
+  close(): void {
+    for (const statement of this.#statements.values()) statement.finalize();
+    this.#statements.clear();
+    this.#database.close();
+  }
+
+  /** Runs `work` as one transaction; `beforeCommit` is a test's hook. */
+  transaction(work: () => void, beforeCommit: () => void = () => {}): void {
+    this.#statement("BEGIN IMMEDIATE").run();
+    try {
+      work();
+      beforeCommit();
+      this.#statement("COMMIT").run();
+    } catch (error) {
+      try {
+        if (this.#database.inTransaction) this.#statement("ROLLBACK").run();
+      } catch {
+        // SQLite has rolled back by itself, or can not: the first error says why.
+      }
+      throw error;
+    }
+  }
+
+  /** Variants of a key, newest first, and how many of its rows were damaged. */
+  find(hash: number, key: string): { variants: DiskVariant[]; damaged: number } {
+    const variants: DiskVariant[] = [];
+    let damaged = 0;
+    for (const values of this.#values(`SELECT ${COLUMNS} FROM object WHERE hash = ?`, hash)) {
+      const row = this.#row(values);
+      if (row.variant === null) {
+        damaged++;
+        this.removeRow(row);
+      } else if (row.variant.key === key) variants.push(row.variant);
+    }
+    if (variants.length > 1) variants.sort((a, b) => b.born - a.born);
+    return { variants, damaged };
+  }
+
+  /** Looks for the row of this name again: its place may have changed. */
+  current(variant: DiskVariant): DiskVariant | null {
+    const { variants } = this.find(variant.place.hash, variant.key);
+    return variants.find(({ born }) => born === variant.born) ?? null;
+  }
+
+  insert(id: number, variant: DiskVariant): void {
+    const { place } = variant;
+    this.#statement(`INSERT INTO object (${COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`).run(
+      id,
+      place.hash,
+      variant.born,
+      place.file,
+      place.offset,
+      variant.length,
+      variant.sequence,
+      variant.storedAtMs,
+      kindOf(variant),
+      variant.key,
+      listToText(variant.vary),
+      variant.variant,
+      listToText(variant.tags),
+      variant.meta,
+      sumsToBytes(place.sums),
+      rowSum(variant),
+    );
+  }
+
+  /** Writes what may change: place, meta, completeness; with `id`, a new place in the queue. False when the row is gone. */
+  update(variant: DiskVariant, id: number | null): boolean {
+    const { place } = variant;
+    const row: Value[] = [place.file, place.offset, kindOf(variant), variant.meta, rowSum(variant)];
+    const sql = "UPDATE object SET file = ?, offset = ?, kind = ?, meta = ?, sum = ?";
+    const where = "WHERE hash = ? AND born = ?";
+    const { changes } =
+      id === null
+        ? this.#statement(`${sql} ${where}`).run(...row, place.hash, variant.born)
+        : this.#statement(`${sql}, id = ? ${where}`).run(...row, id, place.hash, variant.born);
+    return changes > 0;
+  }
+
+  /** Takes a row out; false when it was not there. */
+  remove(hash: number, born: number, large: boolean): boolean {
+    const { changes } = this.#statement("DELETE FROM object WHERE hash = ? AND born = ?").run(hash, born);
+    this.#forget(born, large);
+    return changes > 0;
+  }
+
+  /** Takes a row out by its place in the queue, whatever it says. */
+  removeRow(row: IndexRow): void {
+    this.#statement("DELETE FROM object WHERE id = ?").run(row.id);
+    this.#forget(row.born, row.large);
+  }
+
+  #forget(born: number, large: boolean): void {
+    if (large) this.#statement("DELETE FROM chunk WHERE born = ?").run(born);
+    this.#statement("DELETE FROM hit WHERE born = ?").run(born);
+  }
+
+  /** The oldest rows, from the front of the queue. */
+  front(limit: number): IndexRow[] {
+    return this.after(-1, limit);
+  }
+
+  /** Rows behind `id` in the queue. */
+  after(id: number, limit: number): IndexRow[] {
+    return this.#values(`SELECT ${COLUMNS} FROM object WHERE id > ? ORDER BY id LIMIT ?`, id, limit).map((values) => this.#row(values));
+  }
+
+  /** Id of the oldest row. */
+  frontId(): number | null {
+    const [first] = this.#values("SELECT min(id) FROM object");
+    return typeof first?.[0] === "number" ? first[0] : null;
+  }
+
+  /** Id of the newest row. */
+  lastId(): number {
+    const [first] = this.#values("SELECT max(id) FROM object");
+    return typeof first?.[0] === "number" ? first[0] : 0;
+  }
+
+  /** True when a row between these ids lies in this segment. */
+  usesSegment(file: number, beforeId: number): boolean {
+    return this.#values("SELECT 1 FROM object WHERE id >= ? AND id < ? AND file = ? LIMIT 1", file, beforeId, file).length > 0;
+  }
+
+  /** Names of all large objects: read from an index of its own, without their rows. */
+  largeBorn(): Set<number> {
+    return new Set(this.#values("SELECT born FROM object WHERE kind > 0").map(([born]) => Number(born)));
+  }
+
+  /** Number of objects; walks the smallest index. */
+  count(): number {
+    return this.#number("SELECT count(*) FROM object");
+  }
+
+  /** Checksums of a large object's blocks, chunk by chunk; damaged chunks are left out. */
+  chunks(born: number): { number: number; sums: Float64Array }[] {
+    const chunks: { number: number; sums: Float64Array }[] = [];
+    for (const [number, bytes, sum] of this.#values("SELECT number, sums, sum FROM chunk WHERE born = ?", born)) {
+      if (typeof number !== "number" || !(bytes instanceof Uint8Array)) continue;
+      if (chunkSum(born, number, bytes) !== sum) continue;
+      const sums = sumsFromBytes(bytes);
+      if (sums !== null) chunks.push({ number, sums });
+    }
+    return chunks;
+  }
+
+  writeChunk(born: number, number: number, sums: Float64Array): void {
+    const bytes = sumsToBytes(sums);
+    this.#statement("INSERT OR REPLACE INTO chunk (born, number, sums, sum) VALUES (?,?,?,?)").run(
+      born,
+      number,
+      bytes,
+      chunkSum(born, number, bytes),
+    );
+  }
+
+  writeHits(born: Iterable<number>): void {
+    const insert = this.#statement("INSERT OR IGNORE INTO hit (born) VALUES (?)");
+    for (const name of born) insert.run(name);
+  }
+
+  /** Whether it was hit since it was written; forgets it. */
+  takeHit(born: number): boolean {
+    return this.#statement("DELETE FROM hit WHERE born = ?").run(born).changes > 0;
+  }
+
+  /** Bytes of the database itself, without its write-ahead log. */
+  bytes(): number {
+    return this.#number("PRAGMA page_count") * 4096;
+  }
+
+  get path(): string {
+    return this.#path;
+  }
+
+  #statement(sql: string): Statement {
+    let statement = this.#statements.get(sql);
+    if (statement === undefined) {
+      statement = this.#database.prepare(sql);
+      this.#statements.set(sql, statement);
+    }
+    return statement;
+  }
+
+  #values(sql: string, ...parameters: Value[]): Value[][] {
+    // bun:sqlite types rows as `any`; these are what its columns can hold.
+    return this.#statement(sql).values(...parameters) as Value[][];
+  }
+
+  #number(sql: string): number {
+    const value = this.#values(sql)[0]?.[0];
+    if (typeof value !== "number") throw new ProximaError("disk_index", `${sql} gave no number`, { source: "node" });
+    return value;
+  }
+
+  #row(values: Value[]): IndexRow {
+    const [id, hash, born, file, offset, length, sequence, stored, kind, key, vary, variant, tags, meta, sums, sum] = values;
+    const large = kind !== KIND.small;
+    const damaged = {
+      id: Number(id),
+      variant: null,
+      born: Number(born) || 0,
+      hash: Number(hash) || 0,
+      large,
+    };
+    if (
+      !(isCount(id) && isCount(hash) && isCount(born) && isCount(file) && isCount(offset) && isCount(length)) ||
+      !(isCount(sequence) && isCount(stored) && isCount(kind) && kind <= KIND.largeSparse) ||
+      !(typeof key === "string" && typeof vary === "string" && typeof variant === "string" && typeof tags === "string") ||
+      !(meta instanceof Uint8Array && sums instanceof Uint8Array)
+    ) {
+      return damaged;
+    }
+    const [names, labels, blocks] = [textToList(vary), textToList(tags), sumsFromBytes(sums)];
+    if (names === null || labels === null || blocks === null) return damaged;
+    const decoded: DiskVariant = {
+      key,
+      vary: names,
+      variant,
+      tags: labels,
+      meta,
+      sequence,
+      shard: this.#shard,
+      born,
+      storedAtMs: stored,
+      length,
+      large,
+      complete: kind !== KIND.largeSparse,
+      place: { hash, file, offset, sums: blocks },
+    };
+    if (rowSum(decoded) !== sum) return damaged;
+    return { id, variant: decoded, born, hash, large };
+  }
+}
+
+const NOTHING: readonly string[] = [];
+
+function listToText(list: readonly string[]): string {
+  return list.length === 0 ? "" : JSON.stringify(list);
+}
+
+function textToList(text: string): readonly string[] | null {
+  if (text === "") return NOTHING;
+  try {
+    const list: unknown = JSON.parse(text);
+    return Array.isArray(list) && list.every((item) => typeof item === "string") ? list : null;
+  } catch {
+    return null;
+  }
+}
+
+function isCount(value: Value | undefined): value is number {
+  return typeof value === "number" && Number.isSafeInteger(value) && value >= 0;
+}
+
+function kindOf(variant: DiskVariant): number {
+  if (!variant.large) return KIND.small;
+  return variant.complete ? KIND.largeWhole : KIND.largeSparse;
+}
+
+/** Over everything but the place in the queue. Part of the format. */
+function rowSum(variant: DiskVariant): number {
+  const { place } = variant;
+  const numbers = `${place.hash} ${variant.born} ${place.file} ${place.offset} ${variant.length} ${variant.sequence} ${variant.storedAtMs} ${kindOf(variant)}`;
+  const [vary, tags] = [listToText(variant.vary), listToText(variant.tags)];
+  const lengths = `${variant.key.length} ${vary.length} ${variant.variant.length} ${tags.length}`;
+  return chainedSum(`${numbers} ${lengths} ${variant.key}${vary}${variant.variant}${tags}`, variant.meta, sumsToBytes(place.sums));
+}
+
+function chunkSum(born: number, number: number, sums: Uint8Array): number {
+  return chainedSum(`${born} ${number}`, sums);
+}
+
+/** One sentence of a SQLite error. */
+export function sqliteMessage(error: unknown): string {
+  return error instanceof SQLiteError ? `${error.message} (${error.code ?? "no code"})` : messageOf(error);
+}

@@ -1,0 +1,189 @@
+/**
+ * Purges of a node without a fleet: a request is checked, logged durably, applied everywhere on the node,
+ * and only then acknowledged; the sweep behind it counts what it hit.
+ */
+import * as z from "zod";
+import type { Clock } from "../base/clock.ts";
+import { ProximaError } from "../base/errors.ts";
+import type { Purge } from "../cache/purge-table.ts";
+import { TAG_CHARS_MAX } from "../cache/tags.ts";
+import type { LoggedPurge, PurgeLog } from "./purge-log.ts";
+
+/** Targets of one purge. */
+export const PURGE_TARGETS_MAX = 10_000;
+const URL_CHARS_MAX = 8_192;
+const LIST_MAX = 1_000;
+
+/** What the service needs of the data plane. */
+export interface PurgeTarget {
+  /** Ids of the sites in force. */
+  sites(): readonly string[];
+  /** What a URL is purged by on a site: its key without the scheme; null when the site does not serve it. */
+  urlTarget(site: string, url: string): string | null;
+  /** Applies an entry: `applied` when nothing older is served any more, `counted` with the objects it hit. */
+  purge(purge: Purge): { readonly applied: Promise<void>; readonly counted: Promise<number> };
+}
+
+const list = (itemChars: number) => z.array(z.string().min(1).max(itemChars)).min(1).max(PURGE_TARGETS_MAX);
+
+const requestSchema = z
+  .strictObject({
+    site: z.string().optional(),
+    scope: z.enum(["url", "prefix", "wildcard", "host", "tag", "everything"]),
+    urls: list(URL_CHARS_MAX).optional(),
+    prefixes: list(URL_CHARS_MAX).optional(),
+    patterns: list(URL_CHARS_MAX).optional(),
+    hosts: list(255).optional(),
+    tags: list(TAG_CHARS_MAX).optional(),
+    mode: z.enum(["hard", "soft"]).prefault("hard"),
+    idempotencyKey: z.string().min(1).max(200).optional(),
+  })
+  .readonly();
+
+/** The body of `POST /v1/purges`. */
+export type PurgeRequest = z.input<typeof requestSchema>;
+
+/** Which member holds the targets of a scope. */
+const TARGETS_OF = { url: "urls", prefix: "prefixes", wildcard: "patterns", host: "hosts", tag: "tags" } as const;
+
+/** A purge as one asks for it. */
+export interface PurgeReport {
+  readonly id: string;
+  readonly sequence: number;
+  readonly site: string;
+  readonly scope: Purge["scope"];
+  readonly mode: Purge["mode"];
+  /** The first targets, and how many there are. */
+  readonly targets: readonly string[];
+  readonly targetCount: number;
+  readonly acceptedAt: string;
+  readonly state: "applied" | "counted";
+  /** Objects it hit; null until the sweep has ended. */
+  readonly counted: number | null;
+}
+
+const TARGETS_SHOWN_MAX = 20;
+
+/** Takes purges, and tells of them. */
+export class PurgeService {
+  readonly #log: PurgeLog;
+  readonly #target: PurgeTarget;
+  readonly #clock: Clock;
+  /** Purges are applied in the order of the log. */
+  #last: Promise<unknown> = Promise.resolve();
+  readonly #counting = new Map<number, Promise<void>>();
+
+  /** A node starts with nothing cached before the log's end, so whatever was not counted has nothing left to count. */
+  constructor(log: PurgeLog, target: PurgeTarget, clock: Clock) {
+    this.#log = log;
+    this.#target = target;
+    this.#clock = clock;
+    for (const { sequence } of [...log.unswept()]) log.setCounted(sequence, 0);
+  }
+
+  /** Logs and applies a purge. Rejects with a ProximaError (source viewer) that says what is wrong with the request. */
+  async create(body: unknown): Promise<{ readonly report: PurgeReport; readonly isNew: boolean }> {
+    const request = this.#parse(body);
+    const applied = this.#last.then(async () => {
+      const { entry, isNew } = this.#log.append(
+        { site: request.site, scope: request.scope, targets: request.targets, mode: request.mode, acceptedMs: this.#clock.now() },
+        request.idempotencyKey,
+      );
+      if (isNew) await this.#apply(entry);
+      return { report: reportOf(entry), isNew };
+    });
+    this.#last = applied.catch(() => undefined);
+    return await applied;
+  }
+
+  get(id: string): PurgeReport | null {
+    const entry = this.#log.get(id);
+    return entry === null ? null : reportOf(entry);
+  }
+
+  /** Resolves with the report when the sweep has counted; null for an id that is not known. */
+  async counted(id: string): Promise<PurgeReport | null> {
+    const entry = this.#log.get(id);
+    if (entry === null) return null;
+    await this.#counting.get(entry.sequence);
+    return this.get(id);
+  }
+
+  /** The newest purges first; `before` is a sequence. */
+  list(limit: number, before?: number): PurgeReport[] {
+    return this.#log.list(Math.min(limit, LIST_MAX), before).map(reportOf);
+  }
+
+  async #apply(entry: LoggedPurge): Promise<void> {
+    const { applied, counted } = this.#target.purge(entry);
+    const counting = counted
+      .then((objects) => this.#log.setCounted(entry.sequence, objects))
+      .catch(() => undefined)
+      .finally(() => this.#counting.delete(entry.sequence));
+    this.#counting.set(entry.sequence, counting);
+    await applied;
+  }
+
+  #parse(body: unknown): { site: string; scope: Purge["scope"]; targets: string[]; mode: Purge["mode"]; idempotencyKey: string | null } {
+    const parsed = requestSchema.safeParse(body);
+    if (!parsed.success) {
+      const [issue] = parsed.error.issues;
+      throw invalid(`${issue?.path.join(".") || "the body"}: ${issue?.message ?? "not a purge"}`);
+    }
+    const request = parsed.data;
+    const site = this.#siteOf(request.site);
+    for (const [scope, member] of Object.entries(TARGETS_OF)) {
+      if (scope !== request.scope && request[member] !== undefined) throw invalid(`${member}: not allowed with the scope "${request.scope}"`);
+    }
+    const { scope, mode } = request;
+    const idempotencyKey = request.idempotencyKey ?? null;
+    if (scope === "everything") return { site, scope, targets: [], mode, idempotencyKey };
+    const member = TARGETS_OF[scope];
+    const given = request[member];
+    if (given === undefined) throw invalid(`${member}: missing; the scope "${scope}" needs it`);
+    const targets = given.map((target, i) => {
+      if (scope === "url") return this.#urlTarget(site, target, i);
+      if (scope === "host") return target.toLowerCase();
+      if ((scope === "prefix" || scope === "wildcard") && !/^(?:[^/\s:]+(?::\d+)?)?[/*]/.test(target)) {
+        throw invalid(`${member}[${i}]: "${target.slice(0, 100)}" is neither a path such as "/blog/" nor a host and a path such as "www.example.com/blog/"`);
+      }
+      return target;
+    });
+    return { site, scope, targets: [...new Set(targets)], mode, idempotencyKey };
+  }
+
+  #urlTarget(site: string, url: string, index: number): string {
+    const target = URL.canParse(url) ? this.#target.urlTarget(site, url) : null;
+    if (target === null) throw invalid(`urls[${index}]: "${url.slice(0, 200)}" is not an absolute URL that site ${site} serves`);
+    return target;
+  }
+
+  #siteOf(named: string | undefined): string {
+    const sites = this.#target.sites();
+    if (named !== undefined) {
+      if (sites.includes(named)) return named;
+      throw invalid(`site: there is no site "${named.slice(0, 100)}"`);
+    }
+    if (sites.length === 1) return sites[0] as string;
+    throw invalid(`site: missing; this node has ${sites.length} sites`);
+  }
+}
+
+function reportOf(entry: LoggedPurge): PurgeReport {
+  return {
+    id: entry.id,
+    sequence: entry.sequence,
+    site: entry.site,
+    scope: entry.scope,
+    mode: entry.mode,
+    targets: entry.targets.slice(0, TARGETS_SHOWN_MAX),
+    targetCount: entry.targets.length,
+    acceptedAt: new Date(entry.acceptedMs).toISOString(),
+    state: entry.counted === null ? "applied" : "counted",
+    counted: entry.counted,
+  };
+}
+
+function invalid(message: string): ProximaError {
+  return new ProximaError("invalid_purge", message, { source: "viewer" });
+}

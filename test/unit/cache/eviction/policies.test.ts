@@ -1,0 +1,219 @@
+import { describe, expect, test } from "bun:test";
+import fc from "fast-check";
+import { Gdsf } from "../../../../src/cache/eviction/gdsf.ts";
+import { mixHash } from "../../../../src/cache/eviction/hash.ts";
+import { createPolicy, POLICY_NAMES } from "../../../../src/cache/eviction/policies.ts";
+import type { EvictionPolicy } from "../../../../src/cache/eviction/policy.ts";
+import { S3Fifo } from "../../../../src/cache/eviction/s3-fifo.ts";
+import { SimulatedNode, simulate, type Trace } from "../../../../src/cache/eviction/simulator.ts";
+import { generateTrace } from "../../../../src/cache/eviction/trace.ts";
+
+type Policy = EvictionPolicy<SimulatedNode>;
+
+const node = (key: number, bytes = 100) => new SimulatedNode(mixHash(key), bytes);
+
+/** Inserts as a store does: victims go until the limit holds. */
+function put(policy: Policy, one: SimulatedNode, bytesMax: number): void {
+  policy.insert(one);
+  while (policy.bytes > bytesMax && policy.victim(null) !== null);
+}
+
+const sizes = fc.oneof(
+  fc.integer({ min: 0, max: 300 }),
+  fc.integer({ min: 1_000, max: 60_000 }),
+  fc.constant(100_000),
+);
+const operation = fc.oneof(
+  { weight: 6, arbitrary: fc.record({ kind: fc.constant("use" as const), key: fc.nat(40), bytes: sizes }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({ kind: fc.constant("remove" as const), key: fc.nat(40), bytes: fc.constant(0) }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({ kind: fc.constant("resize" as const), key: fc.nat(40), bytes: sizes }),
+  },
+);
+const BYTES_MAX = 100_000;
+
+describe.each(POLICY_NAMES)("the policy %s", (name) => {
+  const make = (bytesMax: number): Policy => createPolicy(name, bytesMax);
+
+  test("agrees with a model under any operations, stays below its limit and loses no node", () => {
+    fc.assert(
+      fc.property(fc.array(operation, { maxLength: 300 }), fc.boolean(), (operations, keeps) => {
+        const policy = make(BYTES_MAX);
+        const held = new Map<number, SimulatedNode>();
+        const keyOf = new Map<SimulatedNode, number>();
+        const evict = (keep: SimulatedNode | null) => {
+          while (policy.bytes > BYTES_MAX) {
+            const victim = policy.victim(keep);
+            if (victim === null) break;
+            expect(victim).not.toBe(keep as SimulatedNode);
+            // Each victim was held, and is held no more.
+            expect(held.delete(keyOf.get(victim) ?? -1)).toBe(true);
+            expect([victim.mark, victim.newer, victim.older]).toEqual([0, null, null]);
+          }
+        };
+        for (const { kind, key, bytes } of operations) {
+          const known = held.get(key);
+          if (kind === "use" && known !== undefined) policy.hit(known);
+          else if (kind === "use") {
+            const entering = node(key, bytes);
+            keyOf.set(entering, key);
+            held.set(key, entering);
+            policy.insert(entering);
+            evict(keeps ? entering : null);
+          } else if (known !== undefined && kind === "remove") {
+            policy.remove(known);
+            held.delete(key);
+          } else if (known !== undefined) {
+            policy.resize(known, bytes);
+            expect(known.bytes).toBe(bytes);
+            evict(keeps ? known : null);
+          }
+          const sum = [...held.values()].reduce((total, one) => total + one.bytes, 0);
+          expect([policy.count, policy.bytes]).toEqual([held.size, sum]);
+          expect(policy.bytes).toBeLessThanOrEqual(BYTES_MAX);
+        }
+        // Emptied, it gives back each node once.
+        for (let one = policy.victim(null); one !== null; one = policy.victim(null)) {
+          expect(held.delete(keyOf.get(one) ?? -1)).toBe(true);
+        }
+        expect([held.size, policy.count, policy.bytes]).toEqual([0, 0, 0]);
+      }),
+      { numRuns: 150 },
+    );
+  });
+
+  test("has no victim when it holds nothing, or only what is to be kept", () => {
+    const policy = make(1_000);
+    expect(policy.victim(null)).toBeNull();
+    const only = node(1);
+    policy.insert(only);
+    expect(policy.victim(only)).toBeNull();
+    expect([policy.count, policy.bytes]).toEqual([1, 100]);
+    expect(policy.victim(null)).toBe(only);
+  });
+
+  test("keeps what is asked for often while many new objects pass", () => {
+    const policy = make(20_000);
+    const hot = Array.from({ length: 50 }, (_, key) => node(key));
+    for (const one of hot) policy.insert(one);
+    for (let key = 1_000; key < 6_000; key++) {
+      for (let times = 0; times < 5; times++) {
+        const one = hot[(key * 5 + times) % hot.length];
+        if (one !== undefined && one.mark !== 0) policy.hit(one);
+      }
+      put(policy, node(key), 20_000);
+    }
+    expect(hot.filter((one) => one.mark !== 0).length).toBe(50);
+  });
+
+  test("takes objects from 100 bytes to 100 MB and holds its limit with them", () => {
+    const policy = make(200_000_000);
+    for (let key = 0; key < 3_000; key++) {
+      put(policy, node(key, key % 100 === 0 ? 100_000_000 : 100 * (1 + (key % 1_000))), 200_000_000);
+      expect(policy.bytes).toBeLessThanOrEqual(200_000_000);
+    }
+    expect(policy.count).toBeGreaterThan(100);
+  });
+
+  test("stays usable with room for a handful of objects", () => {
+    // Each object twice in a row: even the smallest cache hits every second time.
+    const objects = Uint32Array.from({ length: 4_000 }, (_, at) => at >>> 1);
+    const trace: Trace = { objects, sizes: new Float64Array(2_000).fill(100), overheadBytes: 0 };
+    expect(simulate(trace, make(300), 300).objectMissRatio).toBeLessThan(name === "w-tinylfu" ? 1.01 : 0.51);
+  });
+});
+
+describe("scans", () => {
+  /** Share of 100 hot objects that are held after a scan of 2,000 others through a cache for 400. */
+  const survivors = (policy: Policy) => {
+    const hot = Array.from({ length: 100 }, (_, key) => node(key));
+    for (const one of hot) policy.insert(one);
+    for (let round = 0; round < 3; round++) for (const one of hot) policy.hit(one);
+    for (let key = 1_000; key < 3_000; key++) put(policy, node(key), 40_000);
+    return hot.filter((one) => one.mark !== 0).length;
+  };
+
+  test("empty an LRU and pass by the others", () => {
+    expect(survivors(createPolicy("lru", 40_000))).toBe(0);
+    for (const name of ["s3-fifo", "w-tinylfu", "gdsf"] as const) {
+      expect([name, survivors(createPolicy(name, 40_000))]).toEqual([name, 100]);
+    }
+  });
+});
+
+describe("S3-FIFO", () => {
+  test("takes what comes back soon after its eviction into the main queue", () => {
+    const policy = new S3Fifo<SimulatedNode>(100_000, { guard: false });
+    for (let key = 0; key < 1_000; key++) put(policy, node(key), 100_000);
+    const again = node(5);
+    const fresh = node(50_000);
+    expect(again.mark).toBe(0);
+    for (let key = 2_000; key < 2_050; key++) put(policy, node(key), 100_000);
+    put(policy, node(995), 100_000);
+    const back = node(850);
+    put(policy, back, 100_000);
+    put(policy, fresh, 100_000);
+    // A full small queue of others passes: only who was remembered is still here.
+    for (let key = 3_000; key < 4_500; key++) put(policy, node(key), 100_000);
+    expect([back.mark !== 0, fresh.mark !== 0]).toEqual([true, false]);
+  });
+
+  test("with the guard is not far behind LRU in a tiny cache of bursts, without it is", () => {
+    const trace = generateTrace({
+      seed: 3,
+      requests: 60_000,
+      objects: 30_000,
+      alpha: 0.6,
+      sizes: { medianBytes: 10_000, sigma: 0.5 },
+      repeat: { share: 0.5, within: 150 },
+    });
+    const bytesMax = 2_000_000;
+    const missOf = (policy: Policy) => simulate(trace, policy, bytesMax).objectMissRatio;
+    const lru = missOf(createPolicy("lru", bytesMax));
+    expect(missOf(new S3Fifo(bytesMax, { guard: false }))).toBeGreaterThan(lru + 0.08);
+    expect(missOf(new S3Fifo(bytesMax))).toBeLessThan(lru + 0.06);
+    expect(missOf(createPolicy("gdsf", bytesMax))).toBeLessThan(lru + 0.04);
+  });
+});
+
+describe("GDSF", () => {
+  test("gives up the large object before the small one that is asked for as often, unless told to ignore size", () => {
+    const fateOf = (sizeExponent: number) => {
+      const policy = new Gdsf<SimulatedNode>(1_000_000, { sizeExponent });
+      const small = node(1, 1_000);
+      const large = node(2, 400_000);
+      policy.insert(small);
+      policy.insert(large);
+      for (let times = 0; times < 3; times++) {
+        policy.hit(small);
+        policy.hit(large);
+      }
+      for (let key = 10; small.mark !== 0 && large.mark !== 0; key++)
+        put(policy, node(key, 20_000), 1_000_000);
+      return { small: small.mark !== 0, large: large.mark !== 0 };
+    };
+    expect(fateOf(1)).toEqual({ small: true, large: false });
+    expect(fateOf(0)).toEqual({ small: false, large: true });
+  });
+
+  test("forgets what is hit no more: former popularity does not last", () => {
+    const policy = new Gdsf<SimulatedNode>(100_000);
+    const former = Array.from({ length: 500 }, (_, key) => node(key));
+    for (const one of former) policy.insert(one);
+    for (let times = 0; times < 15; times++) for (const one of former) policy.hit(one);
+    for (let round = 0; round < 60; round++) {
+      // Of each round's objects all are hit twice, and never again.
+      const fresh = Array.from({ length: 800 }, (_, key) => node(10_000 + round * 1_000 + key));
+      for (const one of fresh) {
+        put(policy, one, 100_000);
+        if (one.mark !== 0) policy.hit(one);
+        if (one.mark !== 0) policy.hit(one);
+      }
+    }
+    expect(former.filter((one) => one.mark !== 0).length).toBe(0);
+  });
+});
