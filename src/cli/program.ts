@@ -7,6 +7,7 @@ import { type EdgeOptions, edgeCommand } from "./edge.ts";
 import { type ExplainCommandOptions, explainCommand } from "./explain.ts";
 import { EXIT, failureOf, UsageError } from "./failure.ts";
 import { addListenOptions, type ListenOptions } from "./options.ts";
+import { type PurgeCommandOptions, purgeCommand } from "./purge.ts";
 import type { Program } from "./serve.ts";
 import { addSimulateCommand } from "./simulate-command.ts";
 import { VERSION } from "./version.ts";
@@ -149,6 +150,39 @@ Examples:
 ${EXIT_HELP}`,
     )
     .action((url: string, options: ExplainCommandOptions) => explainCommand(url, options, io));
+
+  const collect = (value: string, before: readonly string[]): string[] => [...before, value];
+  root
+    .command("purge")
+    .description("tell a running node to forget what it holds; answers when nothing older is served any more")
+    .argument("[URL...]", "absolute URLs; every variant of each goes")
+    .option("--tag <TAG>", "everything the origin gave this tag (surrogate key); may be repeated", collect, [])
+    .option("--prefix <PREFIX>", "paths that begin so: /blog/ or www.example.com/blog/; may be repeated", collect, [])
+    .option("--wildcard <PATTERN>", "paths that match: /blog/*.html; may be repeated", collect, [])
+    .option("--host <HOST>", "everything of a host; may be repeated", collect, [])
+    .option("--everything", "everything of the site")
+    .option("--soft", "make it stale instead: it is revalidated, and may be served meanwhile")
+    .option("--wait", "wait for the count of objects")
+    .option("--site <ID>", "the site; may be left out where there is one")
+    .addOption(
+      new Option("--control <HOST:PORT>", "the node's control listener; https://HOST:PORT with TLS")
+        .default({ hostname: "127.0.0.1", port: 8081 }, "127.0.0.1:8081")
+        .argParser(readControl),
+    )
+    .option("--json", "print the node's answer as JSON")
+    .addHelpText(
+      "after",
+      `
+PROXIMA_CONTROL_TOKEN is sent to a node that asks for a token.
+
+Examples:
+  $ proxima purge https://shop.example/a.css https://shop.example/b.css
+  $ proxima purge --tag product-7 --tag list --soft
+  $ proxima purge --prefix /blog/ --wait
+  $ proxima purge --everything --site shop
+${EXIT_HELP}`,
+    )
+    .action((urls: string[], options: PurgeCommandOptions) => purgeCommand(urls, options, io));
 
   addSimulateCommand(root, io, EXIT_HELP);
   return root;

@@ -1,6 +1,7 @@
 /** One viewer's request on its way through the phases: what is known of it so far. */
 import type { BehaviorPlan, SitePlan } from "../config/plan.ts";
 import type { CacheStatusMember } from "../http/cache-status.ts";
+import type { Fields } from "../http/fields.ts";
 import type { CacheReason, CacheResult, ViewerRequest } from "./message.ts";
 
 /** What the next hop did for an exchange. */
@@ -42,6 +43,8 @@ export class Exchange {
   collapsed = false;
   stored = false;
   upstream: UpstreamTrace | null = null;
+  /** What the origin said in an answer for this viewer alone, before it was made the viewer's. */
+  originFields: Fields | null = null;
   /** True for a request that the edge makes of itself, such as for an error page. */
   readonly internal: boolean;
 

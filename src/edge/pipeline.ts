@@ -125,7 +125,7 @@ export class Pipeline {
     let response: ViewerResponse;
     try {
       response = await deliverPass(x, this.#context, { cacheable: false, keepRange: true });
-      if (isUnsafe(x.method) && response.status >= 200 && response.status < 400) this.#invalidate(x, response.fields);
+      if (isUnsafe(x.method) && response.status >= 200 && response.status < 400) this.#invalidate(x, x.originFields ?? response.fields);
     } catch (error) {
       response = errorAnswer(x, this.#context, error);
     }

@@ -11,6 +11,8 @@ export interface EdgeSettings {
   readonly trustedProxies: AddressSet | null;
   /** Names and values of a request's fields together, in characters; null where the runtime's own limit is enough. */
   readonly headerCharsMax: number | null;
+  /** Largest body of a request, in bytes; one that announces more is refused before an origin is asked. */
+  readonly requestBodyBytesMax: number;
   /** Port of the https listener, for redirects; null when there is none. */
   readonly httpsPort: number | null;
 }

@@ -49,6 +49,7 @@ export const createEdge: CreateEdge = async (setup) => {
     loopId: loopId(dataDir),
     trustedProxies: config.trustedProxies.length > 0 ? addressSet(config.trustedProxies) : null,
     headerCharsMax: config.limits.requestHeaderBytes < RUNTIME_HEADER_BYTES_MAX ? config.limits.requestHeaderBytes : null,
+    requestBodyBytesMax: config.limits.requestBody,
     httpsPort: https?.port ?? null,
   };
   const plane = new DataPlane({

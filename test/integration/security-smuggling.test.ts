@@ -79,6 +79,8 @@ const BROKEN: Record<string, string> = {
   "a chunk size with 0x": post(chunked, `0x1\r\na\r\n0\r\n\r\n${SMUGGLED}`),
   "a chunk size beyond all numbers": post(chunked, `fffffffffffffffff1\r\na\r\n0\r\n\r\n${SMUGGLED}`),
   "a chunk size with a space": post(chunked, `1 \r\na\r\n0 0\r\n\r\n${SMUGGLED}`),
+  "a request in place of trailers": post(chunked, `1\r\na\r\n0\r\n${SMUGGLED}`),
+  "a request behind trailers": post(chunked, `1\r\na\r\n0\r\nX-A: 1\r\n\r\n${SMUGGLED}`),
   "a bare LF in a chunk extension": post(chunked, `1;a\nb\r\na\r\n0\r\n\r\n${SMUGGLED}`),
 };
 

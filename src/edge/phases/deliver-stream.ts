@@ -140,6 +140,7 @@ export async function deliverPass(
     signal: x.request.signal,
     keepRange: options.keepRange,
   });
+  x.originFields = response.fields;
   const fields = viewerFields(response.fields, x.behavior, context.settings, false);
   ensureDate(fields, response.responseTimeMs);
   statusFields(fields, x, context.settings, { ttlSeconds: null });

@@ -52,7 +52,10 @@ const STATUS_OF: Readonly<Partial<Record<UpstreamErrorCode, number>>> = {
 };
 
 /** The answer for a viewer whose request could not be answered. */
-export function errorAnswer(x: Exchange, context: EdgeContext, error: unknown): ViewerResponse {
+export function errorAnswer(x: Exchange, context: EdgeContext, thrown: unknown): ViewerResponse {
+  // A viewer's body that failed made the request to the origin fail: the viewer is to blame, not the origin.
+  const cause = thrown instanceof UpstreamError ? thrown.cause : null;
+  const error = cause instanceof ProximaError && cause.source === "viewer" ? cause : thrown;
   if (error instanceof UpstreamError) {
     x.end(x.result === "bypass" ? "bypass" : "miss", "origin-error");
     const status = STATUS_OF[error.code] ?? 502;

@@ -25,6 +25,10 @@ export function receive(x: Exchange, settings: EdgeSettings): ViewerResponse | n
   if (settings.headerCharsMax !== null && headerChars(fields) > settings.headerCharsMax) {
     return refuse(x, 431, `the header is larger than the allowed ${settings.headerCharsMax} bytes`, settings);
   }
+  const length = fields.get("content-length");
+  if (length !== null && Number(length) > settings.requestBodyBytesMax) {
+    return refuse(x, 413, `the request's body is larger than the allowed ${settings.requestBodyBytesMax} bytes`, settings);
+  }
   const target = parseTarget(x.request.url);
   if (target === null) {
     // What is longer than any target is not looked at more closely (RFC 9110 section 15.5.15).

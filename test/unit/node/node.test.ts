@@ -137,7 +137,7 @@ describe("a node", () => {
     expect(await (await slow).text()).toBe("snapshot 1");
     await stopping;
     await node.stop();
-    expect(edgeEvents).toEqual([`made in ${join(folder, "data")}`, "drain 7000", "stop"]);
+    expect(edgeEvents).toEqual([`made in ${join(folder, "data")}`, "purges from 0", "drain 7000", "stop"]);
     expect(source.stopped).toBe(true);
     await expect(fetch(`http://${node.addresses.control}/healthz`)).rejects.toThrow();
     openDataDir(join(folder, "data")).release();
