@@ -272,7 +272,8 @@ function computeFreshness(
   const mustRevalidate =
     cacheControl.mustRevalidate || cacheControl.proxyRevalidate || cacheControl.noCache;
   let freshUntilMs = startMs + lifetime.lifetimeMs;
-  if (!mustRevalidate) freshUntilMs = Math.max(freshUntilMs, receivedMs + policy.minMs);
+  // Without a minimum nothing is raised: what came stale has its stale windows from when it became so.
+  if (!mustRevalidate && policy.minMs > 0) freshUntilMs = Math.max(freshUntilMs, receivedMs + policy.minMs);
   freshUntilMs = Math.min(freshUntilMs, receivedMs + policy.maxMs);
   if (cacheControl.noCache) freshUntilMs = Math.min(freshUntilMs, receivedMs);
 

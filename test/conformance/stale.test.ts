@@ -168,6 +168,21 @@ describe("stale-while-revalidate", () => {
       expect((await l.get(path)).status).toBe(500);
     });
   }
+  test("counts from when the answer became stale, also when it came stale", async () => {
+    const path = l.path(counting({ age: "25", "cache-control": "max-age=10, stale-while-revalidate=20, stale-if-error=40" }));
+    await l.get(path);
+    l.pass(4);
+    expect(await l.get(path)).toMatchObject({ body: "1", cache: "UPDATING" });
+    await settled(path);
+    l.answer(path, text("broken", {}, 500));
+    l.pass(24);
+    expect((await l.get(path)).cache).toBe("STALE");
+    l.pass(1);
+    expect((await l.get(path)).status).toBe(500);
+    const late = l.path(counting({ age: "100", "cache-control": "max-age=10, stale-while-revalidate=20, stale-if-error=40" }));
+    await l.get(late);
+    expect((await l.get(late)).body).toBe("2");
+  });
   test("of no number of seconds is none", async () => {
     for (const value of ["stale-while-revalidate", "stale-while-revalidate=", "stale-while-revalidate=x", "stale-while-revalidate=-5", "stale-while-revalidate=0"]) {
       const path = l.path(counting({ "cache-control": `max-age=10, ${value}` }));

@@ -343,7 +343,9 @@ describe("what is left behind", () => {
     expect(readdirSync(all.folder)).toEqual(["data"]);
     const left = readdirSync(join(all.folder, "data"), { recursive: true }).map(String).sort();
     expect(
-      left.filter((name) => !/^(?:lock\.db|loop-id|local-ca\.(?:crt|pem)|leaf-\w+\.pem)$/.test(name)),
+      left.filter(
+        (name) => !/^(?:(?:lock|purges)\.db|loop-id|local-ca\.(?:crt|pem)|leaf-\w+\.pem)$/.test(name),
+      ),
     ).toEqual([]);
     for (const connection of origin.connections) expect(connection.ended).toBe(true);
   });

@@ -17,7 +17,15 @@ let edge: TestEdge;
 
 beforeAll(async () => {
   origin = startOrigin(() => text("ok"), clock);
-  edge = await startTestEdge({ origin: origin.url, clock, https: true, config: { listen: { http: "127.0.0.1:0", https: "127.0.0.1:0", control: "127.0.0.1:0", http3: false }, limits: { requestBody: LIMIT } } });
+  edge = await startTestEdge({
+    origin: origin.url,
+    clock,
+    https: true,
+    config: {
+      listen: { http: "127.0.0.1:0", https: "127.0.0.1:0", control: "127.0.0.1:0", http3: false },
+      limits: { requestBody: LIMIT },
+    },
+  });
 });
 afterAll(async () => {
   await edge.stop();
@@ -64,7 +72,9 @@ describe("a request's body", () => {
     const pieces: Buffer[] = [];
     socket.on("data", (piece: Buffer) => pieces.push(piece));
     socket.on("error", () => {});
-    socket.write(`POST /up HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\nContent-Length: ${50 * MIB}\r\n\r\n`);
+    socket.write(
+      `POST /up HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\nContent-Length: ${50 * MIB}\r\n\r\n`,
+    );
     const piece = Buffer.alloc(64 * 1024);
     let expected = 0;
     let sent = 0;
@@ -76,7 +86,10 @@ describe("a request's body", () => {
       sent += piece.byteLength;
       if (!free) {
         const drained = new Promise<"drained">((resolve) => socket.once("drain", () => resolve("drained")));
-        if (blockedAt === 0 && (await Promise.race([drained, Bun.sleep(200).then(() => "blocked" as const)])) === "blocked") {
+        if (
+          blockedAt === 0 &&
+          (await Promise.race([drained, Bun.sleep(200).then(() => "blocked" as const)])) === "blocked"
+        ) {
           blockedAt = sent;
           gate.resolve();
         }
@@ -93,16 +106,29 @@ describe("a request's body", () => {
   }, 20_000);
 
   test("in chunks is passed on whole, over HTTP/1.1 and TLS", async () => {
-    const chunks = Array.from({ length: 50 }, (_, i) => `${(i + 1).toString(16)};ext=1\r\n${"x".repeat(i + 1)}\r\n`).join("");
+    const chunks = Array.from(
+      { length: 50 },
+      (_, i) => `${(i + 1).toString(16)};ext=1\r\n${"x".repeat(i + 1)}\r\n`,
+    ).join("");
     for (const target of [{ port: edge.port }, { port: edge.httpsPort, ca: edge.ca }]) {
-      const received = await sendRaw(target, `POST /chunks HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n\r\n${chunks}0\r\n\r\n`);
+      const received = await sendRaw(
+        target,
+        `POST /chunks HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n\r\n${chunks}0\r\n\r\n`,
+      );
       expect(parseAnswer(Buffer.from(received)).body.toString()).toBe("1275");
     }
   });
 
   test("of no bytes is no body that waits", async () => {
-    for (const [method, fields] of [["POST", "Content-Length: 0\r\n"], ["DELETE", ""], ["PUT", "Content-Length: 0\r\n"]] as const) {
-      const received = await sendRaw({ port: edge.port }, `${method} /none HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n${fields}\r\n`);
+    for (const [method, fields] of [
+      ["POST", "Content-Length: 0\r\n"],
+      ["DELETE", ""],
+      ["PUT", "Content-Length: 0\r\n"],
+    ] as const) {
+      const received = await sendRaw(
+        { port: edge.port },
+        `${method} /none HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n${fields}\r\n`,
+      );
       expect([method, parseAnswer(Buffer.from(received)).body.toString()]).toEqual([method, "0"]);
     }
   });
@@ -118,7 +144,10 @@ describe("a request's body", () => {
     const before = origin.count();
     expect((await small.get("/big", {}, { method: "POST", body: "x".repeat(1_001) })).status).toBe(413);
     expect((await small.get("/big", {}, { method: "PUT", body: "x".repeat(500_000) })).status).toBe(413);
-    const chunked = await sendRaw({ port: small.port }, `POST /cut HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n\r\n3e9\r\n${"x".repeat(1_001)}\r\n0\r\n\r\n`);
+    const chunked = await sendRaw(
+      { port: small.port },
+      `POST /cut HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n\r\n3e9\r\n${"x".repeat(1_001)}\r\n0\r\n\r\n`,
+    );
     expect(chunked).toStartWith("HTTP/1.1 413 ");
     expect((await small.get("/fits", {}, { method: "POST", body: "x".repeat(1_000) })).body).toBe("1000");
     // What announces its length is refused before the origin is asked; what does not is cut off.
@@ -150,7 +179,9 @@ describe("a request's body", () => {
     const socket = connect(edge.port, "127.0.0.1");
     let received = "";
     socket.on("data", (piece: Buffer) => (received += piece.toString("latin1")));
-    socket.write("POST /expect HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n");
+    socket.write(
+      "POST /expect HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n",
+    );
     await until(() => received.includes("100 Continue"), "100 Continue came");
     socket.write("12345");
     await until(() => received.includes("200 OK"), "the answer came");
@@ -169,7 +200,9 @@ describe("a request's body", () => {
     let received = "";
     socket.on("data", (piece: Buffer) => (received += piece.toString("latin1")));
     socket.on("error", () => {});
-    socket.write(`POST /early HTTP/1.1\r\nHost: a.example\r\nContent-Length: ${MIB}\r\n\r\n${"x".repeat(1000)}`);
+    socket.write(
+      `POST /early HTTP/1.1\r\nHost: a.example\r\nContent-Length: ${MIB}\r\n\r\n${"x".repeat(1000)}`,
+    );
     await until(() => received.includes("\r\n\r\n"), "an answer came");
     expect(received).toStartWith("HTTP/1.1 403 ");
     socket.destroy();
@@ -202,7 +235,14 @@ describe("a request's header", () => {
     expect((await edge.get("/head", { "X-Big": "a".repeat(15_000) })).status).toBe(200);
     expect(got).toBe(15_000);
     const before = origin.count();
-    expect((await ask({ port: edge.port }, "GET /head", [["Host", "a.example"], ["X-Big", "a".repeat(17_000)]])).status).toBe(431);
+    expect(
+      (
+        await ask({ port: edge.port }, "GET /head", [
+          ["Host", "a.example"],
+          ["X-Big", "a".repeat(17_000)],
+        ])
+      ).status,
+    ).toBe(431);
     expect(origin.count()).toBe(before);
   });
 
@@ -210,7 +250,14 @@ describe("a request's header", () => {
     const strict = await another({ requestHeaderBytes: 2048 });
     const before = origin.count();
     expect((await strict.get("/head", { "X-Big": "a".repeat(2_100) })).status).toBe(431);
-    expect((await strict.get("/head", Object.fromEntries(Array.from({ length: 100 }, (_, i) => [`x-${i}`, "a".repeat(20)])))).status).toBe(431);
+    expect(
+      (
+        await strict.get(
+          "/head",
+          Object.fromEntries(Array.from({ length: 100 }, (_, i) => [`x-${i}`, "a".repeat(20)])),
+        )
+      ).status,
+    ).toBe(431);
     expect(origin.count()).toBe(before);
     expect((await strict.get("/head", { "X-Big": "a".repeat(1_000) })).status).toBe(200);
   });
@@ -227,17 +274,25 @@ describe("a request's header", () => {
 
 describe("an answer's header", () => {
   test("of 40 KB or 150 fields passes and is stored; one without bounds is 502 and leaves the edge well", async () => {
-    const answer = (fields: string) => `HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 2\r\n${fields}\r\nok`;
+    const answer = (fields: string) =>
+      `HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 2\r\n${fields}\r\nok`;
     let bytes = "";
     const raw = startRawOrigin(async (connection) => {
       while ((await connection.readHead()) !== null) if (!(await connection.write(bytes))) return;
     });
     await edge.apply({ origin: raw.url });
-    for (const fields of [`X-Big: ${"a".repeat(8_000)}\r\n`.repeat(5).replaceAll(/X-Big/g, () => `X-Big-${Math.random().toString(36).slice(2)}`), Array.from({ length: 150 }, (_, i) => `X-${i}: 1\r\n`).join("")]) {
+    for (const fields of [
+      `X-Big: ${"a".repeat(8_000)}\r\n`
+        .repeat(5)
+        .replaceAll(/X-Big/g, () => `X-Big-${Math.random().toString(36).slice(2)}`),
+      Array.from({ length: 150 }, (_, i) => `X-${i}: 1\r\n`).join(""),
+    ]) {
       bytes = answer(fields);
       const path = `/resp-${fields.length}`;
       expect((await ask({ port: edge.port }, `GET ${path}`, [["Host", "a.example"]])).status).toBe(200);
-      expect((await ask({ port: edge.port }, `GET ${path}`, [["Host", "a.example"]])).header("x-cache")).toBe("HIT");
+      expect((await ask({ port: edge.port }, `GET ${path}`, [["Host", "a.example"]])).header("x-cache")).toBe(
+        "HIT",
+      );
     }
     bytes = `HTTP/1.1 200 OK\r\n${"X-A: 1\r\n".repeat(200_000)}`;
     expect((await edge.get("/resp-endless")).status).toBe(502);

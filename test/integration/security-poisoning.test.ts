@@ -14,7 +14,14 @@ let origin: TestOrigin;
 let edge: TestEdge;
 
 /** Fields that the edge itself makes, or that are the same for every viewer of these tests. */
-const MADE_BY_EDGE = ["via", "cdn-loop", "forwarded", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"];
+const MADE_BY_EDGE = [
+  "via",
+  "cdn-loop",
+  "forwarded",
+  "x-forwarded-for",
+  "x-forwarded-proto",
+  "x-forwarded-host",
+];
 
 /** Echoes method, target and all fields; fresh for ten minutes. */
 function careless(request: Request, seen: { readonly target: string }): Response {
@@ -47,13 +54,45 @@ async function withBehavior(behavior: Partial<BehaviorInput>, run: () => Promise
 
 describe("fields by which viewers speak for a proxy", () => {
   const poison = [
-    "X-Forwarded-Host", "X-Forwarded-Scheme", "X-Forwarded-Proto", "X-Forwarded-Port", "X-Forwarded-Prefix",
-    "X-Forwarded-For", "X-Forwarded-Server", "X-Forwarded-Path", "X-Forwarded-Ssl", "X-Forwarded", "Forwarded-For",
-    "Forwarded", "X-Original-URL", "X-Original-URI", "X-Original-Host", "X-Rewrite-URL", "X-HTTP-Method-Override",
-    "X-HTTP-Method", "X-Method-Override", "X-Host", "X-HTTP-Host-Override", "X-Real-IP", "X-Client-IP", "True-Client-IP",
-    "CF-Connecting-IP", "Fastly-Client-IP", "X-Cluster-Client-IP", "X-Remote-Addr", "X-Originating-IP", "X-Url-Scheme",
-    "X-Scheme", "Front-End-Https", "Client-Cert", "X-Middleware-Subrequest", "X-Backend-Host", "X-Server-Name",
-    "X-Proxima-Key", "X-Proxima-Tier", "Proxy",
+    "X-Forwarded-Host",
+    "X-Forwarded-Scheme",
+    "X-Forwarded-Proto",
+    "X-Forwarded-Port",
+    "X-Forwarded-Prefix",
+    "X-Forwarded-For",
+    "X-Forwarded-Server",
+    "X-Forwarded-Path",
+    "X-Forwarded-Ssl",
+    "X-Forwarded",
+    "Forwarded-For",
+    "Forwarded",
+    "X-Original-URL",
+    "X-Original-URI",
+    "X-Original-Host",
+    "X-Rewrite-URL",
+    "X-HTTP-Method-Override",
+    "X-HTTP-Method",
+    "X-Method-Override",
+    "X-Host",
+    "X-HTTP-Host-Override",
+    "X-Real-IP",
+    "X-Client-IP",
+    "True-Client-IP",
+    "CF-Connecting-IP",
+    "Fastly-Client-IP",
+    "X-Cluster-Client-IP",
+    "X-Remote-Addr",
+    "X-Originating-IP",
+    "X-Url-Scheme",
+    "X-Scheme",
+    "Front-End-Https",
+    "Client-Cert",
+    "X-Middleware-Subrequest",
+    "X-Backend-Host",
+    "X-Server-Name",
+    "X-Proxima-Key",
+    "X-Proxima-Tier",
+    "Proxy",
   ];
   for (const name of poison) {
     test(`${name} does not reach the origin, nor the next viewer`, async () => {
@@ -66,8 +105,17 @@ describe("fields by which viewers speak for a proxy", () => {
 
   test("written with underscores they are the same fields to CGI programs, and do not pass either", async () => {
     const path = fresh();
-    const disguised = ["X_Forwarded_Host", "X_Original_URL", "X_HTTP_Method_Override", "X-Forwarded_Prefix", "X_Rewrite_Url"];
-    const poisoned = await edge.get(path, Object.fromEntries(disguised.map((name) => [name, "evil.example"])));
+    const disguised = [
+      "X_Forwarded_Host",
+      "X_Original_URL",
+      "X_HTTP_Method_Override",
+      "X-Forwarded_Prefix",
+      "X_Rewrite_Url",
+    ];
+    const poisoned = await edge.get(
+      path,
+      Object.fromEntries(disguised.map((name) => [name, "evil.example"])),
+    );
     expect(poisoned.body).not.toContain("evil.example");
   });
 
@@ -75,12 +123,18 @@ describe("fields by which viewers speak for a proxy", () => {
     await withBehavior({ cache: false }, async () => {
       const fields = Object.fromEntries(poison.map((name) => [name, "evil.example"]));
       expect((await edge.get(fresh(), fields)).body).not.toContain("evil.example");
-      expect((await edge.get(fresh(), fields, { method: "POST", body: "x" })).body).not.toContain("evil.example");
+      expect((await edge.get(fresh(), fields, { method: "POST", body: "x" })).body).not.toContain(
+        "evil.example",
+      );
     });
   });
 
   test("the origin is told the truth instead", async () => {
-    await edge.get("/truth", { "X-Forwarded-For": "1.2.3.4", "X-Forwarded-Host": "evil.example", Host: "shop.example" });
+    await edge.get("/truth", {
+      "X-Forwarded-For": "1.2.3.4",
+      "X-Forwarded-Host": "evil.example",
+      Host: "shop.example",
+    });
     const { headers } = origin.seen.at(-1) as { headers: Headers };
     expect(MADE_BY_EDGE.filter((name) => !headers.has(name))).toEqual([]);
     expect(headers.get("x-forwarded-for")).toBe("127.0.0.1");
@@ -92,10 +146,16 @@ describe("fields by which viewers speak for a proxy", () => {
 
 describe("hop-by-hop tricks", () => {
   test("a nominated field that is in the key does not make its value's answer out of another request", async () => {
-    origin.answer((request) => text(request.headers.get("x-country") ?? "default", { "cache-control": "max-age=600" }));
+    origin.answer((request) =>
+      text(request.headers.get("x-country") ?? "default", { "cache-control": "max-age=600" }),
+    );
     await withBehavior({ cacheKey: { headers: ["x-country"] } }, async () => {
       const path = fresh();
-      const trick = await ask({ port: edge.port }, `GET ${path}`, [["Host", "a.example"], ["X-Country", "de"], ["Connection", "x-country"]]);
+      const trick = await ask({ port: edge.port }, `GET ${path}`, [
+        ["Host", "a.example"],
+        ["X-Country", "de"],
+        ["Connection", "x-country"],
+      ]);
       expect(trick.text).toBe("default");
       expect((await edge.get(path, { Host: "a.example", "X-Country": "de" })).body).toBe("de");
     });
@@ -103,19 +163,42 @@ describe("hop-by-hop tricks", () => {
   });
 
   test("a nominated field that the origin varies by does not make one either", async () => {
-    origin.answer((request) => text(request.headers.get("x-country") ?? "default", { "cache-control": "max-age=600", vary: "X-Country" }));
+    origin.answer((request) =>
+      text(request.headers.get("x-country") ?? "default", {
+        "cache-control": "max-age=600",
+        vary: "X-Country",
+      }),
+    );
     const path = fresh();
-    await ask({ port: edge.port }, `GET ${path}`, [["Host", "a.example"], ["X-Country", "de"], ["Connection", "close, X-Country"]]);
+    await ask({ port: edge.port }, `GET ${path}`, [
+      ["Host", "a.example"],
+      ["X-Country", "de"],
+      ["Connection", "close, X-Country"],
+    ]);
     expect((await edge.get(path, { Host: "a.example", "X-Country": "de" })).body).toBe("de");
     origin.answer(careless);
   });
 
   test("nominating what the edge or the origin rests on takes nothing away", async () => {
     const path = fresh();
-    const nominated = "Cookie, Authorization, X-Forwarded-For, X-Forwarded-Host, Via, CDN-Loop, Host, Cache-Control";
-    await ask({ port: edge.port }, `GET ${path}`, [["Host", "a.example"], ["Cookie", "a=1"], ["Authorization", "Basic eA=="], ["Connection", nominated]]);
+    const nominated =
+      "Cookie, Authorization, X-Forwarded-For, X-Forwarded-Host, Via, CDN-Loop, Host, Cache-Control";
+    await ask({ port: edge.port }, `GET ${path}`, [
+      ["Host", "a.example"],
+      ["Cookie", "a=1"],
+      ["Authorization", "Basic eA=="],
+      ["Connection", nominated],
+    ]);
     const { headers } = origin.seen.at(-1) as { headers: Headers };
-    for (const name of ["cookie", "authorization", "x-forwarded-for", "x-forwarded-host", "via", "cdn-loop", "host"]) {
+    for (const name of [
+      "cookie",
+      "authorization",
+      "x-forwarded-for",
+      "x-forwarded-host",
+      "via",
+      "cdn-loop",
+      "host",
+    ]) {
       expect([name, headers.has(name)]).toEqual([name, true]);
     }
   });
@@ -123,37 +206,59 @@ describe("hop-by-hop tricks", () => {
   test("an ordinary Connection field does not keep a request from the cache", async () => {
     const path = fresh();
     await edge.get(path, { Host: "a.example" });
-    const again = await ask({ port: edge.port }, `GET ${path}`, [["Host", "a.example"], ["TE", "trailers"], ["Connection", "close, TE, X-Not-There"]]);
+    const again = await ask({ port: edge.port }, `GET ${path}`, [
+      ["Host", "a.example"],
+      ["TE", "trailers"],
+      ["Connection", "close, TE, X-Not-There"],
+    ]);
     expect(again.header("x-cache")).toBe("HIT");
   });
 });
 
 describe("a body on GET", () => {
   test("is passed on and its answer is not stored", async () => {
-    origin.answer(async (request) => text(`body: ${await request.text()}`, { "cache-control": "max-age=600" }));
+    origin.answer(async (request) =>
+      text(`body: ${await request.text()}`, { "cache-control": "max-age=600" }),
+    );
     const path = fresh();
-    const fat = await ask({ port: edge.port }, `GET ${path}`, [["Host", "a.example"], ["Content-Length", "0"], ["X-A", "1"]]);
+    const fat = await ask({ port: edge.port }, `GET ${path}`, [
+      ["Host", "a.example"],
+      ["Content-Length", "0"],
+      ["X-A", "1"],
+    ]);
     expect(fat.header("x-cache")).toBe("MISS");
     const other = fresh();
-    const sent = await ask({ port: edge.port }, `GET ${other}`, [["Host", "a.example"], ["Transfer-Encoding", "chunked"]]);
+    const sent = await ask({ port: edge.port }, `GET ${other}`, [
+      ["Host", "a.example"],
+      ["Transfer-Encoding", "chunked"],
+    ]);
     expect(sent.status === 0 || sent.header("x-cache") === "BYPASS").toBe(true);
     expect(await edge.get(other, { Host: "a.example" })).toMatchObject({ cache: "MISS", body: "body: " });
     origin.answer(careless);
   });
 
   test("whose length says nothing of it can not choose what others get", async () => {
-    origin.answer(async (request) => text(`body: ${await request.text()}`, { "cache-control": "max-age=600" }));
+    origin.answer(async (request) =>
+      text(`body: ${await request.text()}`, { "cache-control": "max-age=600" }),
+    );
     const path = fresh();
     const { sendRaw } = await import("../kit/raw-send.ts");
-    await sendRaw({ port: edge.port }, `GET ${path} HTTP/1.1\r\nHost: a.example\r\nContent-Length: 9\r\n\r\ncb=evil()`);
-    await sendRaw({ port: edge.port }, `GET ${path} HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n\r\n9\r\ncb=evil()\r\n0\r\n\r\n`);
+    await sendRaw(
+      { port: edge.port },
+      `GET ${path} HTTP/1.1\r\nHost: a.example\r\nContent-Length: 9\r\n\r\ncb=evil()`,
+    );
+    await sendRaw(
+      { port: edge.port },
+      `GET ${path} HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n\r\n9\r\ncb=evil()\r\n0\r\n\r\n`,
+    );
     expect((await edge.get(path, { Host: "a.example" })).body).toBe("body: ");
     origin.answer(careless);
   });
 });
 
 describe("the query", () => {
-  const targetOf = async (path: string) => (JSON.parse((await edge.get(path)).body) as { target: string }).target;
+  const targetOf = async (path: string) =>
+    (JSON.parse((await edge.get(path)).body) as { target: string }).target;
 
   test("parameters outside the key do not reach the origin", async () => {
     await withBehavior({ cacheKey: { query: { include: ["page"] } } }, async () => {
@@ -176,7 +281,13 @@ describe("the query", () => {
     await withBehavior({ cacheKey: { query: { include: ["page"] } } }, async () => {
       const path = fresh();
       // Whatever an origin makes of `;`, what it sees is what the key holds.
-      for (const query of ["page=1;callback=evil", "page=1%26callback=evil", "page=1&page=2", "page=1&%70age=2", "page[]=1&page=3"]) {
+      for (const query of [
+        "page=1;callback=evil",
+        "page=1%26callback=evil",
+        "page=1&page=2",
+        "page=1&%70age=2",
+        "page[]=1&page=3",
+      ]) {
         const sent = await targetOf(`${path}?${query}`);
         const stored = await edge.get(sent);
         expect([query, stored.cache]).toEqual([query, "HIT"]);
@@ -189,7 +300,9 @@ describe("the query", () => {
   test("what stripTracking takes out does not reach the origin, however it is written", async () => {
     await withBehavior({ cacheKey: { stripTracking: true } }, async () => {
       const path = fresh();
-      expect(await targetOf(`${path}?utm_content=1;cb=evil&a=1&gclid=x&%75tm_source=x&utm%5Fmedium=x`)).toBe(`${path}?a=1`);
+      expect(await targetOf(`${path}?utm_content=1;cb=evil&a=1&gclid=x&%75tm_source=x&utm%5Fmedium=x`)).toBe(
+        `${path}?a=1`,
+      );
     });
   });
 
@@ -253,6 +366,9 @@ describe("cookies", () => {
       expect(await edge.get(path, { Cookie: "session=a" })).toMatchObject({ body: "session=a" });
       expect((await edge.get(path, { Cookie: "session=b" })).body).toBe("session=b");
       expect((await edge.get(path)).body).toBe("no cookie");
+      // What is stored of a viewer without a cookie is not for those who have one.
+      expect((await edge.get(path)).cache).toBe("HIT");
+      expect((await edge.get(path, { Cookie: "session=c" })).body).toBe("session=c");
     });
     origin.answer(careless);
   });
@@ -268,7 +384,9 @@ describe("cookies", () => {
   });
 
   test("that the key holds and the origin is not sent tell nobody anything", async () => {
-    origin.answer((request) => text(request.headers.get("cookie") ?? "no cookie", { "cache-control": "max-age=600" }));
+    origin.answer((request) =>
+      text(request.headers.get("cookie") ?? "no cookie", { "cache-control": "max-age=600" }),
+    );
     await withBehavior({ cacheKey: { cookies: ["lang"] }, forward: { cookies: "none" } }, async () => {
       expect((await edge.get(fresh(), { Cookie: "lang=de; session=x" })).body).toBe("no cookie");
     });
@@ -276,7 +394,9 @@ describe("cookies", () => {
   });
 
   test("make a page that is not to be kept at all nobody else's, whatever lifetimes the operator adds", async () => {
-    origin.answer((request) => text(request.headers.get("cookie") ?? "no cookie", { "cache-control": "max-age=0" }));
+    origin.answer((request) =>
+      text(request.headers.get("cookie") ?? "no cookie", { "cache-control": "max-age=0" }),
+    );
     for (const behavior of [
       { ttlSeconds: { min: 60 } },
       { staleWhileRevalidateSeconds: 60 },
@@ -285,7 +405,10 @@ describe("cookies", () => {
       await withBehavior(behavior, async () => {
         const path = fresh();
         await edge.get(path, { Cookie: "session=a" });
-        expect([behavior, (await edge.get(path, { Cookie: "session=b" })).body]).toEqual([behavior, "session=b"]);
+        expect([behavior, (await edge.get(path, { Cookie: "session=b" })).body]).toEqual([
+          behavior,
+          "session=b",
+        ]);
         expect([behavior, (await edge.get(path)).body]).toEqual([behavior, "no cookie"]);
       });
     }
@@ -302,15 +425,25 @@ describe("errors made to be stored (CPDoS)", () => {
 
   test("an oversized header that the origin refuses is not an error for the next viewer", async () => {
     for (const status of [400, 408, 413, 431]) {
-      origin.answer((request) => (request.headers.has("x-oversized") ? text("too large", {}, status) : text("ok", { "cache-control": "max-age=9" })));
-      await withBehavior({ statusTtlSeconds: { "4xx": 60 } }, () => broken({ "X-Oversized": "a".repeat(9_000) }));
+      origin.answer((request) =>
+        request.headers.has("x-oversized")
+          ? text("too large", {}, status)
+          : text("ok", { "cache-control": "max-age=9" }),
+      );
+      await withBehavior({ statusTtlSeconds: { "4xx": 60 } }, () =>
+        broken({ "X-Oversized": "a".repeat(9_000) }),
+      );
     }
     origin.answer(careless);
   });
 
   test("statuses that RFC 6585 forbids to store are not stored, not even when the origin says so", async () => {
     for (const status of [428, 429, 431, 511]) {
-      origin.answer((request) => (request.headers.has("x-many") ? text("no", { "cache-control": "max-age=600" }, status) : text("ok", { "cache-control": "max-age=9" })));
+      origin.answer((request) =>
+        request.headers.has("x-many")
+          ? text("no", { "cache-control": "max-age=600" }, status)
+          : text("ok", { "cache-control": "max-age=9" }),
+      );
       await broken({ "X-Many": "1" });
     }
     origin.answer(careless);
@@ -320,8 +453,10 @@ describe("errors made to be stored (CPDoS)", () => {
     origin.answer((request) => {
       if (request.headers.get("accept") === "x/y") return text("not acceptable", {}, 406);
       if (request.headers.has("range")) return text("no such range", { "cache-control": "max-age=60" }, 416);
-      if (request.headers.has("x-http-method-override")) return text("not allowed", { "cache-control": "max-age=60" }, 405);
-      if (request.headers.get("if-match") !== null) return text("precondition failed", { "cache-control": "max-age=60" }, 412);
+      if (request.headers.has("x-http-method-override"))
+        return text("not allowed", { "cache-control": "max-age=60" }, 405);
+      if (request.headers.get("if-match") !== null)
+        return text("precondition failed", { "cache-control": "max-age=60" }, 412);
       if (request.method === "HEAD") return text("", { "cache-control": "max-age=60" }, 405);
       return text("ok", { "cache-control": "max-age=60" });
     });
@@ -360,7 +495,13 @@ describe("errors made to be stored (CPDoS)", () => {
     const zipped = Bun.gzipSync("compressed text");
     origin.answer((request) =>
       request.headers.get("accept-encoding")?.includes("gzip") === true
-        ? new Response(zipped, { headers: { "content-encoding": "gzip", "content-type": "text/plain", "cache-control": "max-age=60" } })
+        ? new Response(zipped, {
+            headers: {
+              "content-encoding": "gzip",
+              "content-type": "text/plain",
+              "cache-control": "max-age=60",
+            },
+          })
         : text("compressed text", { "cache-control": "max-age=60" }),
     );
     for (const compress of [true, false]) {
@@ -368,7 +509,11 @@ describe("errors made to be stored (CPDoS)", () => {
         const path = fresh();
         await edge.get(path, { "Accept-Encoding": "gzip" });
         const plain = await edge.get(path, { "Accept-Encoding": "identity" });
-        expect([compress, plain.headers.get("content-encoding"), plain.body]).toEqual([compress, null, "compressed text"]);
+        expect([compress, plain.headers.get("content-encoding"), plain.body]).toEqual([
+          compress,
+          null,
+          "compressed text",
+        ]);
       });
     }
     origin.answer(careless);
@@ -380,7 +525,14 @@ describe("the host", () => {
 
   test("written in other ways is one host: one object, and the origin sees one name", async () => {
     const path = fresh();
-    for (const host of ["shop.example", "SHOP.Example", "shop.example.", "shop.example:80", "shop.example:", "Shop.Example.:080"]) {
+    for (const host of [
+      "shop.example",
+      "SHOP.Example",
+      "shop.example.",
+      "shop.example:80",
+      "shop.example:",
+      "Shop.Example.:080",
+    ]) {
       await ask({ port: edge.port }, `GET ${path}`, [["Host", host]]);
       expect([host, hostSeen(), origin.count(path)]).toEqual([host, "shop.example", 1]);
     }
@@ -397,16 +549,39 @@ describe("the host", () => {
   test("that is none, or more than one, or not plain, is refused and the origin is not asked", async () => {
     const before = origin.count();
     const bad = [
-      "", "a b", "shop.example/evil", "shop.example?x", "shop.example#x", "user@shop.example", "shop.example:80:90", "shop.example:99999",
-      "shop.example:0", "shop.example:-1", "shop..example", ".", "b\xfccher.example", "shop.example\\evil", "shop.example, evil.example",
-      "[::1", "[::1]x", "[evil]", "shop.example%2f", "-a.example", "a".repeat(300), "shop.example:8o", "'><script>",
+      "",
+      "a b",
+      "shop.example/evil",
+      "shop.example?x",
+      "shop.example#x",
+      "user@shop.example",
+      "shop.example:80:90",
+      "shop.example:99999",
+      "shop.example:0",
+      "shop.example:-1",
+      "shop..example",
+      ".",
+      "b\xfccher.example",
+      "shop.example\\evil",
+      "shop.example, evil.example",
+      "[::1",
+      "[::1]x",
+      "[evil]",
+      "shop.example%2f",
+      "-a.example",
+      "a".repeat(300),
+      "shop.example:8o",
+      "'><script>",
     ];
     for (const host of bad) {
       const answer = await ask({ port: edge.port }, "GET /bad-host", [["Host", host]]);
       expect([host, answer.status]).toEqual([host, 400]);
       expect(answer.text).not.toContain("<script>");
     }
-    const twice = await ask({ port: edge.port }, "GET /bad-host", [["Host", "a.example"], ["Host", "b.example"]]);
+    const twice = await ask({ port: edge.port }, "GET /bad-host", [
+      ["Host", "a.example"],
+      ["Host", "b.example"],
+    ]);
     expect(twice.status).toBe(400);
     expect(origin.count()).toBe(before);
   });

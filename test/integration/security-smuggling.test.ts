@@ -7,16 +7,22 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { connect as connectTcp } from "node:net";
 import { startTestEdge, type TestEdge } from "../kit/edge.ts";
 import { startOrigin, type TestOrigin, text } from "../kit/origin.ts";
-import { type RawConnection, startRawOrigin } from "../kit/raw-origin.ts";
 import { sendHttp2 } from "../kit/raw-http2.ts";
+import { type RawConnection, startRawOrigin } from "../kit/raw-origin.ts";
 import { sendRaw } from "../kit/raw-send.ts";
 
 let origin: TestOrigin;
 let edge: TestEdge;
 
 beforeAll(async () => {
-  origin = startOrigin(async (request) => text(`${request.method} ${await request.text()}`, { "cache-control": "max-age=600" }));
-  edge = await startTestEdge({ origin: origin.url, https: true, config: { listen: { http: "127.0.0.1:0", https: "127.0.0.1:0", control: "127.0.0.1:0", http3: false } } });
+  origin = startOrigin(async (request) =>
+    text(`${request.method} ${await request.text()}`, { "cache-control": "max-age=600" }),
+  );
+  edge = await startTestEdge({
+    origin: origin.url,
+    https: true,
+    config: { listen: { http: "127.0.0.1:0", https: "127.0.0.1:0", control: "127.0.0.1:0", http3: false } },
+  });
 });
 afterAll(async () => {
   await edge.stop();
@@ -54,7 +60,7 @@ const FORMS: Record<string, string> = {
   "a bare CR in a value": get("X-A: 1\rContent-Length: 44\r\n"),
   "a NUL in a value": get("X-A: 1\x00\r\n"),
   "a NUL in a name": get("X\x00A: 1\r\n"),
-  "a bare CR before the end": "GET /p HTTP/1.1\r\nHost: x.example\r\n\r" + SMUGGLED,
+  "a bare CR before the end": `GET /p HTTP/1.1\r\nHost: x.example\r\n\r${SMUGGLED}`,
   "white space before the first field": "GET /p HTTP/1.1\r\n Host: x.example\r\n\r\n",
   "a field without a name": get(": 1\r\n"),
   "a field without a colon": get("garbage\r\n"),
@@ -64,8 +70,8 @@ const FORMS: Record<string, string> = {
   "a version that does not exist": get("", "GET /p HTTP/9.9"),
   "a space in the target": get("", "GET /p /q HTTP/1.1"),
   "CRLF encoded as nothing": get("", "GET /p\x0d\x0aX: y HTTP/1.1"),
-  "CONNECT": get("", "CONNECT x.example:443 HTTP/1.1"),
-  "TRACE": get("", "TRACE /p HTTP/1.1"),
+  CONNECT: get("", "CONNECT x.example:443 HTTP/1.1"),
+  TRACE: get("", "TRACE /p HTTP/1.1"),
   "a method that is none": get("", "G\x01T /p HTTP/1.1"),
   "20 KB of header": get(`X-A: ${"a".repeat(20_000)}\r\n`),
   "400 fields": get(Array.from({ length: 400 }, (_, i) => `X-${i}: 1\r\n`).join("")),
@@ -85,7 +91,8 @@ const BROKEN: Record<string, string> = {
 };
 
 for (const secure of [false, true]) {
-  const target = () => (secure ? { port: edge.httpsPort, ca: edge.ca, quietMs: 60 } : { port: edge.port, quietMs: 60 });
+  const target = () =>
+    secure ? { port: edge.httpsPort, ca: edge.ca, quietMs: 60 } : { port: edge.port, quietMs: 60 };
   describe(`a smuggling form over ${secure ? "TLS" : "clear text"}`, () => {
     test("gets 4xx, 5xx or a closed connection, and the origin is not asked", async () => {
       const before = origin.count();
@@ -112,7 +119,9 @@ describe("what one connection brings", () => {
     await edge.get("/pipe-2", { Host: "x.example" });
     const received = await sendRaw(
       { port: edge.port },
-      get("", "GET /pipe-1 HTTP/1.1") + get("", "HEAD /pipe-2 HTTP/1.1") + get("Connection: close\r\n", "GET /pipe-2 HTTP/1.1"),
+      get("", "GET /pipe-1 HTTP/1.1") +
+        get("", "HEAD /pipe-2 HTTP/1.1") +
+        get("Connection: close\r\n", "GET /pipe-2 HTTP/1.1"),
     );
     expect(received.match(/^HTTP\/1\.1 200|(?<=GET )HTTP\/1\.1 200/gm)).toHaveLength(3);
     expect([origin.count("/pipe-1"), origin.count("/pipe-2")]).toEqual([1, 1]);
@@ -120,7 +129,10 @@ describe("what one connection brings", () => {
 
   test("pipelined behind an answer that takes its time they are not answered out of order", async () => {
     // The runtime closes such a connection; what must not happen is a mixed-up answer.
-    const received = await sendRaw({ port: edge.port }, post("Content-Length: 3\r\n", "abc") + get("", "GET /pipe-1 HTTP/1.1"));
+    const received = await sendRaw(
+      { port: edge.port },
+      post("Content-Length: 3\r\n", "abc") + get("", "GET /pipe-1 HTTP/1.1"),
+    );
     expect(received === "" || received.indexOf("POST abc") < received.lastIndexOf("GET ")).toBe(true);
   });
 
@@ -145,7 +157,13 @@ describe("what one connection brings", () => {
 describe("over HTTP/2", () => {
   type Block = readonly (readonly [string, string])[];
   const block = (path: string, changed: Record<string, string> = {}, more: Block = []): Block => [
-    ...Object.entries({ ":method": "GET", ":scheme": "http", ":path": path, ":authority": "x.example", ...changed }),
+    ...Object.entries({
+      ":method": "GET",
+      ":scheme": "http",
+      ":path": path,
+      ":authority": "x.example",
+      ...changed,
+    }),
     ...more,
   ];
   const withField = (name: string, value: string) => (path: string) => block(path, {}, [[name, value]]);
@@ -198,7 +216,9 @@ describe("over HTTP/2", () => {
     test(`${name} is refused, and the origin is not asked`, async () => {
       const before = origin.count();
       const outcome = await sendHttp2(edge.port, make("/h2-refused"));
-      expect(outcome.status === null ? outcome.reset || outcome.goaway || outcome.closed : outcome.status >= 400).toBe(true);
+      expect(
+        outcome.status === null ? outcome.reset || outcome.goaway || outcome.closed : outcome.status >= 400,
+      ).toBe(true);
       expect(origin.seen.slice(before).map((seen) => seen.target)).toEqual([]);
     });
   }
@@ -209,7 +229,15 @@ describe("over HTTP/2", () => {
       const { status } = await sendHttp2(edge.port, post(length), SMUGGLED);
       expect([length, status === null || status >= 400]).toEqual([length, true]);
     }
-    expect((await sendHttp2(edge.port, [...block("/h2-te", { ":method": "POST" }), ["transfer-encoding", "chunked"]], `0\r\n\r\n${SMUGGLED}`)).status).toBe(null);
+    expect(
+      (
+        await sendHttp2(
+          edge.port,
+          [...block("/h2-te", { ":method": "POST" }), ["transfer-encoding", "chunked"]],
+          `0\r\n\r\n${SMUGGLED}`,
+        )
+      ).status,
+    ).toBe(null);
     expect(origin.count("/smuggled")).toBe(0);
     expect((await sendHttp2(edge.port, post("3"), "abc")).status).toBe(200);
   });
@@ -222,7 +250,13 @@ describe("over HTTP/2", () => {
   });
 
   test("cookies in several fields are one Cookie to the origin (RFC 9113 section 8.2.3)", async () => {
-    await sendHttp2(edge.port, block("/h2-cookies", {}, [["cookie", "a=1"], ["cookie", "b=2"]]));
+    await sendHttp2(
+      edge.port,
+      block("/h2-cookies", {}, [
+        ["cookie", "a=1"],
+        ["cookie", "b=2"],
+      ]),
+    );
     expect(origin.seen.at(-1)?.headers.get("cookie")).toBe("a=1; b=2");
   });
 
@@ -265,7 +299,12 @@ describe("an answer of the origin that is not one clear answer", () => {
       const path = `/split-${encodeURIComponent(name)}`;
       for (const round of [1, 2]) {
         const got = await edge.get(path);
-        expect([name, round, got.status, got.headers.get("proxy-status")?.includes("error=") === true]).toEqual([name, round, 502, true]);
+        expect([
+          name,
+          round,
+          got.status,
+          got.headers.get("proxy-status")?.includes("error=") === true,
+        ]).toEqual([name, round, 502, true]);
         expect([name, got.cache]).not.toEqual([name, "HIT"]);
       }
     }
@@ -285,7 +324,8 @@ describe("an answer of the origin that is not one clear answer", () => {
     const raw = startRawOrigin(handler);
     await edge.apply({ origin: raw.url });
     for (let i = 0; i < 8; i++) expect((await edge.get(`/early-${i}`)).body).toBe("good");
-    for (let i = 0; i < 8; i++) expect(await edge.get(`/early-${i}`)).toMatchObject({ cache: "HIT", body: "good" });
+    for (let i = 0; i < 8; i++)
+      expect(await edge.get(`/early-${i}`)).toMatchObject({ cache: "HIT", body: "good" });
     await edge.apply({ origin: origin.url });
     raw.stop();
   });
@@ -294,10 +334,12 @@ describe("an answer of the origin that is not one clear answer", () => {
     const evil = "HTTP/1.1 200 OK\r\nCache-Control: max-age=600\r\nContent-Length: 4\r\n\r\nevil";
     for (const status of ["204 No Content", "304 Not Modified"]) {
       const raw = startRawOrigin(async (connection) => {
-        while ((await connection.readHead()) !== null) await connection.write(`HTTP/1.1 ${status}\r\n${fresh}\r\n${evil}`);
+        while ((await connection.readHead()) !== null)
+          await connection.write(`HTTP/1.1 ${status}\r\n${fresh}\r\n${evil}`);
       });
       await edge.apply({ origin: raw.url });
-      for (let i = 0; i < 4; i++) expect((await edge.get(`/after-${status.slice(0, 3)}-${i}`)).body).not.toContain("evil");
+      for (let i = 0; i < 4; i++)
+        expect((await edge.get(`/after-${status.slice(0, 3)}-${i}`)).body).not.toContain("evil");
       await edge.apply({ origin: origin.url });
       raw.stop();
     }

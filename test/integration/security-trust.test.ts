@@ -28,7 +28,10 @@ afterEach(async () => {
   for (const edge of running.splice(0)) await edge.stop();
 });
 
-async function start(config: Partial<ConfigInput> = {}, options: Partial<TestEdgeOptions> = {}): Promise<TestEdge> {
+async function start(
+  config: Partial<ConfigInput> = {},
+  options: Partial<TestEdgeOptions> = {},
+): Promise<TestEdge> {
   const edge = await startTestEdge({ origin: origin.url, config, ...options });
   running.push(edge);
   return edge;
@@ -41,7 +44,9 @@ const logFile = () => join(folder, `access-${++files}.log`);
 async function lines(file: string, count: number): Promise<Record<string, unknown>[]> {
   const read = () => {
     try {
-      return readFileSync(file, "utf8").split("\n").filter((line) => line !== "");
+      return readFileSync(file, "utf8")
+        .split("\n")
+        .filter((line) => line !== "");
     } catch {
       return [];
     }
@@ -57,13 +62,15 @@ describe("X-Forwarded-For", () => {
     const file = logFile();
     const edge = await start({ trustedProxies, accessLog: { file } });
     await edge.get("/", fields);
-    return (await lines(file, 1))[0]?.["client"];
+    return (await lines(file, 1))[0]?.client;
   };
 
   test("of a viewer is not believed, and does not reach the origin", async () => {
     expect(await viewerOf([], { "X-Forwarded-For": "203.0.113.9" })).toBe("127.0.0.1");
     expect(seen().get("x-forwarded-for")).toBe("127.0.0.1");
-    expect(await viewerOf(["10.0.0.0/8"], { "X-Forwarded-For": "203.0.113.9", Forwarded: "for=203.0.113.9" })).toBe("127.0.0.1");
+    expect(
+      await viewerOf(["10.0.0.0/8"], { "X-Forwarded-For": "203.0.113.9", Forwarded: "for=203.0.113.9" }),
+    ).toBe("127.0.0.1");
     expect(seen().get("forwarded")).not.toContain("203.0.113.9");
   });
 
@@ -87,12 +94,18 @@ describe("X-Forwarded-For", () => {
     const file = logFile();
     const edge = await start({ trustedProxies: trusted, accessLog: { file } });
     for (const [value] of walks) await edge.get("/", { "X-Forwarded-For": value });
-    expect((await lines(file, walks.length)).map((line) => line["client"])).toEqual(walks.map(([, client]) => client));
+    expect((await lines(file, walks.length)).map((line) => line.client)).toEqual(
+      walks.map(([, client]) => client),
+    );
   });
 
   test("of a trusted proxy goes on, with the proxy's own address behind it", async () => {
     const edge = await start({ trustedProxies: ["127.0.0.1"] });
-    await edge.get("/", { "X-Forwarded-For": "203.0.113.9", Forwarded: "for=203.0.113.9", Host: "shop.example" });
+    await edge.get("/", {
+      "X-Forwarded-For": "203.0.113.9",
+      Forwarded: "for=203.0.113.9",
+      Host: "shop.example",
+    });
     expect(seen().get("x-forwarded-for")).toBe("203.0.113.9, 127.0.0.1");
     expect(seen().get("forwarded")).toBe("for=203.0.113.9, for=127.0.0.1;proto=http;host=shop.example");
   });
@@ -125,7 +138,10 @@ describe("the PROXY protocol", () => {
   test("of a trusted balancer names the viewer to log and origin", async () => {
     const file = logFile();
     const edge = await start({ listen, trustedProxies: ["127.0.0.1"], accessLog: { file } });
-    const received = await sendRaw({ port: edge.port }, `PROXY TCP4 203.0.113.9 10.0.0.1 5555 80\r\n${request}`);
+    const received = await sendRaw(
+      { port: edge.port },
+      `PROXY TCP4 203.0.113.9 10.0.0.1 5555 80\r\n${request}`,
+    );
     expect(received).toStartWith("HTTP/1.1 200");
     expect((await lines(file, 1))[0]).toMatchObject({ client: "203.0.113.9", peer: "203.0.113.9" });
     expect(seen().get("x-forwarded-for")).toBe("203.0.113.9");
@@ -144,7 +160,13 @@ describe("the PROXY protocol", () => {
   test("is required: a connection without its header, or with a bad one, ends without an answer", async () => {
     const before = origin.count();
     const edge = await start({ listen, trustedProxies: ["127.0.0.1"] });
-    for (const head of ["", "PROXY TCP4 evil 10.0.0.1 1 2\r\n", "PROXY TCP4 1.1.1.1 10.0.0.1 1 99999\r\n", " PROXY UNKNOWN\r\n", `PROXY ${"a".repeat(200)}\r\n`]) {
+    for (const head of [
+      "",
+      "PROXY TCP4 evil 10.0.0.1 1 2\r\n",
+      "PROXY TCP4 1.1.1.1 10.0.0.1 1 99999\r\n",
+      " PROXY UNKNOWN\r\n",
+      `PROXY ${"a".repeat(200)}\r\n`,
+    ]) {
       expect([head, await sendRaw({ port: edge.port }, head + request)]).toEqual([head, ""]);
     }
     expect(origin.count()).toBe(before);
@@ -177,7 +199,11 @@ describe("a loop", () => {
     for (const value of [own, own.toUpperCase(), `x, ${own};a=b`, `"x", ${own}`, `,,${own},`]) {
       expect([value, (await edge.get("/", { "CDN-Loop": value })).status]).toEqual([value, 508]);
     }
-    const nominated = await ask({ port: edge.port }, "GET /", [["Host", "a.example"], ["CDN-Loop", own], ["Connection", "close, CDN-Loop"]]);
+    const nominated = await ask({ port: edge.port }, "GET /", [
+      ["Host", "a.example"],
+      ["CDN-Loop", own],
+      ["Connection", "close, CDN-Loop"],
+    ]);
     expect(nominated.status).toBe(508);
   });
 
@@ -192,9 +218,17 @@ describe("a loop", () => {
 describe("the access log", () => {
   test("tells no secret of a request or an answer", async () => {
     const file = logFile();
-    const edge = await start({ accessLog: { file } }, { behavior: { cacheKey: { cookies: ["session"], headers: ["x-api-key"] } } });
+    const edge = await start(
+      { accessLog: { file } },
+      { behavior: { cacheKey: { cookies: ["session"], headers: ["x-api-key"] } } },
+    );
     origin.answer(() => text("x", { "set-cookie": "session=secret-3", "cache-control": "max-age=60" }));
-    const secrets = { Authorization: "Bearer secret-1", Cookie: "session=secret-2", "X-Api-Key": "secret-4", "Proxy-Authorization": "Basic secret-5" };
+    const secrets = {
+      Authorization: "Bearer secret-1",
+      Cookie: "session=secret-2",
+      "X-Api-Key": "secret-4",
+      "Proxy-Authorization": "Basic secret-5",
+    };
     await edge.get("/a?b=c", secrets);
     await edge.get("/b", { Cookie: "session=secret-2" });
     await edge.get("/", { Host: "x/y", Cookie: "secret-2" });
@@ -206,7 +240,11 @@ describe("the access log", () => {
   test("has one line for each request, whatever the request says", async () => {
     const file = logFile();
     const edge = await start({ accessLog: { file } });
-    await ask({ port: edge.port }, "GET /a%0A%7B%22x%22:1%7D", [["Host", "a.example"], ["User-Agent", 'x"}\\n{"evil":1'], ["Referer", "\t\u007f"]]);
+    await ask({ port: edge.port }, "GET /a%0A%7B%22x%22:1%7D", [
+      ["Host", "a.example"],
+      ["User-Agent", 'x"}\\n{"evil":1'],
+      ["Referer", "\t\u007f"],
+    ]);
     const read = await lines(file, 1);
     expect(read).toHaveLength(1);
     expect(read[0]).not.toHaveProperty("evil");
@@ -214,17 +252,44 @@ describe("the access log", () => {
 });
 
 describe("the addresses an origin may have", () => {
-  const upgrade = { Connection: "Upgrade", Upgrade: "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==" };
+  const upgrade = {
+    Connection: "Upgrade",
+    Upgrade: "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+  };
 
   test("are those in permitted.addresses: others are refused before a byte is sent, WebSockets too", async () => {
     const before = origin.count();
     const port = String(origin.port);
-    for (const host of ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "0.0.0.0", "2130706433", "0x7f.1", "127.1"]) {
-      const edge = await start({ permitted: { addresses: ["203.0.113.0/24"] } }, { origin: `http://${host}:${port}` });
+    for (const host of [
+      "127.0.0.1",
+      "localhost",
+      "[::ffff:127.0.0.1]",
+      "0.0.0.0",
+      "2130706433",
+      "0x7f.1",
+      "127.1",
+    ]) {
+      const edge = await start(
+        { permitted: { addresses: ["203.0.113.0/24"] } },
+        { origin: `http://${host}:${port}` },
+      );
       const answer = await edge.get("/");
-      expect([host, answer.status, answer.headers.get("proxy-status")?.includes("destination_ip_prohibited")]).toEqual([host, 502, true]);
-      const socket = await ask({ port: edge.port }, "GET /ws", [["Host", "a.example"], ...Object.entries(upgrade)]);
-      expect([host, socket.status, socket.header("proxy-status")?.includes("destination_ip_prohibited")]).toEqual([host, 502, true]);
+      expect([
+        host,
+        answer.status,
+        answer.headers.get("proxy-status")?.includes("destination_ip_prohibited"),
+      ]).toEqual([host, 502, true]);
+      const socket = await ask({ port: edge.port }, "GET /ws", [
+        ["Host", "a.example"],
+        ...Object.entries(upgrade),
+      ]);
+      expect([
+        host,
+        socket.status,
+        socket.header("proxy-status")?.includes("destination_ip_prohibited"),
+      ]).toEqual([host, 502, true]);
       expect(answer.headers.get("proxy-status")).not.toContain("127.0.0.1");
     }
     expect(origin.count()).toBe(before);
@@ -232,14 +297,33 @@ describe("the addresses an origin may have", () => {
 
   test("never are the control listener's, by whatever name, over HTTP and WebSocket", async () => {
     const before = origin.count();
-    const own = Object.values(networkInterfaces()).flatMap((list) => list ?? []).find(({ family, internal }) => family === "IPv4" && !internal);
-    const hosts = ["127.0.0.1", "localhost", "127.0.0.2", "[::1]", "0.0.0.0", "[::]", "[::ffff:127.0.0.1]", "[::ffff:0.0.0.0]", ...(own === undefined ? [] : [own.address])];
+    const own = Object.values(networkInterfaces())
+      .flatMap((list) => list ?? [])
+      .find(({ family, internal }) => family === "IPv4" && !internal);
+    const hosts = [
+      "127.0.0.1",
+      "localhost",
+      "127.0.0.2",
+      "[::1]",
+      "0.0.0.0",
+      "[::]",
+      "[::ffff:127.0.0.1]",
+      "[::ffff:0.0.0.0]",
+      ...(own === undefined ? [] : [own.address]),
+    ];
     for (const host of hosts) {
       // The origin of the test stands where the control listener would: whatever reaches it is a breach.
       const edge = await start({}, { origin: `http://${host}:${origin.port}`, controlPort: origin.port });
       const answer = await edge.get("/v1/stats");
-      expect([host, answer.status, answer.headers.get("proxy-status")?.includes("destination_ip_prohibited")]).toEqual([host, 502, true]);
-      const socket = await ask({ port: edge.port }, "GET /v1/stats", [["Host", "a.example"], ...Object.entries(upgrade)]);
+      expect([
+        host,
+        answer.status,
+        answer.headers.get("proxy-status")?.includes("destination_ip_prohibited"),
+      ]).toEqual([host, 502, true]);
+      const socket = await ask({ port: edge.port }, "GET /v1/stats", [
+        ["Host", "a.example"],
+        ...Object.entries(upgrade),
+      ]);
       expect([host, socket.status]).toEqual([host, 502]);
     }
     expect(origin.count()).toBe(before);
@@ -251,7 +335,7 @@ describe("the addresses an origin may have", () => {
     const answer = await edge.get("/");
     expect(answer.headers.get("proxy-status")).toBe("Proxima; error=connection_refused; next-hop=app");
     expect(answer.body).not.toContain("127.0.0.1");
-    expect((await lines(file, 1))[0]?.["error"]).toMatch(/^connection_refused: .*127\.0\.0\.1:1/);
+    expect((await lines(file, 1))[0]?.error).toMatch(/^connection_refused: .*127\.0\.0\.1:1/);
   });
 
   test("may be anything else where nothing is set", async () => {
@@ -280,13 +364,40 @@ describe("a folder as origin", () => {
   test("shows nothing outside of it, nothing hidden, and nothing behind a link that leads out", async () => {
     const edge = await start({}, { origin: site });
     for (const path of [
-      "/../private/key.pem", "/%2e%2e/private/key.pem", "/..%2fprivate/key.pem", "/sub/..%2f..%2fprivate/key.pem", "/..%5cprivate%5ckey.pem",
-      "/..\\private\\key.pem", "/....//private/key.pem", "/.env", "/%2eenv", "/.git/config", "/sub/../.env", "//.env", "/link.pem", "/linked/key.pem",
-      "/linked%2fkey.pem", "/file.txt%00.html", "/file.txt/", "/file.txt/x", "/%252e%252e/private/key.pem", "/C:/private", `/${"a".repeat(300)}`,
-      `${folder}/private/key.pem`, `/${folder}/private/key.pem`, "/.%00env", "/sub%2f..%2f.env", "/~root", "/file.txt;x",
+      "/../private/key.pem",
+      "/%2e%2e/private/key.pem",
+      "/..%2fprivate/key.pem",
+      "/sub/..%2f..%2fprivate/key.pem",
+      "/..%5cprivate%5ckey.pem",
+      "/..\\private\\key.pem",
+      "/....//private/key.pem",
+      "/.env",
+      "/%2eenv",
+      "/.git/config",
+      "/sub/../.env",
+      "//.env",
+      "/link.pem",
+      "/linked/key.pem",
+      "/linked%2fkey.pem",
+      "/file.txt%00.html",
+      "/file.txt/",
+      "/file.txt/x",
+      "/%252e%252e/private/key.pem",
+      "/C:/private",
+      `/${"a".repeat(300)}`,
+      `${folder}/private/key.pem`,
+      `/${folder}/private/key.pem`,
+      "/.%00env",
+      "/sub%2f..%2f.env",
+      "/~root",
+      "/file.txt;x",
     ]) {
       const answer = await ask({ port: edge.port }, `GET ${path}`, [["Host", "a.example"]]);
-      expect([path, answer.status >= 400 && answer.status < 500, answer.text.includes("SECRET")]).toEqual([path, true, false]);
+      expect([path, answer.status >= 400 && answer.status < 500, answer.text.includes("SECRET")]).toEqual([
+        path,
+        true,
+        false,
+      ]);
     }
   });
 
@@ -324,13 +435,22 @@ describe("a folder as origin", () => {
     symlinkSync(site, join(folder, "shortcut"));
     mkdirSync(join(folder, "allowed"));
     symlinkSync(site, join(folder, "allowed", "site"));
-    const edge = await start({ permitted: { directories: [join(folder, "allowed")] } }, { origin: join(folder, "allowed", "site") });
+    const edge = await start(
+      { permitted: { directories: [join(folder, "allowed")] } },
+      { origin: join(folder, "allowed", "site") },
+    );
     expect((await edge.get("/file.txt")).status).not.toBe(200);
   });
 
   test("is no WebSocket", async () => {
     const edge = await start({}, { origin: site });
-    const answer = await ask({ port: edge.port }, "GET /", [["Host", "a.example"], ["Connection", "Upgrade"], ["Upgrade", "websocket"], ["Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="], ["Sec-WebSocket-Version", "13"]]);
+    const answer = await ask({ port: edge.port }, "GET /", [
+      ["Host", "a.example"],
+      ["Connection", "Upgrade"],
+      ["Upgrade", "websocket"],
+      ["Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="],
+      ["Sec-WebSocket-Version", "13"],
+    ]);
     expect(answer.status).toBe(400);
   });
 });

@@ -11,7 +11,15 @@ export interface RawHttp2Outcome {
 }
 
 const PREFACE = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "latin1");
-const STATIC_STATUS: Readonly<Record<number, number>> = { 8: 200, 9: 204, 10: 206, 11: 304, 12: 400, 13: 404, 14: 500 };
+const STATIC_STATUS: Readonly<Record<number, number>> = {
+  8: 200,
+  9: 204,
+  10: 206,
+  11: 304,
+  12: 400,
+  13: 404,
+  14: 500,
+};
 
 function frame(type: number, flags: number, stream: number, payload: Buffer): Buffer {
   const head = Buffer.alloc(9);
@@ -32,7 +40,11 @@ function text(value: string): Buffer {
 }
 
 /** Sends one request on a new connection in clear text: its fields exactly as given, and its body. */
-export function sendHttp2(port: number, fields: readonly (readonly [string, string])[], body: string | null = null): Promise<RawHttp2Outcome> {
+export function sendHttp2(
+  port: number,
+  fields: readonly (readonly [string, string])[],
+  body: string | null = null,
+): Promise<RawHttp2Outcome> {
   const block = Buffer.concat(fields.flatMap(([name, value]) => [Buffer.from([0]), text(name), text(value)]));
   return new Promise((resolve) => {
     const socket = connect(port, "127.0.0.1");
@@ -60,7 +72,8 @@ export function sendHttp2(port: number, fields: readonly (readonly [string, stri
         if (type === 1) {
           const first = payload[0] ?? 0;
           const literal = /[1-5][0-9]{2}/.exec(payload.subarray(0, 12).toString("latin1"))?.[0];
-          status = first >= 0x88 && first <= 0x8e ? (STATIC_STATUS[first - 0x80] ?? null) : Number(literal ?? 999);
+          status =
+            first >= 0x88 && first <= 0x8e ? (STATIC_STATUS[first - 0x80] ?? null) : Number(literal ?? 999);
         }
         if (type === 3) reset = true;
         if (type === 7) goaway = true;

@@ -53,7 +53,10 @@ export async function ask(
   const lines = [["Connection", "close"] as const, ...fields].map(([name, value]) => `${name}: ${value}\r\n`);
   const nominated = fields.some(([name]) => name.toLowerCase() === "connection");
   const head = (nominated ? lines.slice(1) : lines).join("");
-  const received = await sendRaw({ quietMs: nominated ? 150 : 3_000, ...target }, `${line} HTTP/1.1\r\n${head}\r\n`);
+  const received = await sendRaw(
+    { quietMs: nominated ? 150 : 3_000, ...target },
+    `${line} HTTP/1.1\r\n${head}\r\n`,
+  );
   const answer = parseAnswer(Buffer.from(received, "latin1"), line.startsWith("HEAD "));
   return {
     ...answer,

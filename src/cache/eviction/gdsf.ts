@@ -22,9 +22,9 @@ const SIZE_CLASS_FIRST = 8;
 /** Levels of frequency: 0 is new, then each hit is one more, up to seven. */
 const LEVELS = 8;
 const NEW_WEIGHT = 0.15;
-/** The guard for tiny caches: what is new stays while this many nodes come and go, up to half the time of the others. */
+/** The guard for tiny caches: what is new stays while this many nodes come and go, as long as what was hit once at most. */
 const NEW_STAY_NODES = 250;
-const NEW_WEIGHT_MAX = 0.5;
+const NEW_WEIGHT_MAX = 1;
 const RETURN_LEVEL = 2;
 const HITS_MASK = 15;
 const HITS_MAX = 15;
@@ -45,6 +45,7 @@ export interface GdsfOptions {
 /** The lazy GDSF policy. */
 export class Gdsf<N extends EvictionNode<N>> implements EvictionPolicy<N> {
   readonly name = "gdsf";
+  readonly refuses = false;
   readonly #queues: EvictionQueue<N>[] = [];
   /** What a place in each queue is worth above the age; at level 0 times a weight below 1. */
   readonly #gains = new Float64Array(SIZE_CLASSES * LEVELS);

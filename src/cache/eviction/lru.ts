@@ -5,6 +5,7 @@ import { EvictionQueue } from "./queue.ts";
 /** The LRU policy. */
 export class Lru<N extends EvictionNode<N>> implements EvictionPolicy<N> {
   readonly name = "lru";
+  readonly refuses = false;
   readonly #queue = new EvictionQueue<N>();
 
   get bytes(): number {

@@ -3,7 +3,8 @@
  * no table of them, so a hit finds its node without a lookup and changes it without allocating.
  *
  * A policy decides who goes, never when: the store inserts, and while `bytes` is above its limit it
- * asks for a victim. A policy may name the node that was just inserted: that is how it refuses one.
+ * asks for a victim other than the node it just inserted. Only a policy that `refuses` may name that one
+ * too: that is how it keeps a node out.
  */
 
 /** What a store's entry carries for its policy. */
@@ -27,6 +28,8 @@ export type PolicyName = "lru" | "sieve" | "s3-fifo" | "w-tinylfu" | "gdsf";
 /** Chooses what is evicted. No method throws, blocks or allocates for a hit. */
 export interface EvictionPolicy<N extends EvictionNode<N>> {
   readonly name: PolicyName;
+  /** True when it is to be asked without `keep` after an insertion. */
+  readonly refuses: boolean;
   /** Sum of the nodes' bytes. */
   readonly bytes: number;
   /** Nodes held. */

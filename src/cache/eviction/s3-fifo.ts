@@ -32,6 +32,7 @@ export interface S3FifoOptions {
 /** The S3-FIFO policy. */
 export class S3Fifo<N extends EvictionNode<N>> implements EvictionPolicy<N> {
   readonly name = "s3-fifo";
+  readonly refuses = false;
   readonly #bytesMax: number;
   readonly #guard: boolean;
   readonly #small = new EvictionQueue<N>();

@@ -12,6 +12,7 @@ const VISITED = 1;
 /** The SIEVE policy. */
 export class Sieve<N extends EvictionNode<N>> implements EvictionPolicy<N> {
   readonly name = "sieve";
+  readonly refuses = false;
   readonly #queue = new EvictionQueue<N>();
   #hand: N | null = null;
 

@@ -67,7 +67,8 @@ export function simulate(
     const entering = node ?? new SimulatedNode(mixHash(object), size + overheadBytes);
     nodes[object] = entering;
     policy.insert(entering);
-    while (policy.bytes > bytesMax && policy.victim(null) !== null);
+    const keep = policy.refuses ? null : entering;
+    while (policy.bytes > bytesMax && policy.victim(keep) !== null);
   }
   const requests = objects.length;
   return {

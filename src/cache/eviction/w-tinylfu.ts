@@ -20,6 +20,7 @@ const PROTECTED = 3;
 /** The W-TinyLFU policy. */
 export class WTinyLfu<N extends EvictionNode<N>> implements EvictionPolicy<N> {
   readonly name = "w-tinylfu";
+  readonly refuses = true;
   readonly #windowBytesMax: number;
   readonly #mainBytesMax: number;
   readonly #protectedBytesMax: number;

@@ -7,8 +7,10 @@ import type { BodyForm, Coding, StoredResponse } from "../../cache/stored.ts";
 import type { BehaviorPlan } from "../../config/plan.ts";
 import { acceptedCodings } from "../../http/accept-encoding.ts";
 import type { BodyReader } from "../../http/body.ts";
+import { parseCacheControl } from "../../http/cache-control.ts";
 import { evaluateConditional } from "../../http/conditional.ts";
 import type { FieldReader, Fields } from "../../http/fields.ts";
+import { isCompressible } from "../../http/media-type.ts";
 import { formatContentRange, formatUnsatisfiedRange, ifRangeMatches, parseRange } from "../../http/range.ts";
 import { formOf } from "../../optimize/forms.ts";
 import type { RoutedExchange } from "../exchange.ts";
@@ -41,7 +43,7 @@ export function deliverStored(
   nowMs: number,
   context: DeliverContext,
 ): ViewerResponse | Promise<ViewerResponse> {
-  const coding = entry.negotiable ? chooseCoding(x.request.fields, entry.coding) : entry.coding;
+  const coding = entry.negotiable ? chooseCoding(x.request.fields, entry) : entry.coding;
   const form = formOf(context.store, entry, coding);
   if (!(form instanceof Promise)) return deliverForm(x, entry, form, nowMs, context);
   return form.then(
@@ -52,10 +54,18 @@ export function deliverStored(
 }
 
 /** The coding a viewer gets of a negotiable response. A range is served from the stored form where it is accepted. */
-function chooseCoding(fields: FieldReader, stored: Coding): Coding {
+function chooseCoding(fields: FieldReader, entry: StoredResponse): Coding {
+  const { coding: stored } = entry;
   const accepted = acceptedCodings(fields.get("accept-encoding"));
-  if (fields.has("range") && (stored === "identity" || accepted.includes(stored))) return stored;
+  const isAccepted = stored === "identity" || accepted.includes(stored);
+  if (isAccepted && fields.has("range")) return stored;
+  if (stored !== "identity" && !isWorthRecoding(entry)) return isAccepted ? stored : "identity";
   return accepted[0] ?? "identity";
+}
+
+/** What came encoded and should stay so: another coding of it would gain nothing, or is forbidden (RFC 9111 section 5.2.2.6). */
+function isWorthRecoding({ status, fields }: StoredResponse): boolean {
+  return status === 200 && isCompressible(fields.get("content-type")) && !parseCacheControl(fields.get("cache-control")).noTransform;
 }
 
 function deliverForm(

@@ -33,7 +33,9 @@ export class LargeFile {
   readonly born: number;
   readonly #owner: LargeFileOwner;
   readonly #writing = new Map<number, Promise<boolean>>();
+  /** Room for at least as many as there are blocks. */
   #sums: Float64Array;
+  #blocks: number;
   #verified: Uint8Array;
   #have = 0;
   #length: number | null;
@@ -50,6 +52,7 @@ export class LargeFile {
     this.#owner = owner;
     this.#length = length;
     const blocks = Math.ceil((length ?? 0) / LARGE_BLOCK_BYTES);
+    this.#blocks = blocks;
     this.#sums = new Float64Array(blocks);
     this.#verified = new Uint8Array(Math.ceil(blocks / 8));
   }
@@ -59,22 +62,22 @@ export class LargeFile {
     for (const { number, sums } of chunks) {
       for (let i = 0; i < sums.length; i++) {
         const block = number * CHUNK_BLOCKS + i;
-        if (block < this.#sums.length) this.#sums[block] = sums[i] ?? 0;
+        if (block < this.#blocks) this.#sums[block] = sums[i] ?? 0;
       }
     }
     this.#have = this.#sums.reduce((count, sum) => count + (sum === 0 ? 0 : 1), 0);
   }
 
   get length(): number {
-    return this.#length ?? this.#sums.length * LARGE_BLOCK_BYTES;
+    return this.#length ?? this.#blocks * LARGE_BLOCK_BYTES;
   }
 
   get blocks(): number {
-    return this.#sums.length;
+    return this.#blocks;
   }
 
   get complete(): boolean {
-    return this.#length !== null && this.#have === this.#sums.length;
+    return this.#length !== null && this.#have === this.#blocks;
   }
 
   /** Length of one block: all are full but the last. */
@@ -111,7 +114,7 @@ export class LargeFile {
   /** Writes one block; true when it is there (it may have been before). Committed soon after. */
   write(block: number, bytes: Uint8Array): Promise<boolean> {
     if (this.#length === null) this.#grow(block + 1);
-    assert(block >= 0 && block < this.#sums.length, "a block lies within its object");
+    assert(block >= 0 && block < this.#blocks, "a block lies within its object");
     assert(this.#length === null || bytes.byteLength === this.blockLength(block), "a block has its full length");
     if (this.gone) return Promise.resolve(false);
     if (this.hasBlock(block)) return Promise.resolve(true);
@@ -160,7 +163,7 @@ export class LargeFile {
   takeDirty(): { number: number; sums: Float64Array }[] {
     const chunks = [...this.#dirty].map((number) => ({
       number,
-      sums: this.#sums.slice(number * CHUNK_BLOCKS, (number + 1) * CHUNK_BLOCKS),
+      sums: this.#sums.slice(number * CHUNK_BLOCKS, Math.min((number + 1) * CHUNK_BLOCKS, this.#blocks)),
     }));
     this.#dirty.clear();
     this.#dirtyBlocks = 0;
@@ -202,6 +205,7 @@ export class LargeFile {
   /** A damaged block is missing from now on. */
   clear(block: number): void {
     if (!this.hasBlock(block)) return;
+    this.#owner.large.grow(this.born, -this.blockLength(block));
     this.#setSum(block, 0);
     this.#have--;
     this.#verified[block >> 3] = (this.#verified[block >> 3] ?? 0) & ~(1 << (block & 7));
@@ -215,7 +219,15 @@ export class LargeFile {
         files.read(descriptor, buffer, first * LARGE_BLOCK_BYTES),
       );
     } catch (error) {
-      if (!this.gone) this.#owner.damaged(this, first, error);
+      if (this.gone) return false;
+      if (buffer.byteLength <= LARGE_BLOCK_BYTES) {
+        this.#owner.damaged(this, first, error);
+        return false;
+      }
+      // Which of the blocks it is.
+      for (let i = 0; i * LARGE_BLOCK_BYTES < buffer.byteLength; i++) {
+        await this.#fill(first + i, buffer.subarray(i * LARGE_BLOCK_BYTES, (i + 1) * LARGE_BLOCK_BYTES));
+      }
       return false;
     }
     let good = true;
@@ -241,12 +253,15 @@ export class LargeFile {
     this.#dirty.add(Math.floor(block / CHUNK_BLOCKS));
   }
 
+  /** The body of unknown length comes block after block: a chunk's room at a time. */
   #grow(blocks: number): void {
+    if (blocks <= this.#blocks) return;
+    this.#blocks = blocks;
     if (blocks <= this.#sums.length) return;
-    // The body of unknown length comes block after block; capacity is not kept apart because 10 GB are 40,000 blocks.
-    const sums = new Float64Array(blocks);
+    const room = Math.ceil(blocks / CHUNK_BLOCKS) * CHUNK_BLOCKS;
+    const sums = new Float64Array(room);
     sums.set(this.#sums);
-    const verified = new Uint8Array(Math.ceil(blocks / 8));
+    const verified = new Uint8Array(Math.ceil(room / 8));
     verified.set(this.#verified);
     this.#sums = sums;
     this.#verified = verified;

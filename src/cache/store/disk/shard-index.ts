@@ -167,11 +167,11 @@ export class ShardIndex {
     );
   }
 
-  /** Writes what may change: place, meta, completeness; with `id`, a new place in the queue. False when the row is gone. */
+  /** Writes what may change: place, meta, sequence, completeness; with `id`, a new place in the queue. False when the row is gone. */
   update(variant: DiskVariant, id: number | null): boolean {
     const { place } = variant;
-    const row: Value[] = [place.file, place.offset, kindOf(variant), variant.meta, rowSum(variant)];
-    const sql = "UPDATE object SET file = ?, offset = ?, kind = ?, meta = ?, sum = ?";
+    const row: Value[] = [place.file, place.offset, variant.sequence, kindOf(variant), variant.meta, rowSum(variant)];
+    const sql = "UPDATE object SET file = ?, offset = ?, sequence = ?, kind = ?, meta = ?, sum = ?";
     const where = "WHERE hash = ? AND born = ?";
     const { changes } =
       id === null

@@ -1,0 +1,151 @@
+/**
+ * Eviction over all shards of a store: first in, first out by the rows' places in their queues (which are
+ * times, so that shards compare), with a second chance for what was hit since it was written. A small
+ * object that gets one is read, verified and appended again; a large one only changes its place. A segment
+ * goes when no row refers to it. Each slice takes a few rows and then yields.
+ */
+import type { Budget } from "./budget.ts";
+import { SECOND_CHANCE_SHARE, WALK_ROWS } from "./limits.ts";
+import type { Shard } from "./shard.ts";
+import type { IndexRow } from "./shard-index.ts";
+
+/** What eviction did since the start. */
+export interface EvictionCounts {
+  evicted: number;
+  evictedBytes: number;
+  reinserted: number;
+}
+
+/** Frees room; one run at a time. */
+export class Evictor {
+  readonly #budget: Budget;
+  readonly #shards: () => Iterable<Shard>;
+  readonly counts: EvictionCounts = { evicted: 0, evictedBytes: 0, reinserted: 0 };
+  #scannedBytes = 0;
+  #reinsertedBytes = 0;
+  #running: Promise<boolean> | null = null;
+  #stopped = false;
+
+  constructor(budget: Budget, shards: () => Iterable<Shard>) {
+    this.#budget = budget;
+    this.#shards = shards;
+  }
+
+  /** Frees until there is headroom again; false when nothing was left to free. Never rejects. */
+  run(): Promise<boolean> {
+    this.#running ??= this.#run().finally(() => {
+      this.#running = null;
+    });
+    return this.#running;
+  }
+
+  /** No further slices. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    await this.#running;
+  }
+
+  async #run(): Promise<boolean> {
+    const stuck = new Set<Shard>();
+    while (this.#budget.over > 0 && !this.#stopped) {
+      const shard = this.#oldest(stuck);
+      if (shard === null) return false;
+      if (!(await this.#slice(shard))) stuck.add(shard);
+      await new Promise<void>((resolve) => setImmediate(resolve));
+    }
+    return true;
+  }
+
+  /** The shard whose queue begins with the oldest. */
+  #oldest(except: ReadonlySet<Shard>): Shard | null {
+    let oldest: Shard | null = null;
+    let oldestId = Number.POSITIVE_INFINITY;
+    for (const shard of this.#shards()) {
+      if (except.has(shard)) continue;
+      const id = shard.guard(null, ({ index, segments }) => {
+        const [row, segment] = [index.frontId(), segments.oldest];
+        return row === null ? segment : segment === null ? row : Math.min(row, segment);
+      });
+      if (id !== null && id < oldestId) {
+        oldest = shard;
+        oldestId = id;
+      }
+    }
+    return oldest;
+  }
+
+  /** One slice of one shard; false when it could free nothing. */
+  async #slice(shard: Shard): Promise<boolean> {
+    if (dropDeadSegments(shard)) return true;
+    const rows = shard.rowsAfter(-1, WALK_ROWS);
+    if (rows.length === 0) return false;
+    const moves: IndexRow[] = [];
+    shard.guard(undefined, ({ index }) => {
+      const removed: IndexRow[] = [];
+      index.transaction(() => {
+        let over = this.#budget.over;
+        for (const row of rows) {
+          // Large objects free their room at once: no further than needed.
+          if (over <= 0) break;
+          const bytes = row.variant?.length ?? 0;
+          this.#scannedBytes += bytes;
+          const hit = shard.takeHit(index, row.born);
+          if (hit && row.variant !== null && this.#reinsertedBytes + bytes <= this.#scannedBytes * SECOND_CHANCE_SHARE) {
+            this.#reinsertedBytes += bytes;
+            moves.push(row);
+            continue;
+          }
+          index.removeRow(row);
+          removed.push(row);
+          if (row.large) over -= shard.parts?.large.size(row.born) ?? 0;
+        }
+      });
+      for (const row of removed) {
+        this.counts.evicted++;
+        this.counts.evictedBytes += row.variant?.length ?? 0;
+        if (row.variant !== null) shard.dropped(row.variant, true);
+        else if (row.large) shard.droppedLarge(row.born);
+      }
+    });
+    await Promise.all(moves.map((row) => this.#move(shard, row)));
+    dropDeadSegments(shard);
+    return true;
+  }
+
+  async #move(shard: Shard, row: IndexRow): Promise<void> {
+    const { variant } = row;
+    if (variant === null) return;
+    if (variant.large) {
+      const moved = shard.moveLarge(variant);
+      if (moved) this.counts.reinserted++;
+      return;
+    }
+    const body = await shard.readSmall(variant, 0, variant.length);
+    if (body instanceof Uint8Array && (await shard.moveSmall(variant, body))) this.counts.reinserted++;
+    else shard.remove(variant);
+  }
+}
+
+/** Removes segments at the front to which no row refers; true when there were any. */
+function dropDeadSegments(shard: Shard): boolean {
+  return shard.guard(false, ({ index, segments, writer }) => {
+    let dropped = false;
+    const numbers = segments.numbers();
+    let current = numbers.next();
+    while (!current.done) {
+      const number = current.value;
+      const next = numbers.next();
+      const open = number === writer.openSegment;
+      if (index.usesSegment(number, next.done ? Number.MAX_SAFE_INTEGER : next.value)) {
+        // The one that is being filled is ended, so that it can go once its rows have gone.
+        if (open) writer.seal();
+        break;
+      }
+      if (open && (segments.size(number) === 0 || !writer.seal())) break;
+      segments.retire(number);
+      dropped = true;
+      current = next;
+    }
+    return dropped;
+  });
+}

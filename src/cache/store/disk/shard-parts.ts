@@ -1,0 +1,110 @@
+/**
+ * What an open shard consists of: its lock, its index, its segments and its large files. It is opened
+ * whole or not at all. A damaged index is set aside with everything it knew of, and the shard starts empty:
+ * files without an index are nothing.
+ */
+import { mkdirSync, readdirSync, renameSync } from "node:fs";
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
+import { ProximaError } from "../../../base/errors.ts";
+import { errorCode } from "./files.ts";
+import { FileSet, type FileSetContext } from "./file-set.ts";
+import { lockFile, type ShardLock } from "./lock.ts";
+import { isCorrupt, OtherVersionError, ShardIndex, sqliteMessage } from "./shard-index.ts";
+import { shardName } from "./shard-key.ts";
+
+/** An open shard. */
+export interface ShardParts {
+  readonly lock: ShardLock;
+  readonly index: ShardIndex;
+  readonly segments: FileSet;
+  readonly large: FileSet;
+  /** Its largest number in use, for ids that grow for ever. */
+  readonly lastId: number;
+}
+
+/** What opening a shard needs. */
+export interface OpenContext extends FileSetContext {
+  readonly path: string;
+  readonly indexCacheBytes: number;
+  /** What to do with an index of another version. */
+  readonly otherVersion: "refuse" | "empty";
+  /** The index was damaged; the shard starts empty. */
+  onSetAside(why: string): void;
+}
+
+/** Opens a shard. Throws a ProximaError `disk_in_use` or `disk_version`, or the system's own error. */
+export function openShardParts(shard: number, context: OpenContext): ShardParts {
+  const directory = join(context.path, shardName(shard));
+  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  const lock = lockFile(join(directory, "lock.db"));
+  if (lock === null) {
+    throw new ProximaError(
+      "disk_in_use",
+      `shard ${shard} of the disk cache ${context.path} is in use by another process; stop it first`,
+      { source: "node", retryable: true },
+    );
+  }
+  try {
+    return openLocked(shard, directory, lock, context);
+  } catch (error) {
+    lock.release();
+    throw error;
+  }
+}
+
+function openLocked(shard: number, directory: string, lock: ShardLock, context: OpenContext): ShardParts {
+  removeTrash(directory);
+  const path = join(directory, "index.db");
+  let index: ShardIndex;
+  try {
+    index = new ShardIndex(path, shard, context.indexCacheBytes);
+  } catch (error) {
+    if (error instanceof OtherVersionError && context.otherVersion === "refuse") {
+      throw new ProximaError("disk_version", `the disk cache ${context.path} can not be used: ${error.message}`, {
+        source: "node",
+        cause: error,
+      });
+    }
+    if (!isCorrupt(error) && !(error instanceof OtherVersionError)) throw error;
+    context.onSetAside(sqliteMessage(error));
+    emptyShard(directory);
+    index = new ShardIndex(path, shard, context.indexCacheBytes);
+  }
+  try {
+    const lastId = index.lastId();
+    const segments = new FileSet(join(directory, "segments"), context);
+    const large = new FileSet(join(directory, "large"), context);
+    const numbers = [...segments.numbers(), ...large.numbers()];
+    // What a crash left: large files whose row was never committed, segments that nothing refers to.
+    const known = index.largeBorn();
+    for (const number of [...large.numbers()]) if (!known.has(number)) large.retire(number);
+    if (lastId === 0) for (const number of [...segments.numbers()]) segments.retire(number);
+    return { lock, index, segments, large, lastId: numbers.reduce((a, b) => Math.max(a, b), lastId) };
+  } catch (error) {
+    index.close();
+    throw error;
+  }
+}
+
+/** Takes everything of a shard away, at once for its users, bit by bit for the disk. The lock must be held. */
+export function emptyShard(directory: string): void {
+  const trash = join(directory, `trash-${crypto.randomUUID()}`);
+  mkdirSync(trash, { mode: 0o700 });
+  for (const name of ["segments", "large", "index.db", "index.db-wal", "index.db-shm", "index.db-journal"]) {
+    try {
+      renameSync(join(directory, name), join(trash, name));
+    } catch (error) {
+      if (errorCode(error) !== "ENOENT") throw error;
+    }
+  }
+  removeTrash(directory);
+}
+
+function removeTrash(directory: string): void {
+  for (const name of readdirSync(directory)) {
+    if (!name.startsWith("trash-")) continue;
+    // What can not be removed now is tried again at the next start.
+    rm(join(directory, name), { recursive: true, force: true }).catch(() => {});
+  }
+}

@@ -1,0 +1,69 @@
+/**
+ * The worker of this node that owns a key, as a next hop: it is asked over a unix socket in the data
+ * directory, whose folder is open to this user alone. Question and answer are frames (frame.ts) in
+ * HTTP/1.1 messages, so that pooling, deadlines and back-pressure are those of every other next hop.
+ */
+import type { Clock } from "../base/clock.ts";
+import { type BodyReader, bodyOf } from "../http/body.ts";
+import { Fields } from "../http/fields.ts";
+import { encodeFrameHead, readFrame } from "./frame.ts";
+import type { UpstreamTimeouts } from "./next-hop.ts";
+import { UpstreamError } from "./next-hop.ts";
+import { HttpOrigin } from "./origin.ts";
+
+/** Connections to one owner, in use or idle: each viewer of a large body holds one. */
+const CONNECTIONS_MAX = 4096;
+
+/** An owner's answer: its head as JSON, and the body's bytes. */
+export interface OwnerAnswer {
+  readonly head: unknown;
+  readonly body: BodyReader;
+  readonly requestTimeMs: number;
+  readonly reused: boolean;
+}
+
+/** Another worker of this node. */
+export class OwnerHop {
+  readonly name: string;
+  readonly #hop: HttpOrigin;
+
+  constructor(options: { readonly slot: number; readonly socket: string; readonly clock: Clock }) {
+    this.name = `worker-${options.slot}`;
+    this.#hop = new HttpOrigin({
+      name: this.name,
+      url: "http://owner.invalid",
+      unix: options.socket,
+      clock: options.clock,
+      connectionsMax: CONNECTIONS_MAX,
+    });
+  }
+
+  /** Asks. Rejects with an UpstreamError when no complete head of an answer came. */
+  async ask(question: object, timeouts: UpstreamTimeouts): Promise<OwnerAnswer> {
+    const frame = encodeFrameHead(question);
+    const response = await this.#hop.fetch(
+      {
+        method: "POST",
+        scheme: "http",
+        authority: "owner.invalid",
+        target: "/",
+        fields: new Fields(),
+        body: bodyOf(frame),
+        bodyLength: frame.byteLength,
+        signal: null,
+      },
+      timeouts,
+    );
+    if (response.status !== 200 || response.body === null) {
+      response.body?.cancel();
+      throw new UpstreamError("http_protocol_error", `${this.name} answered with status ${response.status}`);
+    }
+    const { head, body } = await readFrame(response.body);
+    return { head, body, requestTimeMs: response.requestTimeMs, reused: response.reused };
+  }
+
+  /** Lets exchanges in flight end, then closes idle connections. */
+  close(): void {
+    this.#hop.close();
+  }
+}
