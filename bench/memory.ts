@@ -51,7 +51,7 @@ function put(i: number): void {
       },
       tags: [],
       validSequence: 0,
-    validLocal: 0,
+      validLocal: 0,
       etag: fields.get("etag"),
       lastModifiedMs: now,
       dateMs: now,
@@ -71,4 +71,6 @@ for (let i = 0; i < count; i++) put(i);
 await Bun.sleep(2_000);
 const after = rss();
 const { bytes } = store.stats();
-console.log(`${count} objects of 1 KB: ${((after - before) / count).toFixed(0)} bytes resident each, ${(bytes / count).toFixed(0)} counted each`);
+console.log(
+  `${count} objects of 1 KB: ${((after - before) / count).toFixed(0)} bytes resident each, ${(bytes / count).toFixed(0)} counted each`,
+);

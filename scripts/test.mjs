@@ -5,6 +5,9 @@
  * first argument that starts with `-` on, everything but `--long` goes to `bun test` (for instance
  * `-t "name"`). `--long` adds test/long.
  *
+ * A test that fails is run once again, because whole programs are tested on machines that may be busy;
+ * the run ends by naming every one that needed it. `-t`, `--retry=0` or any other flag turns that off.
+ *
  * A run is red when a test failed, a file could not be loaded, no test ran, or a process was left behind.
  * Temporary files go to one folder that is removed at the end.
  */
@@ -95,17 +98,24 @@ function end(id, signal) {
  * Runs Bun in a session of its own and streams what it says.
  * @param {string[]} args
  * @param {NodeJS.ProcessEnv} env
- * @returns {Promise<{ code: number | null, signal: NodeJS.Signals | null, pid: number, tail: string }>}
+ * @returns {Promise<{ code: number | null, signal: NodeJS.Signals | null, pid: number, tail: string, second: string[] }>}
  */
 function runTests(args, env) {
   return new Promise((resolve, reject) => {
     const bun = spawn(findBun(), args, { cwd: root, env, detached: true, stdio: ["ignore", "pipe", "pipe"] });
     const pid = bun.pid ?? 0;
     let tail = "";
+    /** @type {Set<string>} */
+    const second = new Set();
+    let line = "";
     /** @param {Buffer} piece @param {NodeJS.WriteStream} to */
     const show = (piece, to) => {
       to.write(piece);
-      tail = (tail + piece.toString("utf8")).slice(-4096);
+      const text = piece.toString("utf8");
+      tail = (tail + text).slice(-4096);
+      const lines = (line + text).split("\n");
+      line = (lines.pop() ?? "").slice(-4096);
+      for (const one of lines) if (/^\(pass\).*\(attempt \d+\)/.test(one)) second.add(one.slice(7));
     };
     bun.stdout.on("data", (piece) => show(piece, process.stdout));
     bun.stderr.on("data", (piece) => show(piece, process.stderr));
@@ -115,7 +125,7 @@ function runTests(args, env) {
     bun.on("error", reject);
     // "exit", then a moment for the pipes: a left-over child may hold them open for ever.
     bun.on("exit", (code, signal) => {
-      const settle = () => resolve({ code, signal, pid, tail });
+      const settle = () => resolve({ code, signal, pid, tail, second: [...second] });
       const timer = setTimeout(settle, 1000);
       bun.on("close", () => {
         clearTimeout(timer);
@@ -131,8 +141,8 @@ async function testAndReport({ files, flags, temporary }) {
   /** @type {NodeJS.ProcessEnv} */
   const env = { ...process.env, TMPDIR: temporary, [runVariable]: mark };
   if (process.stdout.isTTY && env.NO_COLOR === undefined) env.FORCE_COLOR = "1";
-  const { code, signal, pid, tail } = await runTests(
-    ["test", ...flags, ...files.map((file) => `./${file}`)],
+  const { code, signal, pid, tail, second } = await runTests(
+    ["test", ...(flags.length === 0 ? ["--retry=1"] : flags), ...files.map((file) => `./${file}`)],
     env,
   );
 
@@ -161,6 +171,7 @@ async function testAndReport({ files, flags, temporary }) {
   if (remaining.length > 0) {
     console.log(`Note: ${remaining.length} temporary files were left: ${remaining.slice(0, 5).join(", ")}`);
   }
+  for (const name of second) console.log(`Passed at the second attempt only: ${name}`);
   if (summary !== null && summary.skipped > 0) console.log(`${summary.skipped} skipped`);
   for (const problem of problems) console.log(problem);
   failed += problems.length;

@@ -1,7 +1,22 @@
 /** The program: it hands the command line its parts, and nothing else. */
-import { startDemoOrigin } from "./cli/demo/origin.ts";
-import { systemIo } from "./cli/io.ts";
-import { run } from "./cli/program.ts";
-import { createEdge } from "./node/create-edge.ts";
+import { WORKER_COMMAND } from "./node/workers/command.ts";
 
-process.exit(await run(process.argv.slice(2), { io: systemIo(), createEdge, startDemo: startDemoOrigin }));
+// A worker needs neither command line nor config files: it is told everything, and stays small.
+if (process.argv[2] === WORKER_COMMAND) {
+  const { runWorker } = await import("./node/workers/worker.ts");
+  runWorker();
+} else {
+  const { startDemoOrigin } = await import("./cli/demo/origin.ts");
+  const { systemIo } = await import("./cli/io.ts");
+  const { run } = await import("./cli/program.ts");
+  const { createEdge } = await import("./node/create-edge.ts");
+  const { createCluster } = await import("./node/workers/cluster.ts");
+  // --no-orphans: a worker does not outlive a supervisor that is killed outright.
+  const workerCommand = [process.execPath, "--no-install", "--no-orphans", import.meta.path, WORKER_COMMAND];
+  const parts = {
+    io: systemIo(),
+    createEdge: createCluster(workerCommand, createEdge),
+    startDemo: startDemoOrigin,
+  };
+  process.exit(await run(process.argv.slice(2), parts));
+}

@@ -104,7 +104,10 @@ export class Fill {
   /** One who could have read it does not: the source is given up unless somebody else does. */
   letGo(): void {
     if (this.#state !== "filling" || this.#readers.size > 0 || (this.#retain && this.#readsOn)) return;
-    if (!this.#retain) return this.abandon();
+    if (!this.#retain) {
+      this.abandon();
+      return;
+    }
     // Those who waited for the same answer join in this very turn.
     setImmediate(() => {
       if (this.#readers.size === 0) this.abandon();
@@ -200,7 +203,9 @@ export class Fill {
     this.#whole?.resolve(false);
     this.#dropConsumed();
     if (this.#readers.size === 0 && this.#state === "filling") {
-      this.#fail(new ProximaError("too_large", "the response is larger than may be stored", { source: "origin" }));
+      this.#fail(
+        new ProximaError("too_large", "the response is larger than may be stored", { source: "origin" }),
+      );
       this.#source.cancel();
     }
   }
@@ -249,7 +254,11 @@ export class Fill {
       }
       for (const reader of [...this.#readers]) {
         if (reader.index === this.#firstPiece) {
-          reader.fail(new ProximaError("viewer_too_slow", "the viewer took nothing while others waited", { source: "viewer" }));
+          reader.fail(
+            new ProximaError("viewer_too_slow", "the viewer took nothing while others waited", {
+              source: "viewer",
+            }),
+          );
         }
       }
     });

@@ -14,12 +14,19 @@
  * then the behaviour's minimum and maximum. Nothing on this list overrides no-store, private,
  * no-cache or must-revalidate of the field that speaks to us.
  */
-import { DELTA_SECONDS_MAX, NO_CACHE_CONTROL, parseCacheControl, parseSurrogateControl, parseTargetedCacheControl } from "../http/cache-control.ts";
+
+import type { TtlPolicy } from "../config/plan.ts";
 import type { CacheControl } from "../http/cache-control.ts";
+import {
+  DELTA_SECONDS_MAX,
+  NO_CACHE_CONTROL,
+  parseCacheControl,
+  parseSurrogateControl,
+  parseTargetedCacheControl,
+} from "../http/cache-control.ts";
 import { parseHttpDate } from "../http/date.ts";
 import type { FieldReader } from "../http/fields.ts";
 import { parseVary } from "../http/vary.ts";
-import type { TtlPolicy } from "../config/plan.ts";
 
 /** Where a lifetime came from, in order of precedence. */
 export type LifetimeSource =
@@ -65,6 +72,8 @@ export interface Freshness {
 
 /** What of the request matters to storing. */
 export interface StorageRequest {
+  /** 0 to 1, by the key: where it stands in the jitter. */
+  readonly spread: number;
   readonly path: string;
   readonly authorized: boolean;
   /** The request's cookies reached the origin and are not part of the key. */
@@ -87,13 +96,17 @@ export type Storage =
   | { readonly store: false; readonly reason: NotStoredReason };
 
 /** Statuses that may have heuristic freshness (RFC 9110 section 15.1), without 206. */
-const HEURISTIC_STATUSES: ReadonlySet<number> = new Set([200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501]);
+const HEURISTIC_STATUSES: ReadonlySet<number> = new Set([
+  200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501,
+]);
 
 /** Statuses that the operator's own lifetimes (edge TTL, default TTL) reach: an error needs a TTL by status. */
 const OWN_LIFETIME_STATUSES: ReadonlySet<number> = new Set([200, 203, 204, 300, 301, 308]);
 
 /** Statuses beside these whose meaning for a cache we know (RFC 9110 section 15): what must-understand asks for. */
-const UNDERSTOOD_STATUSES: ReadonlySet<number> = new Set([201, 202, 205, 302, 303, 307, 400, 401, 402, 403, 406, 409, 421, 422, 426, 451, 500, 502, 503, 504, 505]);
+const UNDERSTOOD_STATUSES: ReadonlySet<number> = new Set([
+  201, 202, 205, 302, 303, 307, 400, 401, 402, 403, 406, 409, 421, 422, 426, 451, 500, 502, 503, 504, 505,
+]);
 
 /** Answers about one viewer's way of asking, which no cache may store (RFC 6585 sections 3 to 6, RFC 8470 section 5.2). */
 const NEVER_STORED: ReadonlySet<number> = new Set([425, 428, 429, 431, 511]);
@@ -101,10 +114,27 @@ const NEVER_STORED: ReadonlySet<number> = new Set([425, 428, 429, 431, 511]);
 /** Extensions that viewers use to make a page look like a static file (web cache deception), and their types. */
 const STATIC_TYPES: ReadonlyMap<string, RegExp> = new Map(
   Object.entries({
-    css: /^text\/css\b/, js: /javascript/, mjs: /javascript/, json: /json/, png: /^image\//, jpg: /^image\//,
-    jpeg: /^image\//, gif: /^image\//, webp: /^image\//, avif: /^image\//, ico: /^image\//, svg: /^image\//,
-    woff: /font|octet-stream/, woff2: /font|octet-stream/, ttf: /font|octet-stream/, mp4: /^video\//, webm: /^video\//,
-    mp3: /^audio\//, pdf: /pdf/, txt: /^text\/plain\b/, wasm: /wasm/,
+    css: /^text\/css\b/,
+    js: /javascript/,
+    mjs: /javascript/,
+    json: /json/,
+    png: /^image\//,
+    jpg: /^image\//,
+    jpeg: /^image\//,
+    gif: /^image\//,
+    webp: /^image\//,
+    avif: /^image\//,
+    ico: /^image\//,
+    svg: /^image\//,
+    woff: /font|octet-stream/,
+    woff2: /font|octet-stream/,
+    ttf: /font|octet-stream/,
+    mp4: /^video\//,
+    webm: /^video\//,
+    mp3: /^audio\//,
+    pdf: /pdf/,
+    txt: /^text\/plain\b/,
+    wasm: /wasm/,
   }),
 );
 
@@ -118,7 +148,11 @@ interface Directives {
 }
 
 /** Decides whether a response to GET may be stored and computes its freshness. */
-export function decideStorage(request: StorageRequest, response: StorageResponse, policy: TtlPolicy): Storage {
+export function decideStorage(
+  request: StorageRequest,
+  response: StorageResponse,
+  policy: TtlPolicy,
+): Storage {
   const { fields, status } = response;
   if (status === 206) return no("response-partial");
   if (status < 200 || status === 304 || status >= 600) return no("response-not-cacheable");
@@ -136,7 +170,8 @@ export function decideStorage(request: StorageRequest, response: StorageResponse
   const shared = cacheControl.public || cacheControl.sMaxage !== null || directives.source !== null;
   if (request.authorized) {
     // RFC 9111 section 3.5 names what allows it; the behaviour has to say so as well.
-    if (!policy.storeAuthorized || !(shared || cacheControl.mustRevalidate)) return no("request-authorization");
+    if (!policy.storeAuthorized || !(shared || cacheControl.mustRevalidate))
+      return no("request-authorization");
   }
   if (fields.has("set-cookie") && !removeFields.includes("set-cookie")) {
     if (!policy.storeSetCookie || !shared) return no("response-set-cookie");
@@ -147,14 +182,16 @@ export function decideStorage(request: StorageRequest, response: StorageResponse
 
   const lifetime = chooseLifetime(directives, response, policy);
   if (lifetime === null) return no("response-no-freshness");
-  const computed = computeFreshness(lifetime, cacheControl, response, policy);
+  const computed = computeFreshness(lifetime, cacheControl, response, policy, request.spread);
   // What the origin lets live for no time at all, and only the operator for longer, is the operator's word.
   const explicit =
     lifetime.explicit &&
     (lifetime.lifetimeMs > 0 ||
-      usableUntil(computed) <= usableUntil(computeFreshness(lifetime, cacheControl, response, withoutOwn(policy))));
+      usableUntil(computed) <=
+        usableUntil(computeFreshness(lifetime, cacheControl, response, withoutOwn(policy), request.spread)));
   if (!explicit && request.cookieForwardedUnkeyed) return no("request-cookie");
-  if (!explicit && looksDeceptive(request.path, fields.get("content-type"), status)) return no("response-type-mismatch");
+  if (!explicit && looksDeceptive(request.path, fields.get("content-type"), status))
+    return no("response-type-mismatch");
 
   const freshness: Freshness = { ...computed, explicit };
   const validator = fields.has("etag") || fields.has("last-modified");
@@ -219,7 +256,9 @@ function readDirectives(fields: FieldReader, responseTimeMs: number): Directives
 /** Pragma counts only where Cache-Control is absent (RFC 9111 section 5.4); origins mean "do not cache" by it. */
 function pragma(fields: FieldReader): CacheControl {
   const value = fields.get("pragma");
-  return value !== null && /\bno-cache\b/i.test(value) ? { ...NO_CACHE_CONTROL, noCache: true } : NO_CACHE_CONTROL;
+  return value !== null && /\bno-cache\b/i.test(value)
+    ? { ...NO_CACHE_CONTROL, noCache: true }
+    : NO_CACHE_CONTROL;
 }
 
 interface Lifetime {
@@ -231,7 +270,11 @@ interface Lifetime {
   readonly fromReceipt: boolean;
 }
 
-function chooseLifetime(directives: Directives, response: StorageResponse, policy: TtlPolicy): Lifetime | null {
+function chooseLifetime(
+  directives: Directives,
+  response: StorageResponse,
+  policy: TtlPolicy,
+): Lifetime | null {
   const { fields, status } = response;
   const { cacheControl, lifetimeSeconds, lifetimeSource } = directives;
   if (policy.edgeMs !== null && OWN_LIFETIME_STATUSES.has(status)) {
@@ -242,7 +285,9 @@ function chooseLifetime(directives: Directives, response: StorageResponse, polic
   }
   const statusMs = policy.statusMs(status);
   if (statusMs !== null) {
-    return statusMs === 0 ? null : { source: "status-ttl", lifetimeMs: statusMs, explicit: false, fromReceipt: true };
+    return statusMs === 0
+      ? null
+      : { source: "status-ttl", lifetimeMs: statusMs, explicit: false, fromReceipt: true };
   }
   if (cacheControl.noCache) {
     return { source: "default-ttl", lifetimeMs: 0, explicit: true, fromReceipt: true };
@@ -254,10 +299,15 @@ function chooseLifetime(directives: Directives, response: StorageResponse, polic
   const lastModifiedMs = parseHttpDate(fields.get("last-modified"));
   if (lastModifiedMs !== null) {
     const dateMs = parseHttpDate(fields.get("date")) ?? response.responseTimeMs;
-    const lifetimeMs = Math.min(Math.max(0, dateMs - lastModifiedMs) * policy.heuristicFraction, policy.heuristicMaxMs);
+    const lifetimeMs = Math.min(
+      Math.max(0, dateMs - lastModifiedMs) * policy.heuristicFraction,
+      policy.heuristicMaxMs,
+    );
     return { source: "heuristic", lifetimeMs, explicit: false, fromReceipt: false };
   }
-  return policy.minMs > 0 ? { source: "default-ttl", lifetimeMs: 0, explicit: false, fromReceipt: true } : null;
+  return policy.minMs > 0
+    ? { source: "default-ttl", lifetimeMs: 0, explicit: false, fromReceipt: true }
+    : null;
 }
 
 function computeFreshness(
@@ -265,23 +315,27 @@ function computeFreshness(
   cacheControl: CacheControl,
   response: StorageResponse,
   policy: TtlPolicy,
+  spread: number,
 ): Freshness {
   const bornMs = bornAt(response);
   const receivedMs = response.responseTimeMs;
   const startMs = lifetime.fromReceipt ? receivedMs : bornMs;
-  const mustRevalidate =
-    cacheControl.mustRevalidate || cacheControl.proxyRevalidate || cacheControl.noCache;
+  const mustRevalidate = cacheControl.mustRevalidate || cacheControl.proxyRevalidate || cacheControl.noCache;
   let freshUntilMs = startMs + lifetime.lifetimeMs;
   // Without a minimum nothing is raised: what came stale has its stale windows from when it became so.
   if (!mustRevalidate && policy.minMs > 0) freshUntilMs = Math.max(freshUntilMs, receivedMs + policy.minMs);
   freshUntilMs = Math.min(freshUntilMs, receivedMs + policy.maxMs);
   if (cacheControl.noCache) freshUntilMs = Math.min(freshUntilMs, receivedMs);
+  if (policy.jitterFraction > 0 && freshUntilMs > receivedMs) {
+    freshUntilMs -= (freshUntilMs - receivedMs) * policy.jitterFraction * spread;
+  }
 
   // s-maxage implies proxy-revalidate (RFC 9111 section 5.2.2.10); an explicit stale-* beside it is
   // honoured unless the behaviour is strict (docs/decisions).
   const sMaxageForbids =
     lifetime.source === "s-maxage" &&
-    (policy.strictSMaxage || (cacheControl.staleWhileRevalidate === null && cacheControl.staleIfError === null));
+    (policy.strictSMaxage ||
+      (cacheControl.staleWhileRevalidate === null && cacheControl.staleIfError === null));
   const staleForbidden = mustRevalidate || sMaxageForbids;
   const windowMs = (seconds: number | null, configuredMs: number | null): number =>
     staleForbidden ? 0 : seconds !== null ? seconds * 1000 : (configuredMs ?? 0);
@@ -298,7 +352,9 @@ function computeFreshness(
 }
 
 /** now - bornMs is current_age (RFC 9111 section 4.2.3): upstream Age, delay and apparent age counted. */
-export function bornAt(response: Pick<StorageResponse, "fields" | "requestTimeMs" | "responseTimeMs">): number {
+export function bornAt(
+  response: Pick<StorageResponse, "fields" | "requestTimeMs" | "responseTimeMs">,
+): number {
   const { fields, requestTimeMs, responseTimeMs } = response;
   const dateMs = parseHttpDate(fields.get("date"));
   const apparentAgeMs = dateMs === null ? 0 : Math.max(0, responseTimeMs - dateMs);

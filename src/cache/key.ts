@@ -5,8 +5,9 @@
  *
  * The key and what is forwarded belong together: `keyQuery` is also what a cacheable request sends.
  */
-import type { KeyRecipe } from "../config/plan.ts";
+
 import { TRACKING_PARAMETERS } from "../config/compile.ts";
+import type { KeyRecipe } from "../config/plan.ts";
 import { readCookies } from "../http/cookie.ts";
 import type { FieldReader } from "../http/fields.ts";
 import { splitQuery } from "../http/target.ts";
@@ -35,8 +36,16 @@ function isTracking(name: string): boolean {
 }
 
 /** The base key. `query` is the result of keyQuery. */
-export function baseKey(site: string, scheme: string, authority: string, path: string, query: string | null): string {
-  return query === null ? `${site} ${scheme}://${authority}${path}` : `${site} ${scheme}://${authority}${path}?${query}`;
+export function baseKey(
+  site: string,
+  scheme: string,
+  authority: string,
+  path: string,
+  query: string | null,
+): string {
+  return query === null
+    ? `${site} ${scheme}://${authority}${path}`
+    : `${site} ${scheme}://${authority}${path}?${query}`;
 }
 
 /** One ingredient of the secondary key, for explain. */
@@ -119,7 +128,11 @@ export function chooseLanguage(acceptLanguage: string | null, supported: readonl
     .toSorted((a, b) => b.quality - a.quality || a.order - b.order);
   for (const { tag } of ranges) {
     if (tag === "*") return fallback;
-    for (let range = tag; range !== ""; range = range.includes("-") ? range.slice(0, range.lastIndexOf("-")) : "") {
+    for (
+      let range = tag;
+      range !== "";
+      range = range.includes("-") ? range.slice(0, range.lastIndexOf("-")) : ""
+    ) {
       const found = supported.find((language) => language.toLowerCase() === range);
       if (found !== undefined) return found;
     }

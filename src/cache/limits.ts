@@ -1,7 +1,11 @@
 /** Named limits of the cache. */
 
-/** What a stored response costs beside its body, key and fields; measured by `bench/memory.ts`. */
-export const FIELD_OVERHEAD_BYTES = 900;
+/** What a stored response costs beside its body, key and fields, in bytes; measured by `bench/memory.ts`. */
+export const ENTRY_OVERHEAD_BYTES = 1_650;
+
+/** What a derived form and a tag cost beside their own bytes. */
+export const FORM_OVERHEAD_BYTES = 300;
+export const TAG_OVERHEAD_BYTES = 40;
 
 /** Bodies up to this size are kept as a Uint8Array; larger ones as a Blob, which is not copied for each viewer. */
 export const INLINE_BODY_BYTES_MAX = 64 * 1024;
@@ -17,6 +21,12 @@ export const FILL_WINDOW_BYTES_MAX = 1024 * 1024;
 
 /** A viewer that does not take anything for this long while others wait for the window is cut off, in milliseconds. */
 export const FILL_STALL_MS_MAX = 5_000;
+
+/** Largest body of which a worker keeps a copy beside the owner's, in bytes. */
+export const HOT_COPY_BYTES_MAX = 1024 * 1024;
+
+/** How long a worker may use what it fetched itself while the owner was down, in milliseconds: the owner's next may differ. */
+export const OWNERLESS_MS_MAX = 5_000;
 
 /** Share of the memory limit that bodies still being fetched may take; beyond it they pass without being stored. */
 export const FILL_MEMORY_SHARE = 0.25;

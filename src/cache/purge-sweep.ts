@@ -4,10 +4,11 @@
  * or because a newer one takes its place) is counted then, once.
  */
 import { compilePathPattern } from "../config/pattern.ts";
-import { keyParts, type Purge, type PurgeableObject } from "./purge-table.ts";
+import { keyParts, matchesParts, type Purge, type PurgeableObject } from "./purge-table.ts";
 
-/** Objects looked at between two pauses. */
-const SLICE_OBJECTS_MAX = 2_000;
+/** Longest time that the sweep may hold the event loop in one go, in milliseconds, and how often it looks at the time. */
+const SLICE_MS_MAX = 2;
+const OBJECTS_PER_LOOK = 32;
 
 /** A purge whose objects are being counted. */
 interface Pending {
@@ -60,7 +61,10 @@ export class PurgeSweep {
 
   /** The sequence below which no purge is being counted. */
   get sweptBefore(): number {
-    return this.#pending.reduce((least, { purge }) => Math.min(least, purge.sequence), Number.MAX_SAFE_INTEGER);
+    return this.#pending.reduce(
+      (least, { purge }) => Math.min(least, purge.sequence),
+      Number.MAX_SAFE_INTEGER,
+    );
   }
 
   async #run(): Promise<void> {
@@ -69,9 +73,12 @@ export class PurgeSweep {
     while (this.#pending.length > 0) {
       const round = this.#pending.slice();
       let looked = 0;
+      let sliceStart = performance.now();
       for (const object of this.#walk()) {
         this.#visit(object);
-        if (++looked % SLICE_OBJECTS_MAX === 0) await new Promise((resolve) => setImmediate(resolve));
+        if (++looked % OBJECTS_PER_LOOK !== 0 || performance.now() - sliceStart < SLICE_MS_MAX) continue;
+        await new Promise((resolve) => setImmediate(resolve));
+        sliceStart = performance.now();
       }
       this.#pending = this.#pending.filter((pending) => !round.includes(pending));
       for (const { purge, count } of round) this.#done(purge, count);
@@ -80,11 +87,15 @@ export class PurgeSweep {
 }
 
 function matcherOf(purge: Purge): (object: PurgeableObject) => boolean {
-  const targets = new Set(purge.scope === "host" ? purge.targets.map((host) => host.toLowerCase()) : purge.targets);
-  const ofSite = (matches: (object: PurgeableObject, parts: ReturnType<typeof keyParts>) => boolean) => (object: PurgeableObject) => {
-    const parts = keyParts(object.key);
-    return parts.site === purge.site && matches(object, parts);
-  };
+  const targets = new Set(
+    purge.scope === "host" ? purge.targets.map((host) => host.toLowerCase()) : purge.targets,
+  );
+  const ofSite =
+    (matches: (object: PurgeableObject, parts: ReturnType<typeof keyParts>) => boolean) =>
+    (object: PurgeableObject) => {
+      const parts = keyParts(object.key);
+      return parts.site === purge.site && matches(object, parts);
+    };
   switch (purge.scope) {
     case "everything":
       return ofSite(() => true);
@@ -95,12 +106,12 @@ function matcherOf(purge: Purge): (object: PurgeableObject) => boolean {
     case "tag":
       return ofSite((object) => object.tags.some((tag) => targets.has(tag)));
     case "prefix":
-      return ofSite((_object, { host, path }) => purge.targets.some((prefix) => (prefix.startsWith("/") ? path : host + path).startsWith(prefix)));
+      return ofSite((_object, { host, path }) =>
+        purge.targets.some((prefix) => (prefix.startsWith("/") ? path : host + path).startsWith(prefix)),
+      );
     case "wildcard": {
       const patterns = purge.targets.map(compilePathPattern);
-      return ofSite((_object, { host, path }) =>
-        patterns.some((pattern) => pattern.matches(pattern.source.startsWith("/") || pattern.source.startsWith("*") ? path : host + path)),
-      );
+      return ofSite((_object, parts) => patterns.some((pattern) => matchesParts(pattern, parts)));
     }
   }
 }

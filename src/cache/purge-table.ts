@@ -39,7 +39,10 @@ export interface PurgeableObject {
 }
 
 /** What has become of an object: as it was, stale since a moment, or gone. */
-export type Validity = { readonly kind: "valid" } | { readonly kind: "stale"; readonly sinceMs: number } | { readonly kind: "gone" };
+export type Validity =
+  | { readonly kind: "valid" }
+  | { readonly kind: "stale"; readonly sinceMs: number }
+  | { readonly kind: "gone" };
 
 const VALID: Validity = { kind: "valid" };
 const GONE: Validity = { kind: "gone" };
@@ -83,13 +86,21 @@ export function keyParts(key: string): KeyParts {
   const slash = key.indexOf("/", start);
   const query = key.indexOf("?", slash);
   const authority = key.slice(start, slash);
-  const colon = authority.startsWith("[") ? authority.indexOf(":", authority.indexOf("]")) : authority.indexOf(":");
+  const colon = authority.startsWith("[")
+    ? authority.indexOf(":", authority.indexOf("]"))
+    : authority.indexOf(":");
   return {
     site: key.slice(0, space),
     host: colon < 0 ? authority : authority.slice(0, colon),
     path: query < 0 ? key.slice(slash) : key.slice(slash, query),
     url: key.slice(start),
   };
+}
+
+/** Does a pattern of a purge take an object? One that begins with a star may mean a path ("*.css") or a host ("*.example.com/"). */
+export function matchesParts(pattern: PathPattern, { host, path }: KeyParts): boolean {
+  if (pattern.source.startsWith("/")) return pattern.matches(path);
+  return pattern.matches(host + path) || (pattern.source.startsWith("*") && pattern.matches(path));
 }
 
 /** The purges that objects may still have to be held against. */
@@ -163,8 +174,7 @@ export class PurgeTable {
       }
     }
     for (const { pattern, mark } of marks.patterns.values()) {
-      const subject = pattern.source.startsWith("/") || pattern.source.startsWith("*") ? path : parts.host + path;
-      if (found.wants(mark) && pattern.matches(subject)) found.see(mark);
+      if (found.wants(mark) && matchesParts(pattern, parts)) found.see(mark);
     }
     return found.validity;
   }
@@ -173,11 +183,15 @@ export class PurgeTable {
   forget(sequence: number): void {
     for (const [site, marks] of this.#sites) {
       for (const map of [marks.urls, marks.hosts, marks.tags, marks.prefixes]) {
-        for (const [target, mark] of map) if (Math.max(mark.hard, mark.soft) <= sequence) this.#drop(map, target);
+        for (const [target, mark] of map)
+          if (Math.max(mark.hard, mark.soft) <= sequence) this.#drop(map, target);
       }
-      for (const [target, { mark }] of marks.patterns) if (Math.max(mark.hard, mark.soft) <= sequence) this.#drop(marks.patterns, target);
+      for (const [target, { mark }] of marks.patterns)
+        if (Math.max(mark.hard, mark.soft) <= sequence) this.#drop(marks.patterns, target);
       marks.prefixLengths = lengthsOf(marks.prefixes);
-      const empty = marks.urls.size + marks.hosts.size + marks.tags.size + marks.prefixes.size + marks.patterns.size === 0;
+      const empty =
+        marks.urls.size + marks.hosts.size + marks.tags.size + marks.prefixes.size + marks.patterns.size ===
+        0;
       if (empty && Math.max(marks.floor.hard, marks.floor.soft) <= sequence) this.#sites.delete(site);
     }
   }
@@ -243,7 +257,8 @@ export class PurgeTable {
     let largest: SiteMarks | null = null;
     let most = -1;
     for (const marks of this.#sites.values()) {
-      const size = marks.urls.size + marks.hosts.size + marks.tags.size + marks.prefixes.size + marks.patterns.size;
+      const size =
+        marks.urls.size + marks.hosts.size + marks.tags.size + marks.prefixes.size + marks.patterns.size;
       if (size > most) {
         most = size;
         largest = marks;

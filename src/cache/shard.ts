@@ -4,7 +4,7 @@
  * hashing, so that a slot more or less moves only the shards that it gains or gives.
  */
 
-/** Shards of a store. */
+/** Shards of a node's store: fixed, so that a disk outlives any number of workers. Part of the disk's format. */
 export const SHARDS = 64;
 
 /** Every shard: what a node with one worker owns. */

@@ -3,21 +3,15 @@
  * responses' Vary named, and possibly a pass marker (hit-for-miss). Everything that takes room is a
  * node in the store's eviction queue.
  */
-import type { Fields } from "../http/fields.ts";
-import { FIELD_OVERHEAD_BYTES } from "./limits.ts";
-import { selectingKey } from "./key.ts";
+import { parseHttpDate } from "../http/date.ts";
+import { type FieldReader, Fields } from "../http/fields.ts";
+import type { EvictionNode } from "./eviction/policy.ts";
 import type { Freshness, NotStoredReason } from "./freshness.ts";
-import type { FieldReader } from "../http/fields.ts";
+import { selectingKey } from "./key.ts";
+import { ENTRY_OVERHEAD_BYTES, FORM_OVERHEAD_BYTES, TAG_OVERHEAD_BYTES } from "./limits.ts";
 
-/** A node of the eviction queue: linked here, so that a hit is one flag and no allocation. */
-export interface QueueNode {
-  newer: QueueNode | null;
-  older: QueueNode | null;
-  /** Set by a hit, cleared by the eviction hand (SIEVE). */
-  visited: boolean;
-  bytes: number;
-  readonly url: StoredUrl;
-}
+/** A node of the store: what can be evicted. */
+export type QueueNode = StoredResponse | PassMarker;
 
 /** The codings in which a body can be held. */
 export type Coding = "identity" | "gzip" | "br" | "zstd";
@@ -54,10 +48,12 @@ export interface StoredParts {
 }
 
 /** A complete stored response: one variant of a URL. */
-export class StoredResponse implements QueueNode {
+export class StoredResponse implements EvictionNode<QueueNode>, BodyForm {
   newer: QueueNode | null = null;
   older: QueueNode | null = null;
-  visited = false;
+  mark = 0;
+  rank = 0.5;
+  readonly hash: number;
   bytes = 0;
   readonly url: StoredUrl;
   readonly variant: string;
@@ -66,8 +62,12 @@ export class StoredResponse implements QueueNode {
   readonly length: number;
   readonly coding: Coding;
   readonly negotiable: boolean;
-  fields: Fields;
-  forms: BodyForm[];
+  readonly body: Uint8Array | Blob;
+  /** The deliver phase's own prepared answer for the body as it is stored. */
+  hot: unknown = null;
+  /** Names and values, a line each: one string costs a fifth of forty. */
+  #fields: string;
+  #derived: BodyForm[] | null = null;
   freshness: Freshness;
   tags: readonly string[];
   validSequence: number;
@@ -78,17 +78,20 @@ export class StoredResponse implements QueueNode {
   storedAtMs: number;
   /** No further background refresh before this moment: set when one failed. */
   refreshNotBeforeMs = 0;
+  /** What the worker that owns the key calls its original, where workers are several. */
+  copy: string | null = null;
 
   constructor(url: StoredUrl, vary: readonly string[], variant: string, parts: StoredParts) {
     this.url = url;
     this.vary = vary;
     this.variant = variant;
     this.status = parts.status;
-    this.fields = parts.fields;
+    this.hash = hashOf(url.key, variant);
+    this.#fields = parts.fields.pack();
     this.coding = parts.coding;
     this.negotiable = parts.negotiable;
     this.length = sizeOf(parts.body);
-    this.forms = [{ coding: parts.coding, body: parts.body, length: this.length, hot: null }];
+    this.body = parts.body;
     this.freshness = parts.freshness;
     this.tags = parts.tags;
     this.validSequence = parts.validSequence;
@@ -105,6 +108,52 @@ export class StoredResponse implements QueueNode {
     return this.url.key;
   }
 
+  /** The stored fields, a copy each time. */
+  get fields(): Fields {
+    return Fields.unpack(this.#fields);
+  }
+
+  set fields(fields: Fields) {
+    this.#fields = fields.pack();
+  }
+
+  /** Every form of the body that is here, the stored one first. */
+  get forms(): readonly BodyForm[] {
+    return this.#derived === null ? [this] : [this, ...this.#derived];
+  }
+
+  /** The body in a coding, if it is here. */
+  form(coding: Coding): BodyForm | null {
+    if (coding === this.coding) return this;
+    return this.#derived?.find((form) => form.coding === coding) ?? null;
+  }
+
+  /** Keeps a derived form; the store counts it. */
+  addForm(form: BodyForm): void {
+    this.#derived = [...(this.#derived ?? []), form];
+  }
+
+  /** What it consists of, to be stored under another variant. */
+  get parts(): StoredParts {
+    const { status, fields, body, coding, negotiable, freshness, tags, validSequence, validLocal } = this;
+    const { etag, lastModifiedMs, dateMs, storedAtMs } = this;
+    return {
+      status,
+      fields,
+      body,
+      coding,
+      negotiable,
+      freshness,
+      tags,
+      validSequence,
+      validLocal,
+      etag,
+      lastModifiedMs,
+      dateMs,
+      storedAtMs,
+    };
+  }
+
   /** A soft purge: stale since `sinceMs`, its stale windows counted from then (must-revalidate keeps them shut). */
   expire(sinceMs: number): void {
     const { freshness } = this;
@@ -116,22 +165,43 @@ export class StoredResponse implements QueueNode {
       whileRevalidateUntilMs: freshness.whileRevalidateUntilMs - earlierMs,
       ifErrorUntilMs: freshness.ifErrorUntilMs - earlierMs,
     };
-    for (const form of this.forms) form.hot = null;
+    this.forget();
+  }
+
+  /** New fields and a new life for the same body. */
+  renew(fields: Fields, freshness: Freshness, receivedMs: number): void {
+    this.forget();
+    this.fields = fields;
+    this.freshness = freshness;
+    this.etag = fields.get("etag");
+    this.lastModifiedMs = parseHttpDate(fields.get("last-modified"));
+    this.dateMs = parseHttpDate(fields.get("date")) ?? receivedMs;
+    this.storedAtMs = receivedMs;
+  }
+
+  /** Drops prepared answers: the fields or the freshness changed. */
+  forget(): void {
+    this.hot = null;
+    for (const form of this.#derived ?? []) form.hot = null;
   }
 
   /** What this response costs in memory, as the store's limit counts it. */
   countBytes(): number {
-    let bytes = FIELD_OVERHEAD_BYTES + this.url.key.length + this.variant.length + this.fields.length + this.fields.size * 32;
-    for (const form of this.forms) bytes += form.length;
+    let bytes =
+      ENTRY_OVERHEAD_BYTES + this.url.key.length + this.variant.length + this.#fields.length + this.length;
+    for (const tag of this.tags) bytes += tag.length + TAG_OVERHEAD_BYTES;
+    for (const form of this.#derived ?? []) bytes += form.length + FORM_OVERHEAD_BYTES;
     return bytes;
   }
 }
 
 /** Remembers that a URL's answers could not be stored, so that its viewers do not queue (hit-for-miss). */
-export class PassMarker implements QueueNode {
+export class PassMarker implements EvictionNode<QueueNode> {
   newer: QueueNode | null = null;
   older: QueueNode | null = null;
-  visited = false;
+  mark = 0;
+  rank = 0.5;
+  readonly hash: number;
   bytes: number;
   readonly url: StoredUrl;
   readonly untilMs: number;
@@ -141,16 +211,23 @@ export class PassMarker implements QueueNode {
     this.url = url;
     this.untilMs = untilMs;
     this.reason = reason;
-    this.bytes = FIELD_OVERHEAD_BYTES + url.key.length;
+    this.hash = hashOf(url.key, "pass");
+    this.bytes = ENTRY_OVERHEAD_BYTES + url.key.length;
   }
+}
+
+/** Variants whose responses named the same fields in Vary. */
+interface VarySpec {
+  readonly vary: readonly string[];
+  readonly variants: Map<string, StoredResponse>;
 }
 
 /** One base key: its variants by Vary specification, newest specification first. */
 export class StoredUrl {
   readonly key: string;
-  /** The single variant of a URL without Vary and secondary key: the plain case. */
+  /** The only variant of a URL without Vary and secondary key: the plain case, which needs no table. */
   only: StoredResponse | null = null;
-  specs: { readonly vary: readonly string[]; readonly variants: Map<string, StoredResponse> }[] = [];
+  #specs: VarySpec[] | null = null;
   pass: PassMarker | null = null;
   count = 0;
 
@@ -161,7 +238,7 @@ export class StoredUrl {
   /** The variant that fits a request (RFC 9111 section 4.1); `secondary` is the configured part of the key. */
   find(secondary: string, fields: FieldReader): StoredResponse | null {
     if (this.only !== null) return secondary === "" ? this.only : null;
-    for (const { vary, variants } of this.specs) {
+    for (const { vary, variants } of this.#specs ?? []) {
       const found = variants.get(secondary + (vary.length > 0 ? selectingKey(vary, fields) : ""));
       if (found !== undefined) return found;
     }
@@ -170,47 +247,71 @@ export class StoredUrl {
 
   /** The fields that the newest response's Vary named: the best guess for a response not seen yet. */
   get vary(): readonly string[] {
-    return this.specs[0]?.vary ?? [];
+    return this.#specs?.[0]?.vary ?? [];
   }
 
   /** Puts a variant in; returns the one it replaces. */
   add(entry: StoredResponse): StoredResponse | null {
-    let spec = this.specs.find(({ vary }) => sameNames(vary, entry.vary));
+    const plain = entry.vary.length === 0 && entry.variant === "";
+    if (plain && (this.count === 0 || this.only !== null)) {
+      const replaced = this.only;
+      this.only = entry;
+      this.count = 1;
+      return replaced;
+    }
+    const specs = this.#tables();
+    let spec = specs.find(({ vary }) => sameNames(vary, entry.vary));
     if (spec === undefined) spec = { vary: entry.vary, variants: new Map() };
-    this.specs = [spec, ...this.specs.filter((other) => other !== spec)];
+    this.#specs = [spec, ...specs.filter((other) => other !== spec)];
     const replaced = spec.variants.get(entry.variant) ?? null;
     spec.variants.delete(entry.variant);
     spec.variants.set(entry.variant, entry);
     if (replaced === null) this.count++;
-    this.#setOnly();
     return replaced;
   }
 
   /** Takes a variant out, if it is still this one. */
   delete(entry: StoredResponse): void {
-    for (const spec of this.specs) {
+    if (this.only === entry) {
+      this.only = null;
+      this.count = 0;
+      return;
+    }
+    for (const spec of this.#specs ?? []) {
       if (spec.variants.get(entry.variant) !== entry || !sameNames(spec.vary, entry.vary)) continue;
       spec.variants.delete(entry.variant);
       this.count--;
-      if (spec.variants.size === 0) this.specs = this.specs.filter((other) => other !== spec);
+      if (spec.variants.size === 0) this.#specs = (this.#specs ?? []).filter((other) => other !== spec);
     }
-    this.#setOnly();
+    if (this.count === 0) this.#specs = null;
   }
 
   /** Every variant, newest specification first, oldest variant of it first. */
   *variants(): Generator<StoredResponse> {
-    for (const spec of this.specs) yield* spec.variants.values();
+    if (this.only !== null) yield this.only;
+    for (const spec of this.#specs ?? []) yield* spec.variants.values();
   }
 
   get empty(): boolean {
     return this.count === 0 && this.pass === null;
   }
 
-  #setOnly(): void {
-    const spec = this.specs[0];
-    const plain = this.count === 1 && spec !== undefined && spec.vary.length === 0;
-    this.only = plain ? (spec.variants.get("") ?? null) : null;
+  /** The tables; the only variant moves into them. */
+  #tables(): VarySpec[] {
+    if (this.only !== null) {
+      this.#specs = [{ vary: this.only.vary, variants: new Map([[this.only.variant, this.only]]) }];
+      this.only = null;
+    }
+    this.#specs ??= [];
+    return this.#specs;
   }
+}
+
+/** Seeded anew for each process: nobody can choose keys that meet in the memory of what was evicted. */
+const HASH_SEED = crypto.getRandomValues(new Uint32Array(1))[0] as number;
+
+function hashOf(key: string, variant: string): number {
+  return Bun.hash.xxHash32(key + variant, HASH_SEED) | 0;
 }
 
 function sameNames(a: readonly string[], b: readonly string[]): boolean {

@@ -44,7 +44,8 @@ export function readTags(fields: FieldReader, authority: string): Tags {
   for (const [name, separator] of TAG_FIELDS) {
     const value = fields.get(name);
     // xkey repeats its field, and a combined value has commas then.
-    if (value !== null) for (const part of value.trim().split(name === "xkey" ? /[\s,]+/ : separator)) add(part.trim());
+    if (value !== null)
+      for (const part of value.trim().split(name === "xkey" ? /[\s,]+/ : separator)) add(part.trim());
   }
   for (const group of readGroups(fields.get("cache-groups"))) add(groupTag(group, authority));
   return tags === null && dropped === 0 ? NONE : { tags: tags === null ? [] : [...tags], dropped };

@@ -18,13 +18,14 @@ export function edgeBanner(node: RunningNode, file: string, sites: number, color
   return `${styleFor(color).bold(head)}\n\n${addressLines(node)}\n`;
 }
 
-/** The banner of `dev`. `notes` are told below the addresses. */
+/** The banner of `dev`. `notes` are told below the addresses; `program` is how this program is called here. */
 export function devBanner(
   node: RunningNode,
   origin: string,
   notes: readonly string[],
   trials: readonly Trial[],
   color: boolean,
+  program: string,
 ): string {
   const style = styleFor(color);
   const lines = [style.bold(`proxima ${VERSION} is in front of ${origin}`), "", addressLines(node)];
@@ -43,7 +44,7 @@ export function devBanner(
     lines.push("");
   }
   lines.push(
-    `Why was it so?  proxima explain ${base ?? "URL"}${trials[0]?.path ?? "/"} --control ${node.addresses.control}`,
+    `Why was it so?  ${program} explain ${base ?? "URL"}${trials[0]?.path ?? "/"} --control ${node.addresses.control}`,
   );
   lines.push("Ctrl+C drains and ends it.", "");
   return lines.join("\n");

@@ -32,6 +32,8 @@ export async function devCommand(
       parseConfig({
         listen,
         dataDir: options.dataDir ?? "./.proxima",
+        // One process to look at, to debug and to end; a developer's load does not need more.
+        workers: options.workers ?? 1,
         ...(options.cacheMemory === undefined ? {} : { cache: cacheOf(options.cacheMemory) }),
         ...(options.accessLog === undefined ? {} : { accessLog: { file: options.accessLog } }),
         sites: {
@@ -45,7 +47,10 @@ export async function devCommand(
     );
     const say = options.accessLog === "-" ? io.err : io.out;
     await serve(program, config, null, async (node) => {
-      say(devBanner(node, shownOrigin(origin, demo), notes, demo?.trials ?? genericTrials, io.color));
+      // Started by npm in its own folder, the program is not on the path.
+      const called = io.env.npm_lifecycle_event === undefined ? "proxima" : "npx proxima";
+      const trials = demo?.trials ?? genericTrials;
+      say(devBanner(node, shownOrigin(origin, demo), notes, trials, io.color, called));
       if (origin.kind !== "url") return;
       const why = await whyUnreachable(origin.url);
       if (why !== null) nodeLog(io)("warning", `the origin ${origin.url} can not be reached yet: ${why}`);

@@ -1,6 +1,6 @@
 /** `proxima edge --config FILE`: an edge for the sites of a config file, which is watched. */
 import { ConfigLoader } from "../config/load.ts";
-import { formatProblems } from "../config/problems.ts";
+import { formatProblems, type Problem } from "../config/problems.ts";
 import { edgeBanner } from "./banner.ts";
 import { watchedSource } from "./config-source.ts";
 import { EXIT, SilentExit, UsageError } from "./failure.ts";
@@ -21,9 +21,7 @@ export async function edgeCommand(options: EdgeOptions, program: Program): Promi
   if (!loaded.ok) {
     // One problem is one sentence; several are listed as `config check` lists them.
     if (loaded.problems.length === 1) throw new UsageError(formatProblems(file, loaded.problems));
-    io.err(
-      `proxima: ${file} has ${loaded.problems.length} problems:\n${formatProblems(file, loaded.problems)}\n`,
-    );
+    io.err(`proxima: ${file} has ${tally(loaded.problems)}:\n${formatProblems(file, loaded.problems)}\n`);
     throw new SilentExit(EXIT.usage);
   }
   const log = nodeLog(io);
@@ -39,4 +37,12 @@ export async function edgeCommand(options: EdgeOptions, program: Program): Promi
   await serve(program, config, watchedSource(file, loader, complete, log), (node) =>
     say(edgeBanner(node, file, Object.keys(config.sites).length, io.color)),
   );
+}
+
+/** "2 problems", "1 problem and 3 warnings". */
+function tally(problems: readonly Problem[]): string {
+  const warnings = problems.filter(({ severity }) => severity === "warning").length;
+  const count = (number: number, noun: string): string => `${number} ${noun}${number === 1 ? "" : "s"}`;
+  const errors = count(problems.length - warnings, "problem");
+  return warnings === 0 ? errors : `${errors} and ${count(warnings, "warning")}`;
 }

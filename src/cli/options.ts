@@ -13,12 +13,15 @@ export interface ListenOptions {
   readonly cacheMemory?: number;
   readonly dataDir?: string;
   readonly accessLog?: string;
+  readonly workers?: number | "auto";
   /** False with --no-http3. */
   readonly http3: boolean;
 }
 
 /** Smallest memory for the cache, as in the config. */
 const CACHE_BYTES_MIN = 1_024 * 1_024;
+/** Most workers, as in the config. */
+const WORKERS_MAX = 64;
 const LOOPBACK = "127.0.0.1";
 
 /** Adds the shared options to a command. */
@@ -50,6 +53,12 @@ export function addListenOptions(command: Command): Command {
       "append the access log (JSON lines) to FILE; - is standard output",
       readPath,
     )
+    .addOption(
+      new Option(
+        "--workers <N>",
+        "processes that serve together, 1 to 64, or auto: one for each core",
+      ).argParser(readWorkers),
+    )
     .option("--no-http3", "do not offer HTTP/3");
 }
 
@@ -69,6 +78,15 @@ function readSize(text: string): number {
     throw new InvalidArgumentError("Expected a size of at least 1MiB, such as 256MiB or 1GiB.");
   }
   return bytes;
+}
+
+function readWorkers(text: string): number | "auto" {
+  if (text === "auto") return "auto";
+  const count = /^\d{1,2}$/.test(text) ? Number(text) : 0;
+  if (count < 1 || count > WORKERS_MAX) {
+    throw new InvalidArgumentError(`Expected a whole number from 1 to ${WORKERS_MAX}, or auto.`);
+  }
+  return count;
 }
 
 function readPath(text: string): string {
@@ -95,6 +113,7 @@ export function applyListenOptions(config: Config, options: ListenOptions): Conf
     },
     ...(options.cacheMemory === undefined ? {} : { cache: withMemory(config.cache, options.cacheMemory) }),
     ...(options.dataDir === undefined ? {} : { dataDir: options.dataDir }),
+    ...(options.workers === undefined ? {} : { workers: options.workers }),
     ...(options.accessLog === undefined ? {} : { accessLog: { file: options.accessLog } }),
   };
 }

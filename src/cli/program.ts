@@ -11,6 +11,7 @@ import { type PurgeCommandOptions, purgeCommand } from "./purge.ts";
 import type { Program } from "./serve.ts";
 import { addSimulateCommand } from "./simulate-command.ts";
 import { VERSION } from "./version.ts";
+import { addWarmCommand } from "./warm/command.ts";
 
 const EXIT_HELP = `
 Exit status: 0 when all went well, 1 for an error while running, 2 for a wrong command line or config.`;
@@ -156,8 +157,18 @@ ${EXIT_HELP}`,
     .command("purge")
     .description("tell a running node to forget what it holds; answers when nothing older is served any more")
     .argument("[URL...]", "absolute URLs; every variant of each goes")
-    .option("--tag <TAG>", "everything the origin gave this tag (surrogate key); may be repeated", collect, [])
-    .option("--prefix <PREFIX>", "paths that begin so: /blog/ or www.example.com/blog/; may be repeated", collect, [])
+    .option(
+      "--tag <TAG>",
+      "everything the origin gave this tag (surrogate key); may be repeated",
+      collect,
+      [],
+    )
+    .option(
+      "--prefix <PREFIX>",
+      "paths that begin so: /blog/ or www.example.com/blog/; may be repeated",
+      collect,
+      [],
+    )
     .option("--wildcard <PATTERN>", "paths that match: /blog/*.html; may be repeated", collect, [])
     .option("--host <HOST>", "everything of a host; may be repeated", collect, [])
     .option("--everything", "everything of the site")
@@ -184,6 +195,7 @@ ${EXIT_HELP}`,
     )
     .action((urls: string[], options: PurgeCommandOptions) => purgeCommand(urls, options, io));
 
+  addWarmCommand(root, io, EXIT_HELP);
   addSimulateCommand(root, io, EXIT_HELP);
   return root;
 }

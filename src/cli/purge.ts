@@ -22,7 +22,11 @@ export interface PurgeCommandOptions {
 const TIMEOUT_MS = 60_000;
 
 /** Runs the command. Rejects with a UsageError for what the node calls a bad request, else a ProximaError. */
-export async function purgeCommand(urls: readonly string[], options: PurgeCommandOptions, io: Io): Promise<void> {
+export async function purgeCommand(
+  urls: readonly string[],
+  options: PurgeCommandOptions,
+  io: Io,
+): Promise<void> {
   const named = [
     { scope: "url", member: "urls", targets: urls },
     { scope: "tag", member: "tags", targets: options.tag },
@@ -31,7 +35,9 @@ export async function purgeCommand(urls: readonly string[], options: PurgeComman
     { scope: "host", member: "hosts", targets: options.host },
   ].filter(({ targets }) => targets.length > 0);
   if (named.length + (options.everything === true ? 1 : 0) !== 1) {
-    throw new UsageError("name what to purge, one kind at a time: URLs, --tag, --prefix, --wildcard, --host or --everything");
+    throw new UsageError(
+      "name what to purge, one kind at a time: URLs, --tag, --prefix, --wildcard, --host or --everything",
+    );
   }
   const [what] = named;
   const body = {
@@ -40,19 +46,28 @@ export async function purgeCommand(urls: readonly string[], options: PurgeComman
     ...(what === undefined ? {} : { [what.member]: what.targets }),
     mode: options.soft === true ? "soft" : "hard",
   };
-  const base = options.control instanceof URL ? options.control.origin : `http://${onLoopback(options.control)}`;
-  const { status, answer } = await ask(`${base}/v1/purges${options.wait === true ? "?wait=counted" : ""}`, base, body, io.env.PROXIMA_CONTROL_TOKEN);
+  const base =
+    options.control instanceof URL ? options.control.origin : `http://${onLoopback(options.control)}`;
+  const { status, answer } = await ask(
+    `${base}/v1/purges${options.wait === true ? "?wait=counted" : ""}`,
+    base,
+    body,
+    io.env.PROXIMA_CONTROL_TOKEN,
+  );
   const detail = textOf(answer, "detail");
   if (status === 400) throw new UsageError(detail ?? "the node calls the request bad");
-  if (status !== 201 && status !== 200) throw failed(`the node at ${base} answered ${status}${detail === null ? "" : `: ${detail}`}`);
+  if (status !== 201 && status !== 200)
+    throw failed(`the node at ${base} answered ${status}${detail === null ? "" : `: ${detail}`}`);
   if (options.json === true) {
     io.out(`${JSON.stringify(answer, null, 2)}\n`);
     return;
   }
-  const counted = answer["counted"];
+  const counted = answer.counted;
   const objects = typeof counted === "number" ? `, ${counted} object${counted === 1 ? "" : "s"} hit` : "";
   const style = styleFor(io.color);
-  io.out(`${style.bold(`purge ${textOf(answer, "sequence") ?? ""} applied`)} (${body.mode} ${body.scope})${objects}\n${style.dim(`id ${textOf(answer, "id") ?? ""}`)}\n`);
+  io.out(
+    `${style.bold(`purge ${textOf(answer, "sequence") ?? ""} applied`)} (${body.mode} ${body.scope})${objects}\n${style.dim(`id ${textOf(answer, "id") ?? ""}`)}\n`,
+  );
 }
 
 async function ask(
@@ -65,12 +80,18 @@ async function ask(
     const response = await fetch(url, {
       method: "POST",
       redirect: "manual",
-      headers: { "content-type": "application/json", ...(token === undefined ? {} : { authorization: `Bearer ${token}` }) },
+      headers: {
+        "content-type": "application/json",
+        ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
+      },
       body: JSON.stringify(body),
       signal: AbortSignal.timeout(TIMEOUT_MS),
     });
     const answer: unknown = await response.json();
-    return { status: response.status, answer: typeof answer === "object" && answer !== null ? { ...answer } : {} };
+    return {
+      status: response.status,
+      answer: typeof answer === "object" && answer !== null ? { ...answer } : {},
+    };
   } catch (error) {
     throw failed(`the control listener at ${base} can not be asked: ${messageOf(error)}`, error);
   }

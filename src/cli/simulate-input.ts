@@ -60,18 +60,23 @@ async function* splitLines(source: Readable): AsyncGenerator<LineBatch> {
 }
 
 /** The source's bytes, unpacked when they begin as gzip does: by content, since standard input has no name. */
-async function* unpacked(source: Readable, count: (bytes: number) => void): AsyncGenerator<Buffer> {
+export async function* unpacked(source: Readable, count: (bytes: number) => void): AsyncGenerator<Buffer> {
   const pieces = counted(source, count);
-  const first = await pieces.next();
-  if (first.done === true) return;
-  if (first.value[0] !== GZIP_MAGIC[0] || first.value[1] !== GZIP_MAGIC[1]) {
-    yield first.value;
+  let start = Buffer.alloc(0);
+  // The first piece may be a single byte, which says nothing yet.
+  while (start.length < GZIP_MAGIC.length) {
+    const next = await pieces.next();
+    if (next.done === true) break;
+    start = Buffer.concat([start, next.value]);
+  }
+  if (start[0] !== GZIP_MAGIC[0] || start[1] !== GZIP_MAGIC[1]) {
+    if (start.length > 0) yield start;
     yield* pieces;
     return;
   }
   const gunzip = createGunzip({ chunkSize: CHUNK_BYTES });
   // An error of either ends `gunzip` with it; that is where it is seen.
-  pipeline(Readable.from(withFirst(first.value, pieces)), gunzip, () => {});
+  pipeline(Readable.from(withFirst(start, pieces)), gunzip, () => {});
   try {
     for await (const piece of gunzip) yield piece;
   } finally {

@@ -37,7 +37,7 @@ const CACHEABLE_STATUSES: ReadonlySet<number> = new Set([
 const COMMON = /^([^["]*)\[[^\]]{1,64}\] "((?:[^"\\]|\\.)*)" (\d{3}) (\d{1,15}|-)(?:[ \t]|$)/;
 const REQUEST_LINE = /^([A-Z]{1,32}) (\S+)(?: HTTP\/\d(?:\.\d)?)?$/;
 /** Apache's vhost_combined begins with `%v:%p`. */
-const VIRTUAL_HOST = /^(\S+?):\d{1,5} \S+ /;
+const VIRTUAL_HOST = /^([^\s:]+):\d{1,5} \S+ /;
 
 /** Reads one line, without its end. Never throws. */
 export function readLogLine(line: string): LogLine {

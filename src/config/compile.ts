@@ -31,8 +31,26 @@ const ABOUT_THE_REQUEST: ReadonlySet<number> = new Set([
 
 /** Query parameters that trackers add and no origin needs: what `stripTracking` takes out. `utm_*` as well. */
 export const TRACKING_PARAMETERS: ReadonlySet<string> = new Set([
-  "fbclid", "gclid", "gclsrc", "dclid", "gbraid", "wbraid", "msclkid", "twclid", "ttclid", "yclid",
-  "igshid", "mc_cid", "mc_eid", "_ga", "_gl", "_hsenc", "_hsmi", "mkt_tok", "li_fat_id", "srsltid",
+  "fbclid",
+  "gclid",
+  "gclsrc",
+  "dclid",
+  "gbraid",
+  "wbraid",
+  "msclkid",
+  "twclid",
+  "ttclid",
+  "yclid",
+  "igshid",
+  "mc_cid",
+  "mc_eid",
+  "_ga",
+  "_gl",
+  "_hsenc",
+  "_hsmi",
+  "mkt_tok",
+  "li_fat_id",
+  "srsltid",
 ]);
 
 /** Compiles `sites` into snapshot `number`, keeping the plans of `previous` where nothing changed. */
@@ -46,7 +64,8 @@ export async function compileSnapshot(
   let sliceStart = performance.now();
   for (const [id, config] of Object.entries(sites)) {
     const kept = previous?.sites.get(id);
-    const plan = kept !== undefined && isSame(kept, config) ? kept : compileSite(id, config, JSON.stringify(config));
+    const plan =
+      kept !== undefined && isSame(kept, config) ? kept : compileSite(id, config, JSON.stringify(config));
     compiled.set(id, plan);
     for (const host of config.hosts) hosts.add(host, plan);
     if (performance.now() - sliceStart > SLICE_MS_MAX) {
@@ -62,7 +81,8 @@ function isSame(kept: SitePlan, config: SiteConfig): boolean {
   return kept.config === config || kept.source === JSON.stringify(config);
 }
 
-function compileSite(id: string, config: SiteConfig, source: string): SitePlan {
+/** Compiles one site; `source` is its canonical text, kept with it. */
+export function compileSite(id: string, config: SiteConfig, source: string): SitePlan {
   const behaviors: BehaviorPlan[] = [];
   const site: SitePlan = {
     id,
@@ -142,6 +162,7 @@ function compileTtl(config: BehaviorConfig): TtlPolicy {
     minMs: config.ttlSeconds.min * 1000,
     defaultMs: seconds(config.ttlSeconds.default),
     maxMs: config.ttlSeconds.max * 1000,
+    jitterFraction: config.ttlSeconds.jitterFraction,
     edgeMs: seconds(config.edgeTtlSeconds),
     staleWhileRevalidateMs: seconds(config.staleWhileRevalidateSeconds),
     staleIfErrorMs: seconds(config.staleIfErrorSeconds),
@@ -180,9 +201,12 @@ function compileQuery(query: CacheKeyConfig["query"]): QueryRule {
     : { kind: "exclude", names: new Set(query.exclude) };
 }
 
-function compileForwardHeaders(headers: BehaviorConfig["forward"]["headers"]): BehaviorPlan["forwardHeaders"] {
+function compileForwardHeaders(
+  headers: BehaviorConfig["forward"]["headers"],
+): BehaviorPlan["forwardHeaders"] {
   if (headers === "all") return "all";
-  const lower = (names: readonly string[]): ReadonlySet<string> => new Set(names.map((name) => name.toLowerCase()));
+  const lower = (names: readonly string[]): ReadonlySet<string> =>
+    new Set(names.map((name) => name.toLowerCase()));
   return "include" in headers ? { include: lower(headers.include) } : { exclude: lower(headers.exclude) };
 }
 

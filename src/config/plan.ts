@@ -33,6 +33,8 @@ export interface TtlPolicy {
   readonly minMs: number;
   readonly defaultMs: number | null;
   readonly maxMs: number;
+  /** Share of a lifetime that is taken off by key, at most. */
+  readonly jitterFraction: number;
   readonly edgeMs: number | null;
   readonly staleWhileRevalidateMs: number | null;
   readonly staleIfErrorMs: number | null;
@@ -74,7 +76,10 @@ export interface BehaviorPlan {
   readonly key: KeyRecipe;
   readonly compress: boolean;
   readonly forwardAllQuery: boolean;
-  readonly forwardHeaders: "all" | { readonly include: ReadonlySet<string> } | { readonly exclude: ReadonlySet<string> };
+  readonly forwardHeaders:
+    | "all"
+    | { readonly include: ReadonlySet<string> }
+    | { readonly exclude: ReadonlySet<string> };
   readonly forwardCookies: CookieForwarding;
   readonly requestRules: FieldRules | null;
   readonly responseRules: FieldRules | null;

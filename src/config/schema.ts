@@ -75,6 +75,12 @@ const nodeShape = {
     .register(typeNames, { name: "CacheInput" })
     .prefault({})
     .describe("The cache of this node."),
+  workers: z
+    .union([v.whole("workers", 1, 64), z.literal("auto")])
+    .prefault("auto")
+    .describe(
+      "Processes that serve the ports together; cache.memory is divided among them. auto: one for each core.",
+    ),
   dataDir: v.filePath
     .prefault("./.proxima")
     .describe("Folder for what the node keeps: its local CA, its last good config."),
@@ -149,5 +155,3 @@ export type BehaviorConfig = SiteConfig["behaviors"][number];
 export type HeaderRules = Immutable<z.output<typeof headerRules>>;
 /** What is in a behaviour's cache key. */
 export type CacheKeyConfig = Immutable<z.output<typeof cacheKey>>;
-/** Where a node listens. */
-export type ListenConfig = Config["listen"];

@@ -114,6 +114,15 @@ const ttlSeconds = z
       .describe("Keeps a storable answer at least so long, whatever the origin says."),
     default: seconds().optional().describe("How long an answer without freshness of its own is fresh."),
     max: seconds().prefault(YEAR_SECONDS).describe("Keeps no answer longer than this."),
+    jitterFraction: z
+      .number()
+      .min(0)
+      .max(0.5)
+      .register(v.valueNotes, { allowed: "a number from 0 to 0.5" })
+      .prefault(0)
+      .describe(
+        "Shortens each object's freshness by up to this share, by its key, so that what was stored together does not expire together.",
+      ),
   })
   .register(typeNames, { name: "TtlSecondsInput" });
 

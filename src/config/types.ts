@@ -18,6 +18,11 @@ export interface ConfigInput {
    */
   cache?: CacheInput | undefined;
   /**
+   * Processes that serve the ports together; cache.memory is divided among them. auto: one for each core.
+   * @default "auto"
+   */
+  workers?: number | "auto" | undefined;
+  /**
    * Folder for what the node keeps: its local CA, its last good config.
    * Allowed: a path of a file or folder; a relative one starts at the config file's folder.
    * @default "./.proxima"
@@ -451,6 +456,13 @@ export interface TtlSecondsInput {
    * @default 31536000
    */
   max?: number | undefined;
+  /**
+   * Shortens each object's freshness by up to this share, by its key, so that what was stored together does
+   * not expire together.
+   * Allowed: a number from 0 to 0.5.
+   * @default 0
+   */
+  jitterFraction?: number | undefined;
 }
 
 /** Settings: heuristic. */

@@ -4,8 +4,9 @@ import type { FillBudget } from "../cache/fill.ts";
 import type { MemoryStore } from "../cache/store/memory.ts";
 import type { Snapshot } from "../config/plan.ts";
 import type { Stats } from "../telemetry/stats.ts";
-import type { Flights } from "./flight.ts";
+import type { Flights } from "./flights.ts";
 import type { Origins } from "./origins.ts";
+import type { Peers } from "./peers.ts";
 import type { EdgePurges } from "./purges.ts";
 import type { EdgeSettings } from "./settings.ts";
 
@@ -19,6 +20,8 @@ export interface EdgeContext {
   readonly origins: Origins;
   readonly stats: Stats;
   readonly purges: EdgePurges;
+  /** The other workers of this node; null when there are none. */
+  readonly peers: Peers | null;
   /** The snapshot in force. */
   snapshot: Snapshot;
 }

@@ -3,9 +3,10 @@
  * the listeners. Everything that is counted or logged of a request is counted and logged here, when
  * it has ended.
  */
+import { unreachable } from "../base/assert.ts";
 import type { Clock } from "../base/clock.ts";
-import { FILL_MEMORY_SHARE } from "../cache/limits.ts";
 import { FillBudget } from "../cache/fill.ts";
+import { FILL_MEMORY_SHARE } from "../cache/limits.ts";
 import { keyParts } from "../cache/purge-table.ts";
 import { MemoryStore } from "../cache/store/memory.ts";
 import { compileSnapshot } from "../config/compile.ts";
@@ -20,13 +21,16 @@ import type { EdgeContext } from "./context.ts";
 import type { Exchange } from "./exchange.ts";
 import { explain } from "./explain.ts";
 import type { Explanation } from "./explanation.ts";
-import { Flights } from "./flight.ts";
+import { Flights } from "./flights.ts";
 import type { RequestHandler, ViewerResponse } from "./message.ts";
-import { Origins } from "./origins.ts";
 import type { OriginPermissions } from "./origins.ts";
-import { EdgePurges } from "./purges.ts";
+import { Origins } from "./origins.ts";
+import { answerAsOwner, type OwnerReply } from "./owner-answer.ts";
+import type { Broadcast, Peers } from "./peers.ts";
 import { Pipeline } from "./pipeline.ts";
+import { EdgePurges } from "./purges.ts";
 import type { EdgeSettings } from "./settings.ts";
+import type { TierQuestion } from "./tier.ts";
 import { urlKey } from "./url-key.ts";
 
 /** What an edge is made of. */
@@ -39,6 +43,8 @@ export interface EdgeOptions {
   readonly memoryBytesMax: number;
   readonly objectBytesMax: number;
   readonly accessLog: AccessLog | null;
+  /** The other workers of the node; left out when there are none. */
+  readonly peers?: Peers | null;
   /** Told of bugs: exceptions that no phase expected. */
   readonly onBug: (error: unknown) => void;
 }
@@ -51,12 +57,17 @@ export class Edge {
   readonly #version: string;
   #siteStats = new Map<SitePlan | null, SiteStats>();
   #inFlight = 0;
+  /** Purges by broadcast whose count nobody has asked for yet. */
+  readonly #counting = new Map<number, Promise<number>>();
 
   constructor(options: EdgeOptions) {
     const { clock } = options;
     this.#log = options.accessLog;
     this.#version = options.version;
-    const store = new MemoryStore({ bytesMax: options.memoryBytesMax, objectBytesMax: options.objectBytesMax });
+    const store = new MemoryStore({
+      bytesMax: options.memoryBytesMax,
+      objectBytesMax: options.objectBytesMax,
+    });
     const flights = new Flights();
     this.#context = {
       clock,
@@ -64,7 +75,10 @@ export class Edge {
       store,
       flights,
       purges: new EdgePurges(store, flights),
-      fillBudget: new FillBudget(Math.max(options.objectBytesMax, options.memoryBytesMax * FILL_MEMORY_SHARE)),
+      peers: options.peers ?? null,
+      fillBudget: new FillBudget(
+        Math.max(options.objectBytesMax, options.memoryBytesMax * FILL_MEMORY_SHARE),
+      ),
       origins: new Origins(clock, options.permissions),
       stats: new Stats(clock),
       snapshot: { number: 0, sites: new Map(), hosts: new HostIndex() },
@@ -81,14 +95,57 @@ export class Edge {
   };
 
   /** Compiles the config's sites into the next snapshot and puts it in force. Rejects, changing nothing, when it can not. */
-  async apply(config: Config): Promise<{ readonly snapshot: number }> {
+  async apply(config: Pick<Config, "sites">): Promise<{ readonly snapshot: number }> {
+    const number = this.#context.snapshot.number + 1;
+    (await this.prepare(config.sites, number))();
+    return { snapshot: number };
+  }
+
+  /** Compiles sites into snapshot `number`. The function returned puts it in force. Rejects when the sites can not be used. */
+  async prepare(sites: Config["sites"], number: number): Promise<() => void> {
     const context = this.#context;
-    const snapshot = await compileSnapshot(config.sites, context.snapshot.number + 1, context.snapshot);
+    const snapshot = await compileSnapshot(sites, number, context.snapshot);
     await context.origins.prepare(snapshot);
-    context.snapshot = snapshot;
-    this.#siteStats = new Map();
-    context.origins.retain(snapshot);
-    return { snapshot: snapshot.number };
+    return () => {
+      context.snapshot = snapshot;
+      this.#siteStats = new Map();
+      context.origins.retain(snapshot);
+    };
+  }
+
+  /** Answers another worker of the node; `copyPrefix` is this worker's own. */
+  answerPeer(question: TierQuestion, copyPrefix: string): Promise<OwnerReply> {
+    const pipeline = this.#pipeline;
+    return answerAsOwner(question, {
+      context: this.#context,
+      refresh: (x, entry, nowMs) => pipeline.refresh(x, entry, nowMs),
+      copyPrefix,
+    });
+  }
+
+  /** Applies a broadcast at its place in the node's order; returns how many stored responses went at once. */
+  applyBroadcast(message: Broadcast, sequence: number): number {
+    const { purges, peers } = this.#context;
+    let count = 0;
+    switch (message.kind) {
+      case "invalidate":
+        count = purges.invalidate(message, sequence);
+        break;
+      case "purge":
+        this.#counting.set(message.purge.sequence, purges.apply(message.purge));
+        break;
+      default:
+        unreachable(message);
+    }
+    peers?.moved();
+    return count;
+  }
+
+  /** Resolves with the number of objects that a purge hit, once its sweep has passed. */
+  async countedOf(sequence: number): Promise<number> {
+    const counted = this.#counting.get(sequence);
+    this.#counting.delete(sequence);
+    return (await counted) ?? 0;
   }
 
   /** The purges of this edge. */
@@ -108,7 +165,10 @@ export class Edge {
     return [...this.#context.snapshot.sites.keys()];
   }
 
-  explain(url: string, options: { readonly method?: string; readonly headers?: Readonly<Record<string, string>> }): Explanation {
+  explain(
+    url: string,
+    options: { readonly method?: string; readonly headers?: Readonly<Record<string, string>> },
+  ): Explanation {
     return explain(this.#context, url, options);
   }
 

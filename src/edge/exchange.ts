@@ -45,6 +45,10 @@ export class Exchange {
   upstream: UpstreamTrace | null = null;
   /** What the origin said in an answer for this viewer alone, before it was made the viewer's. */
   originFields: Fields | null = null;
+  /** Another worker of this node asks for its viewer: an owner never asks an owner. */
+  fromPeer = false;
+  /** The worker that owns the key was down: what comes is not kept for long. */
+  ownerless = false;
   /** True for a request that the edge makes of itself, such as for an error page. */
   readonly internal: boolean;
 

@@ -1,15 +1,16 @@
 /** explain: the decision about one request in steps, taken from the state of the edge and changing nothing. */
-import { secondaryIngredients } from "../cache/key.ts";
-import { parseCacheControl } from "../http/cache-control.ts";
-import type { StoredResponse } from "../cache/stored.ts";
-import { Fields } from "../http/fields.ts";
+
 import { unreachable } from "../base/assert.ts";
+import { secondaryIngredients } from "../cache/key.ts";
+import type { StoredResponse } from "../cache/stored.ts";
+import { parseCacheControl } from "../http/cache-control.ts";
+import { Fields } from "../http/fields.ts";
 import type { EdgeContext } from "./context.ts";
-import { Exchange } from "./exchange.ts";
 import type { RoutedExchange } from "./exchange.ts";
+import { Exchange } from "./exchange.ts";
 import type { Explanation, ExplanationStep } from "./explanation.ts";
-import type { ViewerRequest, ViewerResponse } from "./message.ts";
 import { flightKey } from "./flight.ts";
+import type { ViewerRequest, ViewerResponse } from "./message.ts";
 import { bypassReason, makeKey } from "./phases/cacheability.ts";
 import { cookieForwardedUnkeyed } from "./phases/origin-request.ts";
 import { receive } from "./phases/receive.ts";
@@ -34,10 +35,18 @@ export function explain(
   const x = new Exchange(request, context.clock.now());
   const bad = receive(x, context.settings);
   if (bad !== null) return refused(url, steps, "request", `refused with ${bad.status}`, bad);
-  steps.push({ step: "request", outcome: `${x.method} ${x.scheme}://${x.authority}${x.path}`, details: { host: x.hostname, path: x.path, query: x.query } });
+  steps.push({
+    step: "request",
+    outcome: `${x.method} ${x.scheme}://${x.authority}${x.path}`,
+    details: { host: x.hostname, path: x.path, query: x.query },
+  });
   const made = route(x, context.snapshot, context.settings);
   if (x.site === null) return refused(url, steps, "site", `no site has the host ${x.hostname}`, made);
-  steps.push({ step: "site", outcome: x.site.id, details: { hosts: x.site.config.hosts, snapshot: context.snapshot.number } });
+  steps.push({
+    step: "site",
+    outcome: x.site.id,
+    details: { hosts: x.site.config.hosts, snapshot: context.snapshot.number },
+  });
   if (x.behavior !== null) {
     steps.push({
       step: "behavior",
@@ -74,11 +83,19 @@ function stored(context: EdgeContext, x: RoutedExchange, steps: ExplanationStep[
   const url = context.store.get(x.base);
   const entry = url?.find(x.secondary, x.request.fields) ?? null;
   if (entry !== null && !entry.freshness.explicit && cookieForwardedUnkeyed(x)) {
-    steps.push({ step: "stored", outcome: "not used: the origin sees this viewer's cookies, and did not say that its answer is for everyone" });
+    steps.push({
+      step: "stored",
+      outcome:
+        "not used: the origin sees this viewer's cookies, and did not say that its answer is for everyone",
+    });
     return { result: "bypass", reason: "request-cookie" };
   }
-  const usableUntilMs = entry === null ? 0 : Math.max(entry.freshness.freshUntilMs, entry.freshness.whileRevalidateUntilMs);
-  if (context.clock.now() >= usableUntilMs && parseCacheControl(x.request.fields.get("cache-control")).onlyIfCached) {
+  const usableUntilMs =
+    entry === null ? 0 : Math.max(entry.freshness.freshUntilMs, entry.freshness.whileRevalidateUntilMs);
+  if (
+    context.clock.now() >= usableUntilMs &&
+    parseCacheControl(x.request.fields.get("cache-control")).onlyIfCached
+  ) {
     steps.push({ step: "stored", outcome: "nothing fresh, and only a stored answer was asked for" });
     return { result: "miss", reason: "only-if-cached" };
   }
@@ -91,11 +108,17 @@ function stored(context: EdgeContext, x: RoutedExchange, steps: ExplanationStep[
     });
     const pass = url?.pass ?? null;
     if (pass !== null && context.clock.now() < pass.untilMs) {
-      steps.push({ step: "pass", outcome: `answers are not stored (${pass.reason}): viewers do not wait for each other`, details: { forMs: pass.untilMs - context.clock.now() } });
+      steps.push({
+        step: "pass",
+        outcome: `answers are not stored (${pass.reason}): viewers do not wait for each other`,
+        details: { forMs: pass.untilMs - context.clock.now() },
+      });
       return { result: "bypass", reason: pass.reason };
     }
-    const underway = context.flights.size > 0 && context.flights.find(x.base, flightKey(x, context)) !== undefined;
-    if (underway) steps.push({ step: "collapse", outcome: "a request for it is under way: this one would wait for it" });
+    const underway =
+      context.flights.size > 0 && context.flights.find(x.base, flightKey(x, context)) !== undefined;
+    if (underway)
+      steps.push({ step: "collapse", outcome: "a request for it is under way: this one would wait for it" });
     return { result: "miss", reason: count > 0 ? "vary-mismatch" : "not-stored" };
   }
   steps.push({
@@ -115,7 +138,11 @@ function stored(context: EdgeContext, x: RoutedExchange, steps: ExplanationStep[
   return freshness(context, entry, steps);
 }
 
-function freshness(context: EdgeContext, entry: StoredResponse, steps: ExplanationStep[]): Explanation["would"] {
+function freshness(
+  context: EdgeContext,
+  entry: StoredResponse,
+  steps: ExplanationStep[],
+): Explanation["would"] {
   const nowMs = context.clock.now();
   const { freshness } = entry;
   const seconds = (ms: number): number => Math.round(ms / 100) / 10;
@@ -143,7 +170,10 @@ function freshness(context: EdgeContext, entry: StoredResponse, steps: Explanati
     case "stale":
       steps.push({
         step: "revalidation",
-        outcome: entry.etag !== null || entry.lastModifiedMs !== null ? "the origin is asked whether it changed" : "it has no validator and is fetched whole",
+        outcome:
+          entry.etag !== null || entry.lastModifiedMs !== null
+            ? "the origin is asked whether it changed"
+            : "it has no validator and is fetched whole",
       });
       return { result: "expired", reason: "past-freshness" };
     default:
@@ -151,23 +181,43 @@ function freshness(context: EdgeContext, entry: StoredResponse, steps: Explanati
   }
 }
 
-function entryState(entry: StoredResponse, nowMs: number): "fresh" | "stale, usable while it is refreshed" | "stale" {
+function entryState(
+  entry: StoredResponse,
+  nowMs: number,
+): "fresh" | "stale, usable while it is refreshed" | "stale" {
   if (nowMs < entry.freshness.freshUntilMs) return "fresh";
   return nowMs < entry.freshness.whileRevalidateUntilMs ? "stale, usable while it is refreshed" : "stale";
 }
 
-function refused(url: string, steps: ExplanationStep[], step: string, outcome: string, made?: ViewerResponse | null): Explanation {
+function refused(
+  url: string,
+  steps: ExplanationStep[],
+  step: string,
+  outcome: string,
+  made?: ViewerResponse | null,
+): Explanation {
   steps.push({ step, outcome });
-  return { url, steps, would: { result: "bypass", reason: "answered-at-edge" }, ...(made == null ? {} : { status: made.status }) };
+  return {
+    url,
+    steps,
+    would: { result: "bypass", reason: "answered-at-edge" },
+    ...(made == null ? {} : { status: made.status }),
+  };
 }
 
 function answerText(made: ViewerResponse): string {
   const location = made.fields.get("location");
-  return location === null ? `the edge answers ${made.status} itself` : `the edge redirects with ${made.status} to ${location}`;
+  return location === null
+    ? `the edge answers ${made.status} itself`
+    : `the edge redirects with ${made.status} to ${location}`;
 }
 
 /** A request as a viewer would send it. */
-function probe(parsed: URL, url: string, options: { readonly method?: string; readonly headers?: Readonly<Record<string, string>> }): ViewerRequest {
+function probe(
+  parsed: URL,
+  url: string,
+  options: { readonly method?: string; readonly headers?: Readonly<Record<string, string>> },
+): ViewerRequest {
   const fields = Fields.from(Object.entries(options.headers ?? {}));
   if (!fields.has("host")) fields.set("host", parsed.host);
   const hash = url.indexOf("#");

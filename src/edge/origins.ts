@@ -1,6 +1,7 @@
 /** The next hops of a snapshot: one for each origin of each site, kept while its config does not change. */
-import type { Clock } from "../base/clock.ts";
+
 import { assert } from "../base/assert.ts";
+import type { Clock } from "../base/clock.ts";
 import type { SitePlan, Snapshot } from "../config/plan.ts";
 import type { OriginConfig } from "../config/schema.ts";
 import { DirectoryOrigin } from "../upstream/directory.ts";

@@ -13,7 +13,12 @@ import type { AskedAt } from "./purges.ts";
 /** What every worker of a node applies before the one who sent it goes on. */
 export type Broadcast =
   /** Base keys (both schemes) and tags of a site that an unsafe request made invalid. */
-  | { readonly kind: "invalidate"; readonly keys: readonly string[]; readonly site: string; readonly tags: readonly string[] }
+  | {
+      readonly kind: "invalidate";
+      readonly keys: readonly string[];
+      readonly site: string;
+      readonly tags: readonly string[];
+    }
   | { readonly kind: "purge"; readonly purge: Purge };
 
 /** An owner that is another worker. */
@@ -73,7 +78,8 @@ export class Peers {
       if (slot === this.slot || start === before[slot]) continue;
       this.#hops[slot]?.hop.close();
       const { clock, socketOf } = this.#options;
-      this.#hops[slot] = start === 0 ? null : { slot, hop: new OwnerHop({ slot, socket: socketOf(slot), clock }) };
+      this.#hops[slot] =
+        start === 0 ? null : { slot, hop: new OwnerHop({ slot, socket: socketOf(slot), clock }) };
     }
   }
 

@@ -8,20 +8,24 @@
  *
  * then log. A plain hit runs from receive to log without a promise.
  */
-import { messageOf } from "../base/errors.ts";
 import { baseKey, selectingKey } from "../cache/key.ts";
 import { REFRESH_BACKOFF_MS } from "../cache/limits.ts";
 import type { StoredResponse } from "../cache/stored.ts";
-import { Fields } from "../http/fields.ts";
-import { parseCacheControl } from "../http/cache-control.ts";
 import { groupTag, readGroups } from "../cache/tags.ts";
-import { UpstreamError } from "../upstream/next-hop.ts";
+import { parseCacheControl } from "../http/cache-control.ts";
+import { Fields } from "../http/fields.ts";
 import type { EdgeContext } from "./context.ts";
-import { Exchange } from "./exchange.ts";
 import type { RoutedExchange } from "./exchange.ts";
+import { Exchange } from "./exchange.ts";
 import { flightKey, startFlight } from "./flight.ts";
-import type { FlightOutcome, FlightResponse } from "./flight.ts";
-import type { RequestHandler, UpgradeResponse, ViewerRequest, ViewerResponse } from "./message.ts";
+import type { FlightOutcome, FlightResponse } from "./flights.ts";
+import type {
+  CacheReason,
+  RequestHandler,
+  UpgradeResponse,
+  ViewerRequest,
+  ViewerResponse,
+} from "./message.ts";
 import { madeAnswer } from "./phases/answer.ts";
 import { bypassReason, makeKey } from "./phases/cacheability.ts";
 import { deliverStored } from "./phases/deliver.ts";
@@ -31,8 +35,8 @@ import { cookieForwardedUnkeyed } from "./phases/origin-request.ts";
 import { receive } from "./phases/receive.ts";
 import { behaviorFor, originPath, route } from "./phases/route.ts";
 import { isWebSocket, upgrade } from "./phases/upgrade.ts";
-import { urlKey } from "./url-key.ts";
 import { VARIANT_RESTARTS_MAX, WHOLE_BODY_WAIT_MS } from "./settings.ts";
+import { urlKey } from "./url-key.ts";
 
 /** Called when an answer is ready; wraps its body to see it end. */
 export type Finish = (x: Exchange, response: ViewerResponse) => ViewerResponse;
@@ -63,7 +67,8 @@ export class Pipeline {
       if (bypass !== null) return this.#settle(x, this.#pass(routed, bypass));
       makeKey(routed);
       const entry = context.purges.find(x.base, x.secondary, request.fields);
-      if (entry !== null && !mayUse(routed, entry)) return this.#settle(x, this.#pass(routed, "request-cookie"));
+      if (entry !== null && !mayUse(routed, entry))
+        return this.#settle(x, this.#pass(routed, "request-cookie"));
       if (entry !== null && x.startMs < entry.freshness.freshUntilMs) {
         const answer = this.#hit(routed, entry);
         return answer instanceof Promise ? this.#settle(x, answer) : this.#finish(x, answer);
@@ -75,7 +80,7 @@ export class Pipeline {
   };
 
   #hit(x: RoutedExchange, entry: StoredResponse): ViewerResponse | Promise<ViewerResponse> {
-    entry.visited = true;
+    this.#context.store.hit(entry);
     x.end("hit", "fresh");
     const answer = deliverStored(x, entry, x.startMs, this.#context);
     if (entry.status < 400) return answer;
@@ -84,7 +89,8 @@ export class Pipeline {
 
   /** What the edge itself answers; an error page may stand for it. */
   #made(x: Exchange, response: ViewerResponse): ViewerResponse | Promise<ViewerResponse> {
-    if (response.status < 400 || x.site === null || x.site.errorPages.size === 0) return this.#finish(x, response);
+    if (response.status < 400 || x.site === null || x.site.errorPages.size === 0)
+      return this.#finish(x, response);
     return this.#settle(x, this.#errorPage(x, response));
   }
 
@@ -100,12 +106,21 @@ export class Pipeline {
   #bug(x: Exchange, error: unknown): ViewerResponse {
     this.#onBug(error);
     x.end("bypass", "origin-error");
-    return this.#finish(x, madeAnswer(x, this.#context.settings, { status: 500, message: "The edge failed to answer this request." }));
+    return this.#finish(
+      x,
+      madeAnswer(x, this.#context.settings, {
+        status: 500,
+        message: "The edge failed to answer this request.",
+      }),
+    );
   }
 
   /** HTTP/3 is off for this site: the viewer comes back over TCP. */
   #misdirected(x: Exchange): ViewerResponse {
-    const answer = madeAnswer(x, this.#context.settings, { status: 421, message: "This site is not served over HTTP/3." });
+    const answer = madeAnswer(x, this.#context.settings, {
+      status: 421,
+      message: "This site is not served over HTTP/3.",
+    });
     answer.fields.set("alt-svc", "clear");
     return this.#finish(x, answer);
   }
@@ -125,7 +140,8 @@ export class Pipeline {
     let response: ViewerResponse;
     try {
       response = await deliverPass(x, this.#context, { cacheable: false, keepRange: true });
-      if (isUnsafe(x.method) && response.status >= 200 && response.status < 400) this.#invalidate(x, x.originFields ?? response.fields);
+      if (isUnsafe(x.method) && response.status >= 200 && response.status < 400)
+        await this.#invalidate(x, x.originFields ?? response.fields);
     } catch (error) {
       response = errorAnswer(x, this.#context, error);
     }
@@ -133,17 +149,22 @@ export class Pipeline {
   }
 
   /** An unsafe request that succeeded makes what is stored for its URL invalid (RFC 9111 section 4.4). */
-  #invalidate(x: RoutedExchange, fields: Fields): void {
+  async #invalidate(x: RoutedExchange, fields: Fields): Promise<void> {
     makeKey(x);
-    const targets = [x.originPath === x.path ? x.base : baseKey(x.site.id, x.scheme, x.authority, x.originPath, x.keyQuery)];
+    const keys = [
+      x.originPath === x.path ? x.base : baseKey(x.site.id, x.scheme, x.authority, x.originPath, x.keyQuery),
+    ];
     for (const name of ["location", "content-location"]) {
       const key = this.#sameHostKey(x, fields.get(name));
-      if (key !== null) targets.push(key);
+      if (key !== null) keys.push(key);
     }
-    for (const key of targets) this.invalidate(key);
     // RFC 9875 section 3: groups of the same host, whatever URL they are stored for.
     const groups = readGroups(fields.get("cache-group-invalidation"));
-    if (groups.length > 0) this.#context.purges.invalidateTags(x.site.id, groups.map((group) => groupTag(group, x.authority)));
+    const invalidation = { keys, site: x.site.id, tags: groups.map((group) => groupTag(group, x.authority)) };
+    const { peers, purges } = this.#context;
+    // Every worker of the node has forgotten before the viewer has its answer.
+    if (peers === null) purges.invalidate(invalidation);
+    else await peers.broadcast({ kind: "invalidate", ...invalidation });
   }
 
   /** The base key of a URL on the same host, as a GET for it would make it; null for any other host. */
@@ -153,17 +174,6 @@ export class Pipeline {
     if (url === null || url.host !== new URL(`${x.scheme}://${x.authority}`).host) return null;
     url.protocol = x.scheme;
     return urlKey(x.site, url);
-  }
-
-  /** Makes everything under a base key invalid, in both schemes, also what is on its way. Returns how many variants went. */
-  invalidate(key: string): number {
-    let count = 0;
-    const other = key.includes(" https://") ? key.replace(" https://", " http://") : key.replace(" http://", " https://");
-    for (const one of [key, other]) {
-      this.#context.flights.invalidate(one);
-      count += this.#context.store.removeUrl(one);
-    }
-    return count;
   }
 
   // ---- what does ----
@@ -181,21 +191,21 @@ export class Pipeline {
       const url = context.store.get(x.base);
       if (entry !== null && !mayUse(x, entry)) return this.#unusable(x);
       if (entry !== null && nowMs < entry.freshness.freshUntilMs) {
-        entry.visited = true;
+        context.store.hit(entry);
         x.end("hit", "fresh");
         x.forwarded = undefined;
         return deliverStored(x, entry, nowMs, context);
       }
       if (entry !== null && nowMs < entry.freshness.whileRevalidateUntilMs) {
-        entry.visited = true;
-        this.#refresh(x, entry, nowMs);
+        context.store.hit(entry);
+        this.refresh(x, entry, nowMs);
         x.end("updating", "stale-while-revalidate");
         return deliverStored(x, entry, nowMs, context);
       }
-      if (parseCacheControl(x.request.fields.get("cache-control")).onlyIfCached) {
-        x.end("miss", "only-if-cached");
-        return madeAnswer(x, context.settings, { status: 504, message: "Nothing fresh is stored for this URL, and only a stored answer was asked for." });
-      }
+      // With an owner elsewhere, what is stored for the node is not all here.
+      const elsewhere = context.peers !== null && context.peers.slotOf(x.base) !== context.peers.slot;
+      const onlyIfCached = parseCacheControl(x.request.fields.get("cache-control")).onlyIfCached;
+      if (onlyIfCached && (!elsewhere || entry !== null)) return this.#onlyIfCached(x);
       if (entry !== null) {
         x.end("expired", "past-freshness");
         x.forwarded = "stale";
@@ -204,16 +214,18 @@ export class Pipeline {
         x.end("miss", known ? "vary-mismatch" : "not-stored");
         x.forwarded = known ? "vary-miss" : "uri-miss";
       }
+      const onlyStored = onlyIfCached || (x.method === "HEAD" && entry === null);
       // A HEAD fetches no body that nobody asked for.
-      if (x.method === "HEAD" && entry === null) return this.#passCacheable(x, false);
+      if (onlyStored && !elsewhere) return this.#passCacheable(x, false);
       const pass = url?.pass ?? null;
       const passing = pass !== null && nowMs < pass.untilMs;
-      if (passing && pass.reason === "response-too-large") {
-        x.end("bypass", "response-too-large");
-        return this.#passCacheable(x, true);
+      if (passing && (pass.reason === "response-too-large" || elsewhere)) {
+        x.end("bypass", pass.reason);
+        return this.#passCacheable(x, pass.reason === "response-too-large");
       }
       // What has to be validated for each request is not waited for together.
-      const alone = passing || (entry !== null && entry.freshness.freshUntilMs <= entry.storedAtMs);
+      const alone =
+        passing || onlyStored || (entry !== null && entry.freshness.freshUntilMs <= entry.storedAtMs);
       const outcome = await this.#fly(x, entry, x.behavior.collapse && !alone);
       const response = await this.#land(x, entry, outcome);
       if (response !== null) return response;
@@ -234,13 +246,25 @@ export class Pipeline {
   }
 
   /** What a flight's outcome is to one viewer; null when it does not fit and the viewer has to look again. */
-  async #land(x: RoutedExchange, entry: StoredResponse | null, outcome: FlightOutcome): Promise<ViewerResponse | null> {
+  async #land(
+    x: RoutedExchange,
+    entry: StoredResponse | null,
+    outcome: FlightOutcome,
+  ): Promise<ViewerResponse | null> {
     const context = this.#context;
+    const tier = outcome.kind === "response" || outcome.kind === "freshened" ? (outcome.tier ?? null) : null;
+    if (tier !== null) {
+      // The viewer is told what the cache of the node did, not that of this worker.
+      x.end(tier.result, tier.reason);
+      x.forwarded = tier.forwarded;
+    }
     switch (outcome.kind) {
+      case "pass":
+        return this.#landPass(x, outcome.reason);
       case "freshened": {
         if (x.collapsed && entry !== outcome.entry) return null;
         if (x.collapsed && !outcome.reusable) return this.#validate(x, entry);
-        x.end("revalidated", "not-modified");
+        if (tier === null) x.end("revalidated", "not-modified");
         return deliverStored(x, outcome.entry, context.clock.now(), context);
       }
       case "stale":
@@ -253,11 +277,35 @@ export class Pipeline {
         return errorAnswer(x, context, outcome.error);
       }
       case "response":
-        return this.#landResponse(x, outcome);
+        return this.#landResponse(x, entry, outcome);
     }
   }
 
-  async #landResponse(x: RoutedExchange, outcome: FlightResponse): Promise<ViewerResponse | null> {
+  #onlyIfCached(x: RoutedExchange): ViewerResponse {
+    x.end("miss", "only-if-cached");
+    return madeAnswer(x, this.#context.settings, {
+      status: 504,
+      message: "Nothing fresh is stored for this URL, and only a stored answer was asked for.",
+    });
+  }
+
+  /** The owner of the key has nothing to give: the origin is asked for this viewer alone. */
+  #landPass(x: RoutedExchange, reason: CacheReason): ViewerResponse | Promise<ViewerResponse> {
+    x.collapsed = false;
+    if (reason === "not-stored")
+      return parseCacheControl(x.request.fields.get("cache-control")).onlyIfCached
+        ? this.#onlyIfCached(x)
+        : this.#passCacheable(x, false);
+    x.end("bypass", reason);
+    if (reason === "request-cookie") x.forwarded = "bypass";
+    return this.#passCacheable(x, reason === "response-too-large");
+  }
+
+  async #landResponse(
+    x: RoutedExchange,
+    entry: StoredResponse | null,
+    outcome: FlightResponse,
+  ): Promise<ViewerResponse | null> {
     const context = this.#context;
     const { storage } = outcome;
     if (!storage.store) {
@@ -267,20 +315,25 @@ export class Pipeline {
         return this.#passCacheable(x, true);
       }
       // Those who waited go on their own, all at once; an error is shared, or a dying origin would get them all.
-      if (x.collapsed && !(outcome.reusable && this.#fits(x, outcome))) return this.#passCacheable(x, storage.reason === "response-too-large");
+      if (x.collapsed && !(outcome.reusable && this.#fits(x, outcome)))
+        return this.#passCacheable(x, storage.reason === "response-too-large");
       return deliverFlight(x, context, outcome);
     }
     if (x.collapsed && !storage.freshness.explicit && cookieForwardedUnkeyed(x)) return this.#unusable(x);
     if (x.collapsed && !outcome.reusable) return this.#alone(x, outcome);
+    // What is too large for a copy here the owner streams to each viewer for itself.
+    if (x.collapsed && outcome.tier !== null && !outcome.fill.retained) return this.#validate(x, entry);
     if (x.collapsed && !this.#fits(x, outcome)) return null;
-    x.stored = !x.collapsed;
+    x.stored = !x.collapsed && (outcome.tier?.stored ?? true);
     return deliverFlight(x, context, outcome);
   }
 
   /** The answer that others waited for has to be validated for each of them: all at once, not one by one. */
   async #alone(x: RoutedExchange, shared: FlightResponse): Promise<ViewerResponse | null> {
     // A body that takes its time is not waited for: without it the origin is asked for the whole.
-    const entry = shared.storage.store ? await within(shared.settled, WHOLE_BODY_WAIT_MS, this.#context.clock) : null;
+    const entry = shared.storage.store
+      ? await within(shared.settled, WHOLE_BODY_WAIT_MS, this.#context.clock)
+      : null;
     return this.#validate(x, entry !== null && this.#fits(x, shared) ? entry : null);
   }
 
@@ -292,7 +345,8 @@ export class Pipeline {
 
   /** Does a response that another viewer fetched answer this one's request (RFC 9111 section 4.1)? */
   #fits(x: RoutedExchange, outcome: FlightResponse): boolean {
-    if (!outcome.fill.retained || !this.#context.purges.covers(x.base, outcome.tags, outcome.asked)) return false;
+    if (!outcome.fill.retained || !this.#context.purges.covers(x.base, outcome.tags, outcome.asked))
+      return false;
     if (outcome.vary.length === 0) return true;
     return outcome.variant === x.secondary + selectingKey(outcome.vary, x.request.fields);
   }
@@ -316,22 +370,30 @@ export class Pipeline {
   }
 
   /** Fetches a stale response anew while it is still served; one flight, and a pause after a failure. */
-  #refresh(x: RoutedExchange, entry: StoredResponse, nowMs: number): void {
+  refresh(x: RoutedExchange, entry: StoredResponse, nowMs: number): void {
     const context = this.#context;
-    if (nowMs < entry.refreshNotBeforeMs || context.flights.find(x.base, flightKey(x, context)) !== undefined) return;
-    const copy = Object.assign(new Exchange(x.request, nowMs, true), x, { forwarded: "stale" as const }) as RoutedExchange;
+    if (nowMs < entry.refreshNotBeforeMs || context.flights.find(x.base, flightKey(x, context)) !== undefined)
+      return;
+    const copy = Object.assign(new Exchange(x.request, nowMs, true), x, {
+      forwarded: "stale" as const,
+    }) as RoutedExchange;
     void startFlight(copy, context, entry, true).outcome.then((outcome) => {
       const failed = (): void => {
         entry.refreshNotBeforeMs = context.clock.now() + REFRESH_BACKOFF_MS;
       };
       if (outcome.kind === "error" || outcome.kind === "stale") failed();
+      else if (outcome.kind === "pass") context.store.remove(entry);
       else if (outcome.kind === "response" && !outcome.storage.store) {
         // What may not be stored any more is not what viewers should go on getting.
         context.store.remove(entry);
         outcome.fill.letGo();
       } else if (outcome.kind === "response") {
         // A body that broke off is a failure, too.
-        void outcome.settled.then((stored) => stored === null && failed());
+        void outcome.settled.then((stored) => {
+          if (stored !== null) return;
+          outcome.fill.letGo();
+          failed();
+        });
       }
     });
   }
@@ -341,8 +403,11 @@ export class Pipeline {
   /** The site's page for an error, fetched like any other URL of the site; the error as it is when that fails. */
   async #errorPage(x: Exchange, response: ViewerResponse): Promise<ViewerResponse> {
     const { site } = x;
-    if (response.status < 400 || site === null || x.internal || (x.method !== "GET" && x.method !== "HEAD")) return response;
-    const page = site.errorPages.get(String(response.status)) ?? site.errorPages.get(`${Math.floor(response.status / 100)}xx`);
+    if (response.status < 400 || site === null || x.internal || (x.method !== "GET" && x.method !== "HEAD"))
+      return response;
+    const page =
+      site.errorPages.get(String(response.status)) ??
+      site.errorPages.get(`${Math.floor(response.status / 100)}xx`);
     if (page === undefined) return response;
     const inner = new Exchange(pageRequest(x), this.#context.clock.now(), true);
     inner.method = "GET";
@@ -369,6 +434,7 @@ export class Pipeline {
       return response;
     }
     cancelBody(response);
+    if (x.method === "HEAD") cancelBody(found);
     const fields = found.fields.clone();
     for (const name of ["etag", "last-modified", "accept-ranges", "expires", "age"]) fields.delete(name);
     for (const name of ["cache-status", "x-cache", "proxy-status", "cache-control"]) {
@@ -412,10 +478,4 @@ function pageRequest(x: Exchange): ViewerRequest {
 /** Methods that are defined as safe (RFC 9110 section 9.2.1); every other one invalidates. */
 function isUnsafe(method: string): boolean {
   return !["GET", "HEAD", "OPTIONS", "TRACE", "QUERY", "PROPFIND", "REPORT", "SEARCH"].includes(method);
-}
-
-/** For a log line. */
-export function describeBug(error: unknown): string {
-  if (error instanceof UpstreamError) return `unhandled origin error ${error.code}: ${error.message}`;
-  return error instanceof Error && error.stack !== undefined ? error.stack : messageOf(error);
 }

@@ -8,7 +8,7 @@ import { type Purge, PurgeTable } from "../cache/purge-table.ts";
 import type { MemoryStore } from "../cache/store/memory.ts";
 import type { StoredResponse } from "../cache/stored.ts";
 import type { FieldReader } from "../http/fields.ts";
-import type { Flights } from "./flight.ts";
+import type { Flights } from "./flights.ts";
 
 /** Where the purges stood when something was asked for. */
 export interface AskedAt {
@@ -25,6 +25,8 @@ export class EdgePurges {
   readonly #table = new PurgeTable();
   /** Invalidations by unsafe requests: of this node alone, with a sequence of their own (design, section 5). */
   readonly #local = new PurgeTable();
+  /** The newest of them; those by key alone are not in the table, or every hit after one would be held against it. */
+  #invalidations = 0;
   readonly #sweep: PurgeSweep;
   readonly #counted = new Map<number, (objects: number) => void>();
 
@@ -40,7 +42,9 @@ export class EdgePurges {
         this.#counted.get(purge.sequence)?.(objects);
         this.#counted.delete(purge.sequence);
         // A mark is needed until everything older was swept and every older request has come back.
-        this.#table.forget(Math.min(this.#sweep.sweptBefore - 1, flights.oldestSequence(this.#table.sequence)));
+        this.#table.forget(
+          Math.min(this.#sweep.sweptBefore - 1, flights.oldestSequence(this.#table.sequence)),
+        );
       },
     });
   }
@@ -52,12 +56,39 @@ export class EdgePurges {
 
   /** Where the purges stand now. */
   now(): AskedAt {
-    return { sequence: this.#table.sequence, local: this.#local.sequence };
+    return { sequence: this.#table.sequence, local: this.#invalidations };
   }
 
-  /** Makes everything with one of these tags invalid, at once. */
-  invalidateTags(site: string, tags: readonly string[]): void {
-    this.#local.apply({ sequence: this.#local.sequence + 1, site, scope: "tag", targets: tags, mode: "hard", acceptedMs: 0 });
+  /**
+   * Makes everything under these base keys (in both schemes, also what is on its way) and everything of
+   * the site with one of these tags invalid, at once. `sequence` is its place among the node's
+   * invalidations. Returns how many stored responses went with the keys.
+   */
+  invalidate(
+    what: { readonly keys: readonly string[]; readonly site: string; readonly tags: readonly string[] },
+    sequence = this.#invalidations + 1,
+  ): number {
+    let count = 0;
+    for (const key of what.keys) {
+      const other = key.includes(" https://")
+        ? key.replace(" https://", " http://")
+        : key.replace(" http://", " https://");
+      for (const one of [key, other]) {
+        this.#flights.invalidate(one);
+        count += this.#store.removeUrl(one);
+      }
+    }
+    this.#invalidations = sequence;
+    if (what.tags.length > 0)
+      this.#local.apply({
+        sequence,
+        site: what.site,
+        scope: "tag",
+        targets: what.tags,
+        mode: "hard",
+        acceptedMs: 0,
+      });
+    return count;
   }
 
   /** Marks that stored responses are still held against. */
@@ -75,8 +106,9 @@ export class EdgePurges {
   }
 
   /** The log stands at this sequence although nothing of it is known here: after a start with an empty cache. */
-  startAt(sequence: number): void {
+  startAt(sequence: number, local = 0): void {
     this.#table.advanceTo(sequence);
+    this.#invalidations = Math.max(this.#invalidations, local);
   }
 
   /** The stored variant that fits a request, if no purge has taken it. */

@@ -6,13 +6,18 @@
  */
 import type { Freshness } from "../cache/freshness.ts";
 import type { StoredResponse } from "../cache/stored.ts";
-import { parseCacheControl } from "../http/cache-control.ts";
 import { type BodyReader, bodyOf } from "../http/body.ts";
+import { parseCacheControl } from "../http/cache-control.ts";
 import { Fields } from "../http/fields.ts";
-import { UpstreamError, type UpstreamErrorCode, type UpstreamResponse, type UpstreamTimeouts } from "../upstream/next-hop.ts";
+import {
+  UpstreamError,
+  type UpstreamErrorCode,
+  type UpstreamResponse,
+  type UpstreamTimeouts,
+} from "../upstream/next-hop.ts";
 import type { EdgeContext } from "./context.ts";
 import type { RoutedExchange, UpstreamTrace } from "./exchange.ts";
-import type { FlightStorage } from "./flight.ts";
+import type { FlightStorage } from "./flights.ts";
 import type { CacheReason, CacheResult } from "./message.ts";
 import type { Owner } from "./peers.ts";
 import type { AskedAt } from "./purges.ts";
@@ -65,7 +70,13 @@ export type TierAnswer =
   | { readonly kind: "unavailable"; readonly why: string }
   /** Not from the cache: the asker fetches it for its viewer alone, and for others until a moment. */
   | { readonly kind: "pass"; readonly reason: CacheReason; readonly untilMs: number }
-  | { readonly kind: "error"; readonly code: string; readonly message: string; readonly retryable: boolean; readonly trace: UpstreamTrace | null }
+  | {
+      readonly kind: "error";
+      readonly code: string;
+      readonly message: string;
+      readonly retryable: boolean;
+      readonly trace: UpstreamTrace | null;
+    }
   | ({
       readonly kind: "response";
       /** True when the asker's copy is the same: no body follows. */
@@ -93,7 +104,13 @@ export type TierOutcome =
   | { readonly kind: "unavailable" }
   | { readonly kind: "pass"; readonly reason: CacheReason; readonly untilMs: number }
   /** The asker's copy stands, with new fields and a new life. */
-  | { readonly kind: "same"; readonly fields: Fields; readonly freshness: Freshness; readonly receivedMs: number; readonly tier: TierFacts }
+  | {
+      readonly kind: "same";
+      readonly fields: Fields;
+      readonly freshness: Freshness;
+      readonly receivedMs: number;
+      readonly tier: TierFacts;
+    }
   | { readonly kind: "response"; readonly response: TierResponse };
 
 /** Beside the origin's own limits, in milliseconds: what two workers need between them. */
@@ -101,10 +118,24 @@ const TIER_MARGIN_MS = 1_500;
 const TIER_CONNECT_MS = 1_000;
 
 /** Fields of a question that its asker answers itself. */
-const NOT_ASKED: ReadonlySet<string> = new Set(["range", "connection", "keep-alive", "upgrade", "te", "transfer-encoding", "content-length"]);
+const NOT_ASKED: ReadonlySet<string> = new Set([
+  "range",
+  "connection",
+  "keep-alive",
+  "upgrade",
+  "te",
+  "transfer-encoding",
+  "content-length",
+]);
 
 /** Asks the owner. Rejects with the UpstreamError that the origin's failure was to the owner. */
-export async function askOwner(owner: Owner, x: RoutedExchange, context: EdgeContext, entry: StoredResponse | null, asked: AskedAt): Promise<TierOutcome> {
+export async function askOwner(
+  owner: Owner,
+  x: RoutedExchange,
+  context: EdgeContext,
+  entry: StoredResponse | null,
+  asked: AskedAt,
+): Promise<TierOutcome> {
   let answer: TierAnswer;
   let body: BodyReader;
   let requestTimeMs: number;
@@ -116,7 +147,8 @@ export async function askOwner(owner: Owner, x: RoutedExchange, context: EdgeCon
     ({ body, requestTimeMs, reused } = given);
   } catch (error) {
     // An owner that is silent for as long as an origin may be has the same fault; one that is gone has not.
-    if (error instanceof UpstreamError && error.code !== "http_response_timeout") return { kind: "unavailable" };
+    if (error instanceof UpstreamError && error.code !== "http_response_timeout")
+      return { kind: "unavailable" };
     throw error;
   }
   if (answer.kind !== "response") body.cancel();
@@ -127,14 +159,19 @@ export async function askOwner(owner: Owner, x: RoutedExchange, context: EdgeCon
       return answer;
     case "error":
       x.upstream = answer.trace;
-      throw new UpstreamError(answer.code as UpstreamErrorCode, answer.message, { retryable: answer.retryable });
+      throw new UpstreamError(answer.code as UpstreamErrorCode, answer.message, {
+        retryable: answer.retryable,
+      });
     case "response":
       break;
   }
   x.upstream = answer.trace;
   const fields = new Fields([...answer.fields]);
   const { storage, receivedMs, bodyLength } = answer;
-  if (answer.same && storage.store) return { kind: "same", fields, freshness: storage.freshness, receivedMs, tier: answer };
+  if (answer.same && storage.store)
+    return { kind: "same", fields, freshness: storage.freshness, receivedMs, tier: answer };
+  // A stored response is kept without it; who asks for a HEAD gets it.
+  if (bodyLength !== null) fields.set("content-length", String(bodyLength));
   let given = body;
   if (answer.whole && bodyLength !== null && bodyLength <= WHOLE_BODY_BYTES_MAX) {
     // Taken whole before it is used: an owner that dies in the middle of it is no viewer's loss.
@@ -163,9 +200,15 @@ export function wantsOnlyStored(x: RoutedExchange): boolean {
   return x.method === "HEAD" || parseCacheControl(x.request.fields.get("cache-control")).onlyIfCached;
 }
 
-function questionOf(x: RoutedExchange, context: EdgeContext, entry: StoredResponse | null, asked: AskedAt): TierQuestion {
+function questionOf(
+  x: RoutedExchange,
+  context: EdgeContext,
+  entry: StoredResponse | null,
+  asked: AskedAt,
+): TierQuestion {
   const fields: string[] = [];
-  for (const [name, value] of x.request.fields.entries()) if (!NOT_ASKED.has(name) && !name.startsWith("if-")) fields.push(name, value);
+  for (const [name, value] of x.request.fields.entries())
+    if (!NOT_ASKED.has(name) && !name.startsWith("if-")) fields.push(name, value);
   return {
     snapshot: context.snapshot.number,
     site: x.site.id,

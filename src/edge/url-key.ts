@@ -14,5 +14,11 @@ export function urlKey(site: SitePlan, url: URL): string | null {
   if (authority === null || target === null) return null;
   const behavior = behaviorFor(site, target.path);
   if (behavior === null) return null;
-  return baseKey(site.id, scheme, authority.authority, originPath(site, behavior, target.path), keyQuery(behavior.key, target.query));
+  return baseKey(
+    site.id,
+    scheme,
+    authority.authority,
+    originPath(site, behavior, target.path),
+    keyQuery(behavior.key, target.query),
+  );
 }

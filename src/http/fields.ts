@@ -28,6 +28,16 @@ export class Fields implements FieldReader {
     return new Fields(flat);
   }
 
+  /** From what `pack` made. */
+  static unpack(packed: string): Fields {
+    return new Fields(packed === "" ? [] : packed.split("\n"));
+  }
+
+  /** All lines as one string: names and values can not hold a line break. */
+  pack(): string {
+    return this.#flat.join("\n");
+  }
+
   get(name: string): string | null {
     const flat = this.#flat;
     let found: string | null = null;

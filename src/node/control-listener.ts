@@ -19,16 +19,16 @@ import {
 import type { ExplainOptions, Readiness } from "./edge-handle.ts";
 import { formatAddress, listenError } from "./listen-error.ts";
 import { json, problem } from "./problem.ts";
-import { addPurgeRoutes, PURGE_BODY_BYTES_MAX } from "./purge-routes.ts";
+import { addPurgeRoutes, bodyTooLarge, PURGE_BODY_BYTES_MAX } from "./purge-routes.ts";
 import type { PurgeService } from "./purge-service.ts";
 
 /** What the control listener shows. */
 export interface NodeView {
   readonly version: string;
   ready(): Readiness;
-  stats(): StatsSnapshot;
+  stats(): StatsSnapshot | Promise<StatsSnapshot>;
   /** The metrics page (Prometheus text format). */
-  metrics(): string;
+  metrics(): string | Promise<string>;
   explain(url: string, options: ExplainOptions): Explanation | Promise<Explanation>;
   snapshot(): SnapshotView;
   readonly purges: PurgeService;
@@ -110,7 +110,8 @@ export async function startControlListener(options: ControlListenerOptions): Pro
       // Without reusePort a second listener on the port is refused (measured), not shared.
       reusePort: false,
       ...(tls === null ? {} : { tls: { cert: tls.cert, key: tls.key } }),
-      maxRequestBodySize: PURGE_BODY_BYTES_MAX,
+      // The runtime's own refusal has no problem document: it is for those who go on in spite of ours.
+      maxRequestBodySize: 2 * PURGE_BODY_BYTES_MAX,
       idleTimeout: IDLE_SECONDS_MAX,
       async fetch(request) {
         const response = await answer(request);
@@ -145,6 +146,7 @@ export async function startControlListener(options: ControlListenerOptions): Pro
       const wrongToken = refuseToken(request.headers, identity);
       if (wrongToken !== null) return refused(wrongToken);
     }
+    if (Number(request.headers.get("content-length") ?? 0) > PURGE_BODY_BYTES_MAX) return bodyTooLarge();
     return await app.fetch(request);
   }
 
@@ -180,8 +182,8 @@ function routes(
     const shown = authorized(request.headers) ? { ready, reasons } : { ready };
     return json(shown, ready ? 200 : 503);
   });
-  get("/metrics", () => plain(node.metrics(), PROMETHEUS_CONTENT_TYPE));
-  get("/v1/stats", () => json(node.stats()));
+  get("/metrics", async () => plain(await node.metrics(), PROMETHEUS_CONTENT_TYPE));
+  get("/v1/stats", async () => json(await node.stats()));
   get("/v1/snapshot", () => json({ version: node.version, ...node.snapshot() }));
   get("/v1/explain", (request) => explain(request, node));
   addPurgeRoutes(app, node.purges);

@@ -1,8 +1,8 @@
 /** What a node asks of its data plane; the node knows no more of the edge than this. */
 import type { Config } from "../config/schema.ts";
 import type { Explanation } from "../edge/explanation.ts";
-import type { PurgeTarget } from "./purge-service.ts";
 import type { StatsSnapshot } from "../telemetry/stats.ts";
+import type { PurgeTarget } from "./purge-service.ts";
 
 /** Addresses that an edge listens on, as host and port with the port really bound; null when off. */
 export interface EdgeAddresses {
@@ -29,9 +29,9 @@ export interface Edge extends PurgeTarget {
   readonly addresses: EdgeAddresses;
   /** Compiles the config into the next snapshot and puts it in force. On a rejection the old one stays. */
   apply(config: Config): Promise<{ readonly snapshot: number }>;
-  stats(): StatsSnapshot;
+  stats(): StatsSnapshot | Promise<StatsSnapshot>;
   /** The metrics page (Prometheus text format). */
-  metrics(): string;
+  metrics(): string | Promise<string>;
   explain(url: string, options: ExplainOptions): Explanation | Promise<Explanation>;
   ready(): Readiness;
   /** The purge log stands here; what was logged before is not known to anything cached. */

@@ -7,6 +7,8 @@ import type { Clock } from "../base/clock.ts";
 import { messageOf, ProximaError } from "../base/errors.ts";
 import { type ListenAddress, parseListenAddress } from "../config/address.ts";
 import type { Config } from "../config/schema.ts";
+import { probeTcp } from "../edge/listener/ports.ts";
+import { isLoopback } from "./control-guard.ts";
 import { type ControlListener, type SnapshotView, startControlListener } from "./control-listener.ts";
 import { type DataDir, openDataDir } from "./data-dir.ts";
 import type { Edge, EdgeAddresses } from "./edge-handle.ts";
@@ -77,8 +79,13 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
   const { config, clock, log, version } = options;
   const undo: (() => void | Promise<void>)[] = [];
   try {
-    const controlAddress = listenAddressOf(config.listen.control);
-    let controlPort = controlAddress.port === 0 ? null : controlAddress.port;
+    let controlAddress = listenAddressOf(config.listen.control);
+    // Known before anything asks an origin, in this process or another: no origin may lead there.
+    const { token, tls } = options.control;
+    const isAllowed = isLoopback(controlAddress.hostname) || (token !== null && tls !== null);
+    if (controlAddress.port === 0 && isAllowed)
+      controlAddress = { ...controlAddress, port: pickPort(controlAddress) };
+    const controlPort = controlAddress.port === 0 ? null : controlAddress.port;
     const dataDir = openDataDir(config.dataDir, options.command);
     undo.push(() => dataDir.release());
 
@@ -113,7 +120,6 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
       },
       onError: (message) => log("error", message),
     });
-    controlPort = Number(control.address.slice(control.address.lastIndexOf(":") + 1));
     undo.push(() => control.stop());
 
     options.source?.start(
@@ -237,10 +243,28 @@ class ConfigState {
 
 /** The parts of the node's own config that differ; they are read at the start only. */
 function changedAtStartOnly(before: Config, after: Config): string[] {
-  const parts = ["listen", "cache", "dataDir", "trustedProxies", "accessLog", "permitted", "limits"] as const;
+  const parts = [
+    "listen",
+    "cache",
+    "workers",
+    "dataDir",
+    "trustedProxies",
+    "accessLog",
+    "permitted",
+    "limits",
+  ] as const;
   // Certificates and the TLS version follow the config at once.
   const fixed = (config: Config) => ({ ...config, listen: { ...config.listen, tls: null } });
   return parts.filter((part) => !Bun.deepEquals(fixed(before)[part], fixed(after)[part]));
+}
+
+/** A free port of an address; 0 when there is none, which binding it for good will tell of. */
+function pickPort(address: ListenAddress): number {
+  try {
+    return probeTcp(address);
+  } catch {
+    return 0;
+  }
 }
 
 function listenAddressOf(text: string): ListenAddress {

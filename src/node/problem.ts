@@ -9,7 +9,12 @@ export function json(value: unknown, status = 200, fields: Record<string, string
 }
 
 /** A problem document. */
-export function problem(status: number, title: string, detail: string, fields: Record<string, string> = {}): Response {
+export function problem(
+  status: number,
+  title: string,
+  detail: string,
+  fields: Record<string, string> = {},
+): Response {
   return new Response(`${JSON.stringify({ type: "about:blank", title, status, detail })}\n`, {
     status,
     headers: { "content-type": "application/problem+json", ...fields },

@@ -53,7 +53,11 @@ export class PurgeLog {
       this.id = known?.id ?? randomUUID();
       if (known === null) this.#db.query("INSERT INTO meta (id) VALUES (?)").run(this.id);
     } catch (cause) {
-      throw new ProximaError("purge_log_unusable", `the purge log ${file} can not be used: ${String(cause)}`, { source: "node", cause });
+      throw new ProximaError(
+        "purge_log_unusable",
+        `the purge log ${file} can not be used: ${String(cause)}`,
+        { source: "node", cause },
+      );
     }
   }
 
@@ -61,15 +65,27 @@ export class PurgeLog {
    * Appends entries in one transaction. With an idempotency key that is known the entry of that key comes
    * back; a ProximaError "idempotency_conflict" says that it was another purge.
    */
-  append(purge: NewPurge, idempotencyKey: string | null): { readonly entry: LoggedPurge; readonly isNew: boolean } {
+  append(
+    purge: NewPurge,
+    idempotencyKey: string | null,
+  ): { readonly entry: LoggedPurge; readonly isNew: boolean } {
     if (idempotencyKey !== null) {
-      const known = this.#db.query<Row, [string]>("SELECT * FROM purges WHERE idempotency_key = ?").get(idempotencyKey);
+      const known = this.#db
+        .query<Row, [string]>("SELECT * FROM purges WHERE idempotency_key = ?")
+        .get(idempotencyKey);
       if (known !== null) {
         const entry = entryOf(known);
         const same =
-          entry.site === purge.site && entry.scope === purge.scope && entry.mode === purge.mode && known.targets === JSON.stringify(purge.targets);
+          entry.site === purge.site &&
+          entry.scope === purge.scope &&
+          entry.mode === purge.mode &&
+          known.targets === JSON.stringify(purge.targets);
         if (!same) {
-          throw new ProximaError("idempotency_conflict", `the idempotency key ${idempotencyKey} was used for another purge`, { source: "viewer" });
+          throw new ProximaError(
+            "idempotency_conflict",
+            `the idempotency key ${idempotencyKey} was used for another purge`,
+            { source: "viewer" },
+          );
         }
         return { entry, isNew: false };
       }
@@ -78,8 +94,17 @@ export class PurgeLog {
       .query<Row, [string, string, string, string, string, number, string | null]>(
         "INSERT INTO purges (id, site, scope, targets, mode, accepted_ms, idempotency_key) VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING *",
       )
-      .get(randomUUID(), purge.site, purge.scope, JSON.stringify(purge.targets), purge.mode, purge.acceptedMs, idempotencyKey);
-    if (row === null) throw new ProximaError("purge_log_unusable", "the purge log took no entry", { source: "node" });
+      .get(
+        randomUUID(),
+        purge.site,
+        purge.scope,
+        JSON.stringify(purge.targets),
+        purge.mode,
+        purge.acceptedMs,
+        idempotencyKey,
+      );
+    if (row === null)
+      throw new ProximaError("purge_log_unusable", "the purge log took no entry", { source: "node" });
     return { entry: entryOf(row), isNew: true };
   }
 
@@ -99,18 +124,26 @@ export class PurgeLog {
 
   /** Entries that have not been swept, in order: what has to be applied again after a restart. */
   *unswept(): Generator<LoggedPurge> {
-    for (const row of this.#db.query<Row, []>("SELECT * FROM purges WHERE counted IS NULL ORDER BY sequence").iterate()) yield entryOf(row);
+    for (const row of this.#db
+      .query<Row, []>("SELECT * FROM purges WHERE counted IS NULL ORDER BY sequence")
+      .iterate())
+      yield entryOf(row);
   }
 
   /** Sequence of the newest entry; 0 when there was none yet. */
   get newest(): number {
-    return this.#db.query<{ seq: number }, []>("SELECT seq FROM sqlite_sequence WHERE name = 'purges'").get()?.seq ?? 0;
+    return (
+      this.#db.query<{ seq: number }, []>("SELECT seq FROM sqlite_sequence WHERE name = 'purges'").get()
+        ?.seq ?? 0
+    );
   }
 
   /** The sweep of an entry has ended. */
   setCounted(sequence: number, objects: number): void {
     this.#db.query("UPDATE purges SET counted = ? WHERE sequence = ?").run(objects, sequence);
-    this.#db.query("DELETE FROM purges WHERE counted IS NOT NULL AND sequence <= ?").run(sequence - PURGES_KEPT_MAX);
+    this.#db
+      .query("DELETE FROM purges WHERE counted IS NOT NULL AND sequence <= ?")
+      .run(sequence - PURGES_KEPT_MAX);
   }
 
   close(): void {

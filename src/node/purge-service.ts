@@ -5,13 +5,15 @@
 import * as z from "zod";
 import type { Clock } from "../base/clock.ts";
 import { ProximaError } from "../base/errors.ts";
-import type { Purge } from "../cache/purge-table.ts";
+import { PURGE_PATTERNS_MAX, type Purge } from "../cache/purge-table.ts";
 import { TAG_CHARS_MAX } from "../cache/tags.ts";
 import type { LoggedPurge, PurgeLog } from "./purge-log.ts";
 
 /** Targets of one purge. */
 export const PURGE_TARGETS_MAX = 10_000;
 const URL_CHARS_MAX = 8_192;
+/** Prefixes and patterns are held against every object that is looked at: they may cost no more than this. */
+const PATTERN_CHARS_MAX = 1_024;
 const LIST_MAX = 1_000;
 
 /** What the service needs of the data plane. */
@@ -24,19 +26,38 @@ export interface PurgeTarget {
   purge(purge: Purge): { readonly applied: Promise<void>; readonly counted: Promise<number> };
 }
 
-const list = (itemChars: number) => z.array(z.string().min(1).max(itemChars)).min(1).max(PURGE_TARGETS_MAX);
+/**
+ * Text that can name something stored: no field, URL or host name has control characters, and halves of
+ * characters would all be the same one in the log.
+ */
+const nameable = (chars: number) =>
+  z
+    .string()
+    .min(1)
+    .max(chars)
+    .refine((text) => !/\p{Cc}/u.test(text) && text.isWellFormed(), {
+      error: "has a control character or half a character",
+    });
+
+const list = (itemChars: number, itemsMax = PURGE_TARGETS_MAX) =>
+  z.array(nameable(itemChars)).min(1).max(itemsMax);
+
+/** A host name or address, perhaps with a port. */
+const HOST = /^(\[[0-9a-f:.]+\]|[^/\s:*?#@[\]]+)(?::\d+)?$/i;
+/** A host, perhaps with wildcards and a port, and what follows it. */
+const HOST_AND_PATH = /^(\[[0-9a-f:.]+\]|[^/\s:#@[\]]+)(?::\d+)?(\/.*)$/i;
 
 const requestSchema = z
   .strictObject({
     site: z.string().optional(),
     scope: z.enum(["url", "prefix", "wildcard", "host", "tag", "everything"]),
     urls: list(URL_CHARS_MAX).optional(),
-    prefixes: list(URL_CHARS_MAX).optional(),
-    patterns: list(URL_CHARS_MAX).optional(),
+    prefixes: list(PATTERN_CHARS_MAX).optional(),
+    patterns: list(PATTERN_CHARS_MAX, PURGE_PATTERNS_MAX).optional(),
     hosts: list(255).optional(),
     tags: list(TAG_CHARS_MAX).optional(),
     mode: z.enum(["hard", "soft"]).prefault("hard"),
-    idempotencyKey: z.string().min(1).max(200).optional(),
+    idempotencyKey: nameable(200).optional(),
   })
   .readonly();
 
@@ -44,7 +65,13 @@ const requestSchema = z
 export type PurgeRequest = z.input<typeof requestSchema>;
 
 /** Which member holds the targets of a scope. */
-const TARGETS_OF = { url: "urls", prefix: "prefixes", wildcard: "patterns", host: "hosts", tag: "tags" } as const;
+const TARGETS_OF = {
+  url: "urls",
+  prefix: "prefixes",
+  wildcard: "patterns",
+  host: "hosts",
+  tag: "tags",
+} as const;
 
 /** A purge as one asks for it. */
 export interface PurgeReport {
@@ -86,7 +113,13 @@ export class PurgeService {
     const request = this.#parse(body);
     const applied = this.#last.then(async () => {
       const { entry, isNew } = this.#log.append(
-        { site: request.site, scope: request.scope, targets: request.targets, mode: request.mode, acceptedMs: this.#clock.now() },
+        {
+          site: request.site,
+          scope: request.scope,
+          targets: request.targets,
+          mode: request.mode,
+          acceptedMs: this.#clock.now(),
+        },
         request.idempotencyKey,
       );
       if (isNew) await this.#apply(entry);
@@ -124,7 +157,13 @@ export class PurgeService {
     await applied;
   }
 
-  #parse(body: unknown): { site: string; scope: Purge["scope"]; targets: string[]; mode: Purge["mode"]; idempotencyKey: string | null } {
+  #parse(body: unknown): {
+    site: string;
+    scope: Purge["scope"];
+    targets: string[];
+    mode: Purge["mode"];
+    idempotencyKey: string | null;
+  } {
     const parsed = requestSchema.safeParse(body);
     if (!parsed.success) {
       const [issue] = parsed.error.issues;
@@ -133,7 +172,8 @@ export class PurgeService {
     const request = parsed.data;
     const site = this.#siteOf(request.site);
     for (const [scope, member] of Object.entries(TARGETS_OF)) {
-      if (scope !== request.scope && request[member] !== undefined) throw invalid(`${member}: not allowed with the scope "${request.scope}"`);
+      if (scope !== request.scope && request[member] !== undefined)
+        throw invalid(`${member}: not allowed with the scope "${request.scope}"`);
     }
     const { scope, mode } = request;
     const idempotencyKey = request.idempotencyKey ?? null;
@@ -143,18 +183,22 @@ export class PurgeService {
     if (given === undefined) throw invalid(`${member}: missing; the scope "${scope}" needs it`);
     const targets = given.map((target, i) => {
       if (scope === "url") return this.#urlTarget(site, target, i);
-      if (scope === "host") return target.toLowerCase();
-      if ((scope === "prefix" || scope === "wildcard") && !/^(?:[^/\s:]+(?::\d+)?)?[/*]/.test(target)) {
-        throw invalid(`${member}[${i}]: "${target.slice(0, 100)}" is neither a path such as "/blog/" nor a host and a path such as "www.example.com/blog/"`);
-      }
-      return target;
+      if (scope === "tag") return target;
+      const named = scope === "host" ? hostTarget(target) : pathTarget(scope, target);
+      if (named !== null) return named;
+      const wanted =
+        scope === "host"
+          ? 'not a host such as "www.example.com"'
+          : 'neither a path such as "/blog/" nor a host and a path such as "www.example.com/blog/"';
+      throw invalid(`${member}[${i}]: "${target.slice(0, 100)}" is ${wanted}`);
     });
     return { site, scope, targets: [...new Set(targets)], mode, idempotencyKey };
   }
 
   #urlTarget(site: string, url: string, index: number): string {
     const target = URL.canParse(url) ? this.#target.urlTarget(site, url) : null;
-    if (target === null) throw invalid(`urls[${index}]: "${url.slice(0, 200)}" is not an absolute URL that site ${site} serves`);
+    if (target === null)
+      throw invalid(`urls[${index}]: "${url.slice(0, 200)}" is not an absolute URL that site ${site} serves`);
     return target;
   }
 
@@ -167,6 +211,20 @@ export class PurgeService {
     if (sites.length === 1) return sites[0] as string;
     throw invalid(`site: missing; this node has ${sites.length} sites`);
   }
+}
+
+/** A host as the table knows it: without its port, in small letters. */
+function hostTarget(target: string): string | null {
+  return HOST.exec(target)?.[1]?.toLowerCase() ?? null;
+}
+
+/** A prefix or pattern with its host, if it has one, as the table knows it. */
+function pathTarget(scope: "prefix" | "wildcard", target: string): string | null {
+  if (target.startsWith("/")) return target;
+  // "*Old/x" may be a path, in which capitals count. Nothing begins with a literal star.
+  if (target.startsWith("*")) return scope === "wildcard" ? target : null;
+  const [, host, path] = HOST_AND_PATH.exec(target) ?? [];
+  return host === undefined || path === undefined ? null : host.toLowerCase() + path;
 }
 
 function reportOf(entry: LoggedPurge): PurgeReport {

@@ -55,7 +55,11 @@ export async function encodeBytes(bytes: Uint8Array, coding: Compression): Promi
 }
 
 /** Expands a whole body; a result above `bytesMax` is an error (decompression bombs). */
-export async function decodeBytes(bytes: Uint8Array, coding: Compression, bytesMax: number): Promise<Uint8Array> {
+export async function decodeBytes(
+  bytes: Uint8Array,
+  coding: Compression,
+  bytesMax: number,
+): Promise<Uint8Array> {
   const options = { maxOutputLength: bytesMax };
   try {
     switch (coding) {
@@ -67,16 +71,25 @@ export async function decodeBytes(bytes: Uint8Array, coding: Compression, bytesM
         return await zstdDecompress(bytes, options);
     }
   } catch (cause) {
-    throw new ProximaError("bad_coding", `the origin's ${coding} body can not be expanded within ${bytesMax} bytes`, {
-      source: "origin",
-      cause,
-    });
+    throw new ProximaError(
+      "bad_coding",
+      `the origin's ${coding} body can not be expanded within ${bytesMax} bytes`,
+      {
+        source: "origin",
+        cause,
+      },
+    );
   }
 }
 
 /** Compresses a stream; every piece that comes in is flushed out, so that a page that is being made shows early. */
 export function encodeStream(source: BodyReader, coding: Compression): BodyReader {
-  const flush = coding === "br" ? zlib.constants.BROTLI_OPERATION_FLUSH : coding === "zstd" ? zlib.constants.ZSTD_e_flush : zlib.constants.Z_SYNC_FLUSH;
+  const flush =
+    coding === "br"
+      ? zlib.constants.BROTLI_OPERATION_FLUSH
+      : coding === "zstd"
+        ? zlib.constants.ZSTD_e_flush
+        : zlib.constants.Z_SYNC_FLUSH;
   const transform =
     coding === "gzip"
       ? zlib.createGzip({ level: 5, flush })
@@ -89,7 +102,11 @@ export function encodeStream(source: BodyReader, coding: Compression): BodyReade
 /** Expands a stream. */
 export function decodeStream(source: BodyReader, coding: Compression): BodyReader {
   const transform =
-    coding === "gzip" ? zlib.createGunzip() : coding === "br" ? zlib.createBrotliDecompress() : zlib.createZstdDecompress();
+    coding === "gzip"
+      ? zlib.createGunzip()
+      : coding === "br"
+        ? zlib.createBrotliDecompress()
+        : zlib.createZstdDecompress();
   return throughTransform(source, transform);
 }
 
@@ -134,7 +151,10 @@ function throughTransform(source: BodyReader, transform: import("node:stream").T
         }
         return value;
       } catch (cause) {
-        throw failure ?? new ProximaError("bad_coding", "the body can not be recoded", { source: "origin", cause });
+        throw (
+          failure ??
+          new ProximaError("bad_coding", "the body can not be recoded", { source: "origin", cause })
+        );
       }
     },
     cancel() {

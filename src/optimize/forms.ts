@@ -9,8 +9,13 @@ import { decodeBytes, encodeBytes } from "./codings.ts";
 const deriving = new WeakMap<StoredResponse, Map<Coding, Promise<BodyForm>>>();
 
 /** The form of `entry` in `coding`: at once when it is there, derived otherwise. Rejects when it can not be expanded. */
-export function formOf(store: MemoryStore, entry: StoredResponse, coding: Coding): BodyForm | Promise<BodyForm> {
-  for (const form of entry.forms) if (form.coding === coding) return form;
+export function formOf(
+  store: MemoryStore,
+  entry: StoredResponse,
+  coding: Coding,
+): BodyForm | Promise<BodyForm> {
+  const held = entry.form(coding);
+  if (held !== null) return held;
   let pending = deriving.get(entry);
   if (pending === undefined) {
     pending = new Map();
@@ -24,9 +29,9 @@ export function formOf(store: MemoryStore, entry: StoredResponse, coding: Coding
 }
 
 async function derive(store: MemoryStore, entry: StoredResponse, coding: Coding): Promise<BodyForm> {
-  const first = entry.forms[0] as BodyForm;
-  const raw = first.body instanceof Uint8Array ? first.body : await first.body.bytes();
-  const plain = first.coding === "identity" ? raw : await decodeBytes(raw, first.coding, store.objectBytesMax);
+  const raw = entry.body instanceof Uint8Array ? entry.body : await entry.body.bytes();
+  const plain =
+    entry.coding === "identity" ? raw : await decodeBytes(raw, entry.coding, store.objectBytesMax);
   const body = coding === "identity" ? plain : await encodeBytes(plain, coding);
   // A small view into a larger buffer would keep the whole of it.
   const own = body.byteLength === body.buffer.byteLength ? body : body.slice();

@@ -39,16 +39,28 @@ export class LatencyHistogram {
       running += this.#counts[index] as number;
       buckets.push({ leMs, count: running });
     }
-    const count = running + (this.#counts[LATENCY_BOUNDS_MS.length] as number);
-    const quantile = (share: number) =>
-      count === 0 ? null : (buckets.find((bucket) => bucket.count >= share * count)?.leMs ?? null);
-    return {
-      count,
-      sumMs: Math.round(this.#sumMs * 1_000) / 1_000,
-      p50Ms: quantile(0.5),
-      p90Ms: quantile(0.9),
-      p99Ms: quantile(0.99),
-      buckets,
-    };
+    return snapshotOf(buckets, running + (this.#counts[LATENCY_BOUNDS_MS.length] as number), this.#sumMs);
   }
+}
+
+/** Two histograms as one. */
+export function mergeLatency(a: LatencySnapshot, b: LatencySnapshot): LatencySnapshot {
+  const buckets = a.buckets.map(({ leMs, count }, index) => ({
+    leMs,
+    count: count + (b.buckets[index]?.count ?? 0),
+  }));
+  return snapshotOf(buckets, a.count + b.count, a.sumMs + b.sumMs);
+}
+
+function snapshotOf(buckets: LatencySnapshot["buckets"], count: number, sumMs: number): LatencySnapshot {
+  const quantile = (share: number) =>
+    count === 0 ? null : (buckets.find((bucket) => bucket.count >= share * count)?.leMs ?? null);
+  return {
+    count,
+    sumMs: Math.round(sumMs * 1_000) / 1_000,
+    p50Ms: quantile(0.5),
+    p90Ms: quantile(0.9),
+    p99Ms: quantile(0.99),
+    buckets,
+  };
 }

@@ -36,9 +36,11 @@ export function renderMetrics(stats: StatsSnapshot): string {
   page.counter("stale_served_total", "Viewer requests answered with a stale response.", [
     [{}, stats.staleServed],
   ]);
-  page.counter("tags_dropped_total", "Tags of responses over a limit: purges by them do not reach their objects.", [
-    [{}, stats.tagsDropped],
-  ]);
+  page.counter(
+    "tags_dropped_total",
+    "Tags of responses over a limit: purges by them do not reach their objects.",
+    [[{}, stats.tagsDropped]],
+  );
   page.counter("collapsed_requests_total", "Requests that waited for another viewer's fetch.", [
     [{}, stats.collapsed],
   ]);

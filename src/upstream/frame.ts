@@ -21,12 +21,15 @@ export function encodeFrameHead(head: object): Uint8Array<ArrayBuffer> {
 }
 
 /** Reads a frame's head; `body` gives what follows. Rejects with an UpstreamError when it is cut or too large. */
-export async function readFrame(source: BodyReader): Promise<{ readonly head: unknown; readonly body: BodyReader }> {
+export async function readFrame(
+  source: BodyReader,
+): Promise<{ readonly head: unknown; readonly body: BodyReader }> {
   let bytes: Uint8Array = new Uint8Array(0);
   const fill = async (length: number): Promise<void> => {
     while (bytes.byteLength < length) {
       const piece = await source.read();
-      if (piece === null) throw new UpstreamError("http_response_incomplete", "the owner's answer ended within its head");
+      if (piece === null)
+        throw new UpstreamError("http_response_incomplete", "the owner's answer ended within its head");
       bytes = bytes.byteLength === 0 ? piece : Buffer.concat([bytes, piece]);
     }
   };
@@ -34,11 +37,17 @@ export async function readFrame(source: BodyReader): Promise<{ readonly head: un
   const length = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0);
   if (length > FRAME_HEAD_BYTES_MAX) {
     source.cancel();
-    throw new UpstreamError("http_response_header_section_size", `the owner's answer has a head of ${length} bytes; ${FRAME_HEAD_BYTES_MAX} are allowed`);
+    throw new UpstreamError(
+      "http_response_header_section_size",
+      `the owner's answer has a head of ${length} bytes; ${FRAME_HEAD_BYTES_MAX} are allowed`,
+    );
   }
   await fill(LENGTH_BYTES + length);
-  const head: unknown = JSON.parse(new TextDecoder().decode(bytes.subarray(LENGTH_BYTES, LENGTH_BYTES + length)));
-  let rest: Uint8Array | null = bytes.byteLength > LENGTH_BYTES + length ? bytes.subarray(LENGTH_BYTES + length) : null;
+  const head: unknown = JSON.parse(
+    new TextDecoder().decode(bytes.subarray(LENGTH_BYTES, LENGTH_BYTES + length)),
+  );
+  let rest: Uint8Array | null =
+    bytes.byteLength > LENGTH_BYTES + length ? bytes.subarray(LENGTH_BYTES + length) : null;
   return {
     head,
     body: {

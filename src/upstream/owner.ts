@@ -7,12 +7,15 @@ import type { Clock } from "../base/clock.ts";
 import { type BodyReader, bodyOf } from "../http/body.ts";
 import { Fields } from "../http/fields.ts";
 import { encodeFrameHead, readFrame } from "./frame.ts";
-import type { UpstreamTimeouts } from "./next-hop.ts";
+import type { UpstreamResponse, UpstreamTimeouts } from "./next-hop.ts";
 import { UpstreamError } from "./next-hop.ts";
 import { HttpOrigin } from "./origin.ts";
 
 /** Connections to one owner, in use or idle: each viewer of a large body holds one. */
 const CONNECTIONS_MAX = 4096;
+
+/** How long an idle connection is kept, in milliseconds: less than the runtime's own limit at the other end (10 s). */
+const KEEP_ALIVE_MS = 5_000;
 
 /** An owner's answer: its head as JSON, and the body's bytes. */
 export interface OwnerAnswer {
@@ -35,13 +38,31 @@ export class OwnerHop {
       unix: options.socket,
       clock: options.clock,
       connectionsMax: CONNECTIONS_MAX,
+      keepAliveMs: KEEP_ALIVE_MS,
     });
   }
 
   /** Asks. Rejects with an UpstreamError when no complete head of an answer came. */
   async ask(question: object, timeouts: UpstreamTimeouts): Promise<OwnerAnswer> {
     const frame = encodeFrameHead(question);
-    const response = await this.#hop.fetch(
+    let response: UpstreamResponse;
+    try {
+      response = await this.#send(frame, timeouts);
+    } catch (error) {
+      // A connection that had just been closed as idle; to ask twice changes nothing.
+      if (!(error instanceof UpstreamError && error.code === "connection_terminated")) throw error;
+      response = await this.#send(frame, timeouts);
+    }
+    if (response.status !== 200 || response.body === null) {
+      response.body?.cancel();
+      throw new UpstreamError("http_protocol_error", `${this.name} answered with status ${response.status}`);
+    }
+    const { head, body } = await readFrame(response.body);
+    return { head, body, requestTimeMs: response.requestTimeMs, reused: response.reused };
+  }
+
+  #send(frame: Uint8Array, timeouts: UpstreamTimeouts): Promise<UpstreamResponse> {
+    return this.#hop.fetch(
       {
         method: "POST",
         scheme: "http",
@@ -54,12 +75,6 @@ export class OwnerHop {
       },
       timeouts,
     );
-    if (response.status !== 200 || response.body === null) {
-      response.body?.cancel();
-      throw new UpstreamError("http_protocol_error", `${this.name} answered with status ${response.status}`);
-    }
-    const { head, body } = await readFrame(response.body);
-    return { head, body, requestTimeMs: response.requestTimeMs, reused: response.reused };
   }
 
   /** Lets exchanges in flight end, then closes idle connections. */

@@ -1,8 +1,15 @@
 /** Content codings: each viewer gets what they accept of one stored object (RFC 9110 sections 8.4, 12.5.3). */
 import { describe, expect, test } from "bun:test";
-import { brotliCompressSync, brotliDecompressSync, gunzipSync, gzipSync, zstdCompressSync, zstdDecompressSync } from "node:zlib";
-import { startRawOrigin } from "../kit/raw-origin.ts";
+import {
+  brotliCompressSync,
+  brotliDecompressSync,
+  gunzipSync,
+  gzipSync,
+  zstdCompressSync,
+  zstdDecompressSync,
+} from "node:zlib";
 import { startTestEdge } from "../kit/edge.ts";
+import { startRawOrigin } from "../kit/raw-origin.ts";
 import { type Answer, gate, lab, text } from "./support.ts";
 
 const l = lab();
@@ -27,8 +34,16 @@ function decoded(answer: Answer): string {
 }
 
 const encoders = { gzip: gzipSync, br: brotliCompressSync, zstd: zstdCompressSync } as const;
-const encoded = (body: string, coding: keyof typeof encoders, headers: Record<string, string> = html, status = 200) =>
-  new Response(new Uint8Array(encoders[coding](body)), { status, headers: { ...headers, "content-encoding": coding } });
+const encoded = (
+  body: string,
+  coding: keyof typeof encoders,
+  headers: Record<string, string> = html,
+  status = 200,
+) =>
+  new Response(new Uint8Array(encoders[coding](body)), {
+    status,
+    headers: { ...headers, "content-encoding": coding },
+  });
 
 describe("Accept-Encoding chooses", () => {
   const cases: [string, string | null][] = [
@@ -92,7 +107,11 @@ describe("an ETag", () => {
     expect((await l.get(path, { "accept-encoding": "br" })).headers.get("etag")).toBe('W/"w"');
   });
   test("is sent to the origin as the origin made it", async () => {
-    const path = l.path((request) => (request.headers.get("if-none-match") === '"page"' ? new Response(null, { status: 304, headers: html }) : text(page, html)));
+    const path = l.path((request) =>
+      request.headers.get("if-none-match") === '"page"'
+        ? new Response(null, { status: 304, headers: html })
+        : text(page, html),
+    );
     await l.get(path, { "accept-encoding": "br" });
     l.pass(100);
     const answer = await l.get(path, { "accept-encoding": "br", "if-none-match": 'W/"page"' });
@@ -141,7 +160,9 @@ describe("a body that the origin encoded", () => {
       }
     });
     test(`in ${coding} with no-transform goes as it is to who takes it, and is readable for who does not`, async () => {
-      const path = l.path(() => encoded(page, coding, { ...html, "cache-control": "max-age=100, no-transform" }));
+      const path = l.path(() =>
+        encoded(page, coding, { ...html, "cache-control": "max-age=100, no-transform" }),
+      );
       expect((await l.get(path)).body).toBe(page);
       for (const accept of [coding, "gzip, br, zstd"]) {
         const same = await l.get(path, { "accept-encoding": accept });
@@ -159,7 +180,10 @@ describe("a body that the origin encoded", () => {
     });
   }
   test("in a coding we do not know goes through untouched", async () => {
-    const path = l.path(() => new Response("whatever it is".repeat(100), { headers: { ...html, "content-encoding": "exotic" } }));
+    const path = l.path(
+      () =>
+        new Response("whatever it is".repeat(100), { headers: { ...html, "content-encoding": "exotic" } }),
+    );
     for (const accept of ["identity", "gzip", "exotic"]) {
       const answer = await l.get(path, { "accept-encoding": accept });
       expect(answer.headers.get("content-encoding")).toBe("exotic");
@@ -174,7 +198,9 @@ describe("a body that the origin encoded", () => {
     expect(Buffer.from(answer.bytes)).toEqual(Buffer.from(bytes));
   });
   test("and is not what it says reaches no viewer as if it were", async () => {
-    const path = l.path(() => new Response("this is no gzip".repeat(50), { headers: { ...html, "content-encoding": "gzip" } }));
+    const path = l.path(
+      () => new Response("this is no gzip".repeat(50), { headers: { ...html, "content-encoding": "gzip" } }),
+    );
     const answer = await l.get(path);
     expect(answer.headers.get("content-encoding")).toBe("gzip");
     expect(answer.body).toBe("this is no gzip".repeat(50));
@@ -219,7 +245,9 @@ describe("left alone are", () => {
           { headers: { "content-type": "text/event-stream", "cache-control": "no-cache" } },
         ),
     );
-    const response = await fetch(l.edge.url + path, { headers: { "accept-encoding": "gzip, br, zstd", accept: "text/event-stream" } });
+    const response = await fetch(l.edge.url + path, {
+      headers: { "accept-encoding": "gzip, br, zstd", accept: "text/event-stream" },
+    });
     expect(response.headers.has("content-encoding")).toBe(false);
     const reader = (response.body as ReadableStream<Uint8Array>).getReader();
     expect(new TextDecoder().decode((await reader.read()).value)).toBe("data: 1\n\n");
@@ -278,13 +306,16 @@ describe("what is not stored is coded as well", () => {
     test(`and large bodies that are stored, on the first way and after (${coding})`, async () => {
       const large = page.repeat(200);
       const path = l.path(() => text(large, html));
-      for (let i = 0; i < 3; i++) expect(decoded(await l.get(path, { "accept-encoding": coding }))).toBe(large);
+      for (let i = 0; i < 3; i++)
+        expect(decoded(await l.get(path, { "accept-encoding": coding }))).toBe(large);
       expect((await l.get(path)).body).toBe(large);
       expect(l.seen(path).length).toBe(1);
     });
   }
   test("and an encoded large body is expanded on its way", async () => {
-    const noise = Array.from({ length: 120_000 }, (_, i) => ((i * 2_654_435_761) >>> 7).toString(36)).join(" ");
+    const noise = Array.from({ length: 120_000 }, (_, i) => ((i * 2_654_435_761) >>> 7).toString(36)).join(
+      " ",
+    );
     for (const control of ["max-age=100", "no-store"]) {
       const path = l.path(() => encoded(noise, "gzip", { ...html, "cache-control": control }));
       const answer = await l.get(path);
@@ -294,17 +325,25 @@ describe("what is not stored is coded as well", () => {
   });
   test("a body that breaks off reaches nobody as a whole, coded or expanded on its way", async () => {
     const gz = gzipSync(page.repeat(300));
-    for (const [fields, body] of [["content-encoding: gzip\r\n", gz], ["", Buffer.from(page.repeat(300))]] as const) {
+    for (const [fields, body] of [
+      ["content-encoding: gzip\r\n", gz],
+      ["", Buffer.from(page.repeat(300))],
+    ] as const) {
       const origin = startRawOrigin(async (connection) => {
         await connection.readHead();
-        await connection.write(`HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncache-control: no-store\r\n${fields}content-length: ${body.byteLength + 300_000}\r\n\r\n`);
+        await connection.write(
+          `HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncache-control: no-store\r\n${fields}content-length: ${body.byteLength + 300_000}\r\n\r\n`,
+        );
         await connection.write(body.subarray(0, body.byteLength - 5));
         connection.end();
       });
       const edge = await startTestEdge({ origin: origin.url, clock: l.clock });
       try {
         for (const accept of ["identity", "br", "gzip"]) {
-          const outcome = await edge.get("/x", { "accept-encoding": accept }).then((answer) => answer.status, () => "broken");
+          const outcome = await edge.get("/x", { "accept-encoding": accept }).then(
+            (answer) => answer.status,
+            () => "broken",
+          );
           expect([accept, outcome === "broken" || outcome === 502]).toEqual([accept, true]);
         }
       } finally {
@@ -333,9 +372,11 @@ describe("what is not stored is coded as well", () => {
     expect(response.headers.get("content-encoding")).toBe("br");
     const reader = (response.body as ReadableStream<Uint8Array>).getReader();
     let early = "";
-    while (!early.includes("takes its time")) early += new TextDecoder().decode((await reader.read()).value, { stream: true });
+    while (!early.includes("takes its time"))
+      early += new TextDecoder().decode((await reader.read()).value, { stream: true });
     door.open();
-    for (let piece = await reader.read(); !piece.done; piece = await reader.read()) early += new TextDecoder().decode(piece.value, { stream: true });
+    for (let piece = await reader.read(); !piece.done; piece = await reader.read())
+      early += new TextDecoder().decode(piece.value, { stream: true });
     expect(early).toBe(`${begin}<p>the end</p>`);
   });
 });
@@ -343,7 +384,9 @@ describe("what is not stored is coded as well", () => {
 test("many viewers of one object in many codings at once each get the right one", async () => {
   const path = l.path(() => text(page, html));
   const accepts = ["identity", "gzip", "br", "zstd"];
-  const answers = await Promise.all(Array.from({ length: 80 }, (_, i) => l.get(path, { "accept-encoding": accepts[i % 4] as string })));
+  const answers = await Promise.all(
+    Array.from({ length: 80 }, (_, i) => l.get(path, { "accept-encoding": accepts[i % 4] as string })),
+  );
   for (const [i, answer] of answers.entries()) {
     const coding = accepts[i % 4];
     expect(answer.headers.get("content-encoding")).toBe(coding === "identity" ? null : (coding as string));
@@ -353,7 +396,9 @@ test("many viewers of one object in many codings at once each get the right one"
 });
 
 test("responses that carry a digest of the body lose it in other forms", async () => {
-  const path = l.path(() => text(page, { ...html, "content-digest": "sha-256=:AAAA:", "repr-digest": "sha-256=:AAAA:" }));
+  const path = l.path(() =>
+    text(page, { ...html, "content-digest": "sha-256=:AAAA:", "repr-digest": "sha-256=:AAAA:" }),
+  );
   expect((await l.get(path)).headers.has("content-digest")).toBe(true);
   const br = await l.get(path, { "accept-encoding": "br" });
   expect(br.headers.has("content-digest")).toBe(false);

@@ -1,14 +1,19 @@
 /** How long a stored response is fresh (RFC 9111 section 4.2), on a clock that the test moves. */
 import { describe, expect, test } from "bun:test";
-import { startRawOrigin } from "../kit/raw-origin.ts";
 import { startTestEdge } from "../kit/edge.ts";
+import { startRawOrigin } from "../kit/raw-origin.ts";
 import { counting, lab, START_MS, text, validating } from "./support.ts";
 
 const l = lab();
 type FieldLines = [string, string][];
 
 /** Expects an answer with these fields to be a hit just before `seconds` have passed, and none just after. */
-async function expectFresh(seconds: number, fields: FieldLines | Record<string, string>, of = l, status = 200): Promise<void> {
+async function expectFresh(
+  seconds: number,
+  fields: FieldLines | Record<string, string>,
+  of = l,
+  status = 200,
+): Promise<void> {
   const path = of.path(counting(fields, status));
   const first = await of.get(path);
   expect(first.body).toBe("1");
@@ -28,7 +33,10 @@ describe("an answer is fresh for", () => {
     await expectFresh(10, { "cache-control": "s-maxage=10, max-age=20" });
   });
   test("the smallest of repeated lifetimes", async () => {
-    await expectFresh(10, [["cache-control", "max-age=20"], ["cache-control", "max-age=10"]]);
+    await expectFresh(10, [
+      ["cache-control", "max-age=20"],
+      ["cache-control", "max-age=10"],
+    ]);
     await expectFresh(10, [["cache-control", "s-maxage=10, max-age=5, s-maxage=30"]]);
   });
   test("Expires less Date", () => expectFresh(10, { expires: l.date(10) }));
@@ -41,10 +49,23 @@ describe("an answer is fresh for", () => {
 });
 
 describe("Expires", () => {
-  for (const value of ["0", "-1", "now", "", "Thu, 01 Jan 1970 00:00:00 GMT", "Mon, 32 Jun 2040 00:00:00 GMT", "Fri, 01 Jan 2040 00:00:00 CET", "2040-01-01T00:00:00Z"]) {
+  for (const value of [
+    "0",
+    "-1",
+    "now",
+    "",
+    "Thu, 01 Jan 1970 00:00:00 GMT",
+    "Mon, 32 Jun 2040 00:00:00 GMT",
+    "Fri, 01 Jan 2040 00:00:00 CET",
+    "2040-01-01T00:00:00Z",
+  ]) {
     test(`that reads ${JSON.stringify(value)} is expired`, () => expectFresh(0, { expires: value }));
   }
-  test("twice is expired: which one counts is not known", () => expectFresh(0, [["expires", l.date(100)], ["expires", l.date(200)]]));
+  test("twice is expired: which one counts is not known", () =>
+    expectFresh(0, [
+      ["expires", l.date(100)],
+      ["expires", l.date(200)],
+    ]));
   test("in the obsolete forms counts", async () => {
     await expectFresh(10, { expires: rfc850(l.clock.now() + 10_000) });
     await expectFresh(10, { expires: asctime(l.clock.now() + 10_000) });
@@ -88,7 +109,8 @@ describe("Date", () => {
 
 describe("an origin without a clock", () => {
   const answers = (fields: string) => async (connection: import("../kit/raw-origin.ts").RawConnection) => {
-    while ((await connection.readHead()) !== null) await connection.write(`HTTP/1.1 200 OK\r\ncontent-length: 1\r\n${fields}\r\nx`);
+    while ((await connection.readHead()) !== null)
+      await connection.write(`HTTP/1.1 200 OK\r\ncontent-length: 1\r\n${fields}\r\nx`);
   };
   test("gets a Date, and its Expires counts from the receipt (RFC 9110 section 6.6.1)", async () => {
     const origin = startRawOrigin(answers(`expires: ${l.date(10)}\r\n`));
@@ -111,8 +133,12 @@ describe("an origin without a clock", () => {
   test("that answers 304 without a Date starts a new life", async () => {
     const origin = startRawOrigin(async (connection) => {
       for (let head = await connection.readHead(); head !== null; head = await connection.readHead()) {
-        if (/if-none-match/i.test(head)) await connection.write('HTTP/1.1 304 Not Modified\r\netag: "a"\r\n\r\n');
-        else await connection.write(`HTTP/1.1 200 OK\r\ndate: ${l.date()}\r\ncontent-length: 1\r\netag: "a"\r\ncache-control: max-age=10\r\n\r\nx`);
+        if (/if-none-match/i.test(head))
+          await connection.write('HTTP/1.1 304 Not Modified\r\netag: "a"\r\n\r\n');
+        else
+          await connection.write(
+            `HTTP/1.1 200 OK\r\ndate: ${l.date()}\r\ncontent-length: 1\r\netag: "a"\r\ncache-control: max-age=10\r\n\r\nx`,
+          );
       }
     });
     const edge = await startTestEdge({ origin: origin.url, clock: l.clock });
@@ -140,13 +166,18 @@ describe("the upstream Age", () => {
   });
   test("counts against Expires", () => expectFresh(4, { expires: l.date(10), age: "6" }));
   test("beyond any number means stale", async () => {
-    for (const age of ["2147483648", "99999999999", "99999999999999999999999"]) await expectFresh(0, { "cache-control": "max-age=10", age });
+    for (const age of ["2147483648", "99999999999", "99999999999999999999999"])
+      await expectFresh(0, { "cache-control": "max-age=10", age });
   });
   test("that is not a number of seconds is ignored", async () => {
     for (const age of ["-5", "abc", "7.2", ""]) await expectFresh(10, { "cache-control": "max-age=10", age });
   });
   test("twice counts by its first (RFC 9111 section 5.1)", () =>
-    expectFresh(4, [["cache-control", "max-age=10"], ["age", "6"], ["age", "0"]]));
+    expectFresh(4, [
+      ["cache-control", "max-age=10"],
+      ["age", "6"],
+      ["age", "0"],
+    ]));
   test("and Date: the larger counts", async () => {
     await expectFresh(3, { "cache-control": "max-age=10", age: "3", date: l.date(-7) });
     await expectFresh(3, { "cache-control": "max-age=10", age: "7", date: l.date(-3) });
@@ -155,7 +186,9 @@ describe("the upstream Age", () => {
     let age = "0";
     const path = l.path((request) => {
       const headers = { etag: '"a"', "cache-control": "max-age=10", age };
-      return request.headers.has("if-none-match") ? new Response(null, { status: 304, headers }) : text("x", headers);
+      return request.headers.has("if-none-match")
+        ? new Response(null, { status: 304, headers })
+        : text("x", headers);
     });
     await l.get(path);
     l.pass(10);
@@ -167,6 +200,20 @@ describe("the upstream Age", () => {
     expect((await l.get(path)).headers.get("age")).toBe("9");
     l.pass(1);
     expect((await l.get(path)).cache).toBe("REVALIDATED");
+  });
+  test("of the stored response does not count for the 304 that follows", async () => {
+    const path = l.path((request) =>
+      request.headers.has("if-none-match")
+        ? new Response(null, { status: 304, headers: { etag: '"a"' } })
+        : text("x", { etag: '"a"', "cache-control": "max-age=10", age: "6" }),
+    );
+    await l.get(path);
+    l.pass(4);
+    const renewed = await l.get(path);
+    expect(renewed.cache).toBe("REVALIDATED");
+    expect(renewed.headers.get("age")).toBe("0");
+    l.pass(9);
+    expect((await l.get(path)).cache).toBe("HIT");
   });
   test("does not hold back the behaviour's own lifetime", async () => {
     const path = own.path(counting({ age: "1000" }), "/default");
@@ -190,17 +237,20 @@ describe("the upstream Age", () => {
 });
 
 describe("the heuristic", () => {
-  test("is a tenth of the time since Last-Modified", () => expectFresh(100, { "last-modified": l.date(-1000) }));
+  test("is a tenth of the time since Last-Modified", () =>
+    expectFresh(100, { "last-modified": l.date(-1000) }));
   test("is an hour at most", () => expectFresh(3600, { "last-modified": l.date(-86_400 * 365) }));
   test("needs Last-Modified", () => expectFresh(0, { etag: '"a"' }));
-  test("does not come from a Last-Modified in the future", () => expectFresh(0, { "last-modified": l.date(1000) }));
+  test("does not come from a Last-Modified in the future", () =>
+    expectFresh(0, { "last-modified": l.date(1000) }));
   test("does not come from an invalid Last-Modified", () => expectFresh(0, { "last-modified": "last week" }));
   test("does not replace an explicit lifetime", async () => {
     await expectFresh(0, { "last-modified": l.date(-1000), "cache-control": "max-age=0" });
     await expectFresh(0, { "last-modified": l.date(-1000), expires: "0" });
     await expectFresh(5, { "last-modified": l.date(-1000), "cache-control": "max-age=5" });
   });
-  test("does not come with no-cache", () => expectFresh(0, { "last-modified": l.date(-1000), "cache-control": "no-cache" }));
+  test("does not come with no-cache", () =>
+    expectFresh(0, { "last-modified": l.date(-1000), "cache-control": "no-cache" }));
   test("applies beside public, must-revalidate or an unknown directive", async () => {
     for (const value of ["public", "must-revalidate", "foo=bar"]) {
       await expectFresh(100, { "last-modified": l.date(-1000), "cache-control": value });
@@ -244,7 +294,8 @@ async function lifetime(path: string): Promise<number> {
 }
 
 describe("the behaviour's lifetimes", () => {
-  const life = (prefix: string, headers: Record<string, string>, status = 200) => lifetime(own.path(counting(headers, status), prefix));
+  const life = (prefix: string, headers: Record<string, string>, status = 200) =>
+    lifetime(own.path(counting(headers, status), prefix));
   test("the default counts where the origin says nothing", async () => {
     expect(await life("/default", {})).toBe(30);
     expect(await life("/default", { "last-modified": own.date(-10_000) })).toBe(30);
@@ -292,7 +343,10 @@ describe("the behaviour's lifetimes", () => {
 
 describe("the browser's lifetime", () => {
   test("is apart from the edge's", async () => {
-    const path = own.path(counting({ "cache-control": "max-age=5", expires: own.date(5), pragma: "x" }), "/both");
+    const path = own.path(
+      counting({ "cache-control": "max-age=5", expires: own.date(5), pragma: "x" }),
+      "/both",
+    );
     const first = await own.get(path);
     expect(first.headers.get("cache-control")).toBe("max-age=7");
     expect(first.headers.has("expires")).toBe(false);
@@ -325,26 +379,102 @@ describe("the browser's lifetime", () => {
 
 describe("targeted cache control", () => {
   const cases: [string, number, Record<string, string>][] = [
-    ["CDN-Cache-Control stands ahead of Cache-Control", 20, { "cdn-cache-control": "max-age=20", "cache-control": "max-age=5" }],
-    ["CDN-Cache-Control stands ahead of s-maxage", 20, { "cdn-cache-control": "max-age=20", "cache-control": "s-maxage=5" }],
-    ["CDN-Cache-Control stands ahead of no-store", 20, { "cdn-cache-control": "max-age=20", "cache-control": "no-store" }],
-    ["CDN-Cache-Control stands ahead of private", 20, { "cdn-cache-control": "max-age=20", "cache-control": "private" }],
-    ["CDN-Cache-Control stands ahead of Pragma and Expires", 20, { "cdn-cache-control": "max-age=20", pragma: "no-cache", expires: "0" }],
+    [
+      "CDN-Cache-Control stands ahead of Cache-Control",
+      20,
+      { "cdn-cache-control": "max-age=20", "cache-control": "max-age=5" },
+    ],
+    [
+      "CDN-Cache-Control stands ahead of s-maxage",
+      20,
+      { "cdn-cache-control": "max-age=20", "cache-control": "s-maxage=5" },
+    ],
+    [
+      "CDN-Cache-Control stands ahead of no-store",
+      20,
+      { "cdn-cache-control": "max-age=20", "cache-control": "no-store" },
+    ],
+    [
+      "CDN-Cache-Control stands ahead of private",
+      20,
+      { "cdn-cache-control": "max-age=20", "cache-control": "private" },
+    ],
+    [
+      "CDN-Cache-Control stands ahead of Pragma and Expires",
+      20,
+      { "cdn-cache-control": "max-age=20", pragma: "no-cache", expires: "0" },
+    ],
     ["CDN-Cache-Control can shorten", 5, { "cdn-cache-control": "max-age=5", "cache-control": "max-age=20" }],
-    ["CDN-Cache-Control: no-store forbids", 0, { "cdn-cache-control": "no-store", "cache-control": "max-age=20" }],
-    ["CDN-Cache-Control: private forbids", 0, { "cdn-cache-control": "private, max-age=20", "cache-control": "max-age=20" }],
-    ["CDN-Cache-Control: no-cache forbids reuse", 0, { "cdn-cache-control": "no-cache", "cache-control": "max-age=20", etag: '"a"' }],
-    ["CDN-Cache-Control stands ahead of Surrogate-Control", 20, { "cdn-cache-control": "max-age=20", "surrogate-control": "max-age=5" }],
-    ["CDN-Cache-Control's parameters are ignored", 20, { "cdn-cache-control": "max-age=20;foo=bar", "cache-control": "max-age=5" }],
-    ["CDN-Cache-Control's unknown directives are ignored", 20, { "cdn-cache-control": 'max-age=20, foo, bar="x"', "cache-control": "max-age=5" }],
-    ["an empty CDN-Cache-Control is passed over", 5, { "cdn-cache-control": "", "cache-control": "max-age=5" }],
-    ["a malformed CDN-Cache-Control is passed over", 5, { "cdn-cache-control": "max-age=20, &&&", "cache-control": "max-age=5" }],
-    ["a quoted lifetime in CDN-Cache-Control is no lifetime", 0, { "cdn-cache-control": 'max-age="20"', "cache-control": "max-age=5" }],
-    ["Surrogate-Control stands ahead of Cache-Control", 20, { "surrogate-control": "max-age=20", "cache-control": "max-age=5" }],
-    ["Surrogate-Control stands ahead of no-store", 20, { "surrogate-control": "max-age=20", "cache-control": "no-store" }],
-    ["Surrogate-Control: no-store forbids", 0, { "surrogate-control": "no-store", "cache-control": "max-age=20" }],
-    ["Surrogate-Control for another surrogate is passed over", 5, { "surrogate-control": "max-age=20;other", "cache-control": "max-age=5" }],
-    ["Surrogate-Control without a word on storing is passed over", 5, { "surrogate-control": 'content="ESI/1.0"', "cache-control": "max-age=5" }],
+    [
+      "CDN-Cache-Control: no-store forbids",
+      0,
+      { "cdn-cache-control": "no-store", "cache-control": "max-age=20" },
+    ],
+    [
+      "CDN-Cache-Control: private forbids",
+      0,
+      { "cdn-cache-control": "private, max-age=20", "cache-control": "max-age=20" },
+    ],
+    [
+      "CDN-Cache-Control: no-cache forbids reuse",
+      0,
+      { "cdn-cache-control": "no-cache", "cache-control": "max-age=20", etag: '"a"' },
+    ],
+    [
+      "CDN-Cache-Control stands ahead of Surrogate-Control",
+      20,
+      { "cdn-cache-control": "max-age=20", "surrogate-control": "max-age=5" },
+    ],
+    [
+      "CDN-Cache-Control's parameters are ignored",
+      20,
+      { "cdn-cache-control": "max-age=20;foo=bar", "cache-control": "max-age=5" },
+    ],
+    [
+      "CDN-Cache-Control's unknown directives are ignored",
+      20,
+      { "cdn-cache-control": 'max-age=20, foo, bar="x"', "cache-control": "max-age=5" },
+    ],
+    [
+      "an empty CDN-Cache-Control is passed over",
+      5,
+      { "cdn-cache-control": "", "cache-control": "max-age=5" },
+    ],
+    [
+      "a malformed CDN-Cache-Control is passed over",
+      5,
+      { "cdn-cache-control": "max-age=20, &&&", "cache-control": "max-age=5" },
+    ],
+    [
+      "a quoted lifetime in CDN-Cache-Control is no lifetime",
+      0,
+      { "cdn-cache-control": 'max-age="20"', "cache-control": "max-age=5" },
+    ],
+    [
+      "Surrogate-Control stands ahead of Cache-Control",
+      20,
+      { "surrogate-control": "max-age=20", "cache-control": "max-age=5" },
+    ],
+    [
+      "Surrogate-Control stands ahead of no-store",
+      20,
+      { "surrogate-control": "max-age=20", "cache-control": "no-store" },
+    ],
+    [
+      "Surrogate-Control: no-store forbids",
+      0,
+      { "surrogate-control": "no-store", "cache-control": "max-age=20" },
+    ],
+    [
+      "Surrogate-Control for another surrogate is passed over",
+      5,
+      { "surrogate-control": "max-age=20;other", "cache-control": "max-age=5" },
+    ],
+    [
+      "Surrogate-Control without a word on storing is passed over",
+      5,
+      { "surrogate-control": 'content="ESI/1.0"', "cache-control": "max-age=5" },
+    ],
   ];
   for (const [name, seconds, fields] of cases) test(name, () => expectFresh(seconds, fields));
 
@@ -370,7 +500,10 @@ describe("a request's directives", () => {
     expect(refused.status).toBe(504);
     expect(l.seen(path)).toEqual([]);
     await l.get(path);
-    expect(await l.get(path, { "cache-control": "only-if-cached" })).toMatchObject({ status: 200, cache: "HIT" });
+    expect(await l.get(path, { "cache-control": "only-if-cached" })).toMatchObject({
+      status: 200,
+      cache: "HIT",
+    });
     l.pass(10);
     expect((await l.get(path, { "cache-control": "only-if-cached" })).status).toBe(504);
     expect(l.seen(path).length).toBe(1);
@@ -401,6 +534,12 @@ function rfc850(ms: number): string {
 }
 
 function asctime(ms: number): string {
-  const [day, date, month, year, time] = new Date(ms).toUTCString().split(" ") as [string, string, string, string, string];
+  const [day, date, month, year, time] = new Date(ms).toUTCString().split(" ") as [
+    string,
+    string,
+    string,
+    string,
+    string,
+  ];
   return `${day.slice(0, 3)} ${month} ${date.replace(/^0/, " ")} ${time} ${year}`;
 }

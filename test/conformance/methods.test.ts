@@ -17,7 +17,9 @@ describe("HEAD", () => {
     const got = await l.get(path);
     const head = await l.get(path, {}, HEAD);
     expect(head).toMatchObject({ status: 200, cache: "HIT", body: "" });
-    for (const [name, value] of got.headers) if (name !== "connection" && name !== "keep-alive") expect([name, head.headers.get(name)]).toEqual([name, value]);
+    for (const [name, value] of got.headers)
+      if (name !== "connection" && name !== "keep-alive")
+        expect([name, head.headers.get(name)]).toEqual([name, value]);
     expect(head.headers.get("content-length")).toBe("1");
     expect(l.seen(path).length).toBe(1);
   });
@@ -33,7 +35,10 @@ describe("HEAD", () => {
   test("never poisons a GET, whatever the origin says to it", async () => {
     const path = l.path((request) =>
       request.method === "HEAD"
-        ? new Response(null, { status: 404, headers: { "cache-control": "max-age=1000", "content-length": "9999" } })
+        ? new Response(null, {
+            status: 404,
+            headers: { "cache-control": "max-age=1000", "content-length": "9999" },
+          })
         : text("body", { "cache-control": "max-age=10" }),
     );
     expect((await l.get(path, {}, HEAD)).status).toBe(404);
@@ -52,11 +57,19 @@ describe("HEAD", () => {
     expect((await all).map(({ body }) => body)).toEqual(["", "body", "", "body"]);
   });
   test("of a stored error or redirect keeps its status", async () => {
-    const path = l.path(() => new Response(null, { status: 301, headers: { location: "/x", "cache-control": "max-age=10" } }));
+    const path = l.path(
+      () => new Response(null, { status: 301, headers: { location: "/x", "cache-control": "max-age=10" } }),
+    );
     await l.get(path);
     const head = await l.get(path, {}, HEAD);
     expect(head).toMatchObject({ status: 301, cache: "HIT" });
     expect(head.headers.get("location")).toBe("/x");
+  });
+  test("of a cold object is answered on its condition", async () => {
+    const path = l.path(counting({ "cache-control": "max-age=10", etag: '"a"' }));
+    expect((await l.get(path, { "if-none-match": '"a"' }, HEAD)).status).toBe(304);
+    expect((await l.get(path, { "if-none-match": '"b"' }, HEAD)).status).toBe(200);
+    expect(l.seen(path).every(({ headers }) => !headers.has("if-none-match"))).toBe(true);
   });
   test("ignores Range", async () => {
     const path = l.path(() => text("0123456789", { "cache-control": "max-age=10" }));
@@ -67,7 +80,17 @@ describe("HEAD", () => {
     expect(head.headers.has("content-range")).toBe(false);
   });
   test("tells of the same coding as GET, cold and stored", async () => {
-    const path = l.path(() => new Response(gzipSync(page), { headers: { "content-type": "text/html", "content-encoding": "gzip", etag: '"a"', "cache-control": "max-age=10" } }));
+    const path = l.path(
+      () =>
+        new Response(gzipSync(page), {
+          headers: {
+            "content-type": "text/html",
+            "content-encoding": "gzip",
+            etag: '"a"',
+            "cache-control": "max-age=10",
+          },
+        }),
+    );
     for (const coding of ["identity", "gzip", "br"]) {
       const cold = await l.get(`${path}?${coding}`, { "accept-encoding": coding }, HEAD);
       const got = await l.get(`${path}?${coding}`, { "accept-encoding": coding });
@@ -77,7 +100,8 @@ describe("HEAD", () => {
       expect(stored.headers.get("content-length")).toBe(String(got.bytes.byteLength));
       const coldCoding = cold.headers.get("content-encoding");
       expect(coldCoding === null || coldCoding === coding).toBe(true);
-      if (coldCoding === null) expect(cold.headers.get("content-length")).not.toBe(String(gzipSync(page).byteLength));
+      if (coldCoding === null)
+        expect(cold.headers.get("content-length")).not.toBe(String(gzipSync(page).byteLength));
       expect(cold.headers.get("vary")).toContain("Accept-Encoding");
     }
   });
@@ -94,14 +118,23 @@ describe("OPTIONS", () => {
       },
     });
   const ask = (path: string, origin: string, method = "PUT", fields = "") =>
-    options.get(path, { origin, "access-control-request-method": method, "access-control-request-headers": fields }, { method: "OPTIONS" });
+    options.get(
+      path,
+      { origin, "access-control-request-method": method, "access-control-request-headers": fields },
+      { method: "OPTIONS" },
+    );
 
   test("is passed through where the behaviour does not cache it", async () => {
     const path = l.path(preflight);
-    for (let i = 0; i < 2; i++) expect((await l.get(path, { origin: "https://a.example" }, { method: "OPTIONS" })).cache).toBe("BYPASS");
+    for (let i = 0; i < 2; i++)
+      expect((await l.get(path, { origin: "https://a.example" }, { method: "OPTIONS" })).cache).toBe(
+        "BYPASS",
+      );
   });
   test("is stored where the behaviour caches it, apart for each preflight and apart from GET", async () => {
-    const path = options.path((request) => (request.method === "OPTIONS" ? preflight(request) : text("got", { "cache-control": "max-age=10" })));
+    const path = options.path((request) =>
+      request.method === "OPTIONS" ? preflight(request) : text("got", { "cache-control": "max-age=10" }),
+    );
     for (const cache of ["MISS", "HIT"]) {
       for (const origin of ["https://a.example", "https://b.example"]) {
         const answer = await ask(path, origin);
@@ -119,7 +152,9 @@ describe("OPTIONS", () => {
     expect((await ask(path, "https://a.example")).cache).toBe("EXPIRED");
   });
   test("that is stored goes with the URL when an unsafe request succeeds", async () => {
-    const path = options.path((request) => (request.method === "OPTIONS" ? preflight(request) : text("done")));
+    const path = options.path((request) =>
+      request.method === "OPTIONS" ? preflight(request) : text("done"),
+    );
     await ask(path, "https://a.example");
     await options.get(path, {}, { method: "PUT" });
     expect((await ask(path, "https://a.example")).cache).toBe("MISS");
@@ -153,7 +188,10 @@ describe("an unsafe method that succeeds invalidates its URL", () => {
   }
   test("a method that nobody knows", async () => {
     const path = await stored();
-    const answer = await sendRaw({ port: l.edge.port }, `FROBNICATE ${path} HTTP/1.1\r\nhost: 127.0.0.1:${l.edge.port}\r\nconnection: close\r\n\r\n`);
+    const answer = await sendRaw(
+      { port: l.edge.port },
+      `FROBNICATE ${path} HTTP/1.1\r\nhost: 127.0.0.1:${l.edge.port}\r\nconnection: close\r\n\r\n`,
+    );
     // The runtime's test origin may not know the method: whatever it says, a refusal must not invalidate, a success must.
     const succeeded = / (2|3)\d\d /.test(answer.slice(0, 16));
     expect(await isStored(path)).toBe(!succeeded);
@@ -196,7 +234,12 @@ describe("an unsafe method that succeeds invalidates its URL", () => {
   test("in the other scheme, too", async () => {
     const host = { host: "both.example", "x-a": "1" };
     const path = await stored();
-    const https = (init: RequestInit = {}) => fetch(l.edge.httpsUrl + path, { ...init, headers: host, tls: { rejectUnauthorized: false } } as RequestInit);
+    const https = (init: RequestInit = {}) =>
+      fetch(l.edge.httpsUrl + path, {
+        ...init,
+        headers: host,
+        tls: { rejectUnauthorized: false },
+      } as RequestInit);
     await l.get(path, host);
     await https();
     expect((await https()).headers.get("x-cache")).toBe("HIT");
@@ -218,21 +261,48 @@ describe("an unsafe method that succeeds invalidates its URL", () => {
 describe("Location and Content-Location of a success", () => {
   for (const name of ["location", "content-location"]) {
     test(`${name} is invalidated when it is of the same host, in any form`, async () => {
-      const forms: ((path: string) => string)[] = [(p) => p, (p) => l.edge.url + p, (p) => `//127.0.0.1:${l.edge.port}${p}`, (p) => p.slice(1), (p) => `/x/..${p}`, (p) => `${p}#part`];
+      const forms: ((path: string) => string)[] = [
+        (p) => p,
+        (p) => l.edge.url + p,
+        (p) => `//127.0.0.1:${l.edge.port}${p}`,
+        (p) => p.slice(1),
+        (p) => `/x/..${p}`,
+        (p) => `${p}#part`,
+      ];
       for (const form of forms) {
         const target = await stored();
         const path = await stored(201, { [name]: form(target) });
         await l.get(path, {}, { method: "POST" });
-        expect([form(target), await isStored(target), await isStored(target, "2")]).toEqual([form(target), false, false]);
+        expect([form(target), await isStored(target), await isStored(target, "2")]).toEqual([
+          form(target),
+          false,
+          false,
+        ]);
       }
     });
     test(`${name} of another host, port or scheme's default port is not`, async () => {
-      for (const base of ["http://other.example", "http://127.0.0.1", `http://127.0.0.1:${1}`, "https://127.0.0.1", "not a url:", "javascript:"]) {
+      for (const base of [
+        "http://other.example",
+        "http://127.0.0.1",
+        `http://127.0.0.1:${1}`,
+        "https://127.0.0.1",
+        "not a url:",
+        "javascript:",
+      ]) {
         const target = await stored();
         const path = await stored(201, { [name]: base + target });
         await l.get(path, {}, { method: "POST" });
         expect([base, await isStored(target)]).toEqual([base, true]);
       }
+    });
+    test(`${name} of another host of the same site is not, there either`, async () => {
+      const target = await stored();
+      const there = { host: "other.example", "x-a": "1" };
+      await l.get(target, there);
+      const path = await stored(201, { [name]: `http://other.example${target}` });
+      await l.get(path, {}, { method: "POST" });
+      expect((await l.get(target, there)).cache).toBe("HIT");
+      expect(await isStored(target)).toBe(true);
     });
     test(`${name} of a failure is not`, async () => {
       const target = await stored();
@@ -254,7 +324,10 @@ describe("Location and Content-Location of a success", () => {
 describe("an answer on its way when its URL is invalidated", () => {
   const alone = lab({ behavior: { collapse: false } });
 
-  for (const [name, of] of [["with collapsing", l], ["without collapsing", alone]] as const) {
+  for (const [name, of] of [
+    ["with collapsing", l],
+    ["without collapsing", alone],
+  ] as const) {
     test(`is not stored (${name}): its head came after`, async () => {
       const door = gate();
       let version = "old";
@@ -309,7 +382,10 @@ describe("an answer on its way when its URL is invalidated", () => {
     let hold = false;
     const path = l.path(async (request) => {
       if (request.method === "POST") return text("done");
-      const answer = validating("body", { etag: '"a"', "cache-control": "max-age=10" })(request, undefined as never);
+      const answer = validating("body", { etag: '"a"', "cache-control": "max-age=10" })(
+        request,
+        undefined as never,
+      );
       if (hold) await door.opened;
       return answer;
     });

@@ -18,11 +18,18 @@ const told = lab({
 });
 
 /** An origin that answers each viewer with their own name, told by the field `name`. */
-const greeting = (name: string, headers: Record<string, string> = {}, status = 200) => (request: Request) =>
-  text(`hello ${request.headers.get(name) ?? "stranger"}`, headers, status);
+const greeting =
+  (name: string, headers: Record<string, string> = {}, status = 200) =>
+  (request: Request) =>
+    text(`hello ${request.headers.get(name) ?? "stranger"}`, headers, status);
 
 /** Asks as several viewers, one after the other and twice, and expects each to get their own answer. */
-async function expectOwn(of: typeof l, path: string, field: string, values: readonly (string | null)[]): Promise<void> {
+async function expectOwn(
+  of: typeof l,
+  path: string,
+  field: string,
+  values: readonly (string | null)[],
+): Promise<void> {
   for (let round = 0; round < 2; round++) {
     for (const value of values) {
       const answer = await of.get(path, value === null ? {} : { [field]: value });
@@ -32,12 +39,18 @@ async function expectOwn(of: typeof l, path: string, field: string, values: read
 }
 
 /** The same at once, on an answer that takes its time: nobody may be given what another waited for. */
-async function expectOwnTogether(of: typeof l, path: string, field: string, handler: (request: Request) => Response | Promise<Response>, open: () => void): Promise<void> {
+async function expectOwnTogether(
+  of: typeof l,
+  path: string,
+  field: string,
+  handler: (request: Request) => Response | Promise<Response>,
+  open: () => void,
+): Promise<void> {
   of.answer(path, handler as never);
   const names = ["ann", "bob", "cid", "dan", "eve"];
   const all = Promise.all(names.map((name) => of.get(path, { [field]: name })));
   await until(() => of.seen(path).length >= 1, "the first request");
-  await Bun.sleep(10);
+  await of.arrived(names.length);
   open();
   expect((await all).map(({ body }) => body)).toEqual(names.map((name) => `hello ${name}`));
 }
@@ -59,33 +72,53 @@ describe("an answer that depends on who asks", () => {
         const path = l.path(greeting(field, headers));
         await expectOwn(l, path, field, ["ann", "bob", null]);
         const door = gate();
-        await expectOwnTogether(l, l.path(text("")), field, async (request) => {
-          await door.opened;
-          return greeting(field, headers)(request);
-        }, door.open);
+        await expectOwnTogether(
+          l,
+          l.path(text("")),
+          field,
+          async (request) => {
+            await door.opened;
+            return greeting(field, headers)(request);
+          },
+          door.open,
+        );
       });
     }
     test(`told by ${field}, with no-cache and a validator of its own for each, goes to nobody else`, async () => {
       const handler = (request: Request) => {
         const etag = `"${request.headers.get(field)}"`;
         const headers = { "cache-control": "no-cache", etag };
-        return request.headers.get("if-none-match") === etag ? new Response(null, { status: 304, headers }) : greeting(field, headers)(request);
+        return request.headers.get("if-none-match") === etag
+          ? new Response(null, { status: 304, headers })
+          : greeting(field, headers)(request);
       };
       const path = l.path(handler as never);
       await expectOwn(l, path, field, ["ann", "bob", null]);
       const door = gate();
-      await expectOwnTogether(l, l.path(text("")), field, async (request) => {
-        await door.opened;
-        return handler(request);
-      }, door.open);
+      await expectOwnTogether(
+        l,
+        l.path(text("")),
+        field,
+        async (request) => {
+          await door.opened;
+          return handler(request);
+        },
+        door.open,
+      );
     });
     test(`told by ${field}, as an error page, goes to nobody else who waits`, async () => {
       for (const status of [401, 403, 404, 500, 503]) {
         const door = gate();
-        await expectOwnTogether(l, l.path(text("")), field, async (request) => {
-          await door.opened;
-          return greeting(field, {}, status)(request);
-        }, door.open);
+        await expectOwnTogether(
+          l,
+          l.path(text("")),
+          field,
+          async (request) => {
+            await door.opened;
+            return greeting(field, {}, status)(request);
+          },
+          door.open,
+        );
       }
     });
   }
@@ -97,7 +130,7 @@ describe("an answer that depends on who asks", () => {
     });
     const all = Promise.all(Array.from({ length: 20 }, () => l.get(path)));
     await until(() => l.seen(path).length >= 1, "the first request");
-    await Bun.sleep(20);
+    await l.arrived(20);
     door.open();
     expect((await all).every(({ status, body }) => status === 503 && body === "down")).toBe(true);
     expect(l.seen(path).length).toBe(1);
@@ -115,14 +148,23 @@ describe("an answer that depends on who asks", () => {
     broken = true;
     const all = Promise.all([l.get(path, {}, { method: "HEAD" }), l.get(path), l.get(path)]);
     await until(() => l.seen(path).length >= 2, "the request");
-    await Bun.sleep(10);
+    await l.arrived(3);
     door.open();
-    expect((await all).map(({ status, body }) => [status, body])).toEqual([[503, ""], [503, "down"], [503, "down"]]);
+    expect((await all).map(({ status, body }) => [status, body])).toEqual([
+      [503, ""],
+      [503, "down"],
+      [503, "down"],
+    ]);
   });
 });
 
 describe("Authorization", () => {
-  for (const value of ["max-age=100", "public, max-age=100", "s-maxage=100", "must-revalidate, max-age=100"]) {
+  for (const value of [
+    "max-age=100",
+    "public, max-age=100",
+    "s-maxage=100",
+    "must-revalidate, max-age=100",
+  ]) {
     test(`with ${value} is not stored unless the behaviour says so`, async () => {
       const path = l.path(counting({ "cache-control": value }));
       expect((await l.get(path, { authorization: "Basic x" })).cache).toBe("BYPASS");
@@ -151,7 +193,10 @@ describe("Authorization", () => {
 describe("Set-Cookie", () => {
   test("keeps an answer out of the cache, with every lifetime of the behaviour", async () => {
     for (const prefix of ["/default", "/edge", "/min", "/status", "/p"]) {
-      const path = told.path(counting({ "set-cookie": "id=1", "cache-control": "public, s-maxage=100" }), prefix);
+      const path = told.path(
+        counting({ "set-cookie": "id=1", "cache-control": "public, s-maxage=100" }),
+        prefix,
+      );
       for (const body of ["1", "2"]) {
         const answer = await told.get(path);
         expect(answer).toMatchObject({ cache: "BYPASS", body });
@@ -160,11 +205,23 @@ describe("Set-Cookie", () => {
     }
   });
   test("of several cookies reaches the viewer line by line", async () => {
-    const path = l.path(counting([["set-cookie", "a=1; Path=/"], ["set-cookie", "b=2; Expires=Wed, 01 Jan 2031 00:00:00 GMT"]]));
-    expect((await l.get(path)).headers.getSetCookie()).toEqual(["a=1; Path=/", "b=2; Expires=Wed, 01 Jan 2031 00:00:00 GMT"]);
+    const path = l.path(
+      counting([
+        ["set-cookie", "a=1; Path=/"],
+        ["set-cookie", "b=2; Expires=Wed, 01 Jan 2031 00:00:00 GMT"],
+      ]),
+    );
+    expect((await l.get(path)).headers.getSetCookie()).toEqual([
+      "a=1; Path=/",
+      "b=2; Expires=Wed, 01 Jan 2031 00:00:00 GMT",
+    ]);
   });
   test("is given to nobody who waited for the answer", async () => {
-    for (const control of ["public, max-age=100", 'max-age=100, no-cache="set-cookie"', 'max-age=100, private="set-cookie"']) {
+    for (const control of [
+      "public, max-age=100",
+      'max-age=100, no-cache="set-cookie"',
+      'max-age=100, private="set-cookie"',
+    ]) {
       const door = gate();
       let count = 0;
       const path = l.path(async () => {
@@ -173,7 +230,7 @@ describe("Set-Cookie", () => {
       });
       const all = Promise.all(Array.from({ length: 5 }, () => l.get(path)));
       await until(() => l.seen(path).length >= 1, "the first request");
-      await Bun.sleep(10);
+      await l.arrived(5);
       door.open();
       const cookies = (await all).flatMap(({ headers }) => headers.getSetCookie());
       expect(new Set(cookies).size).toBe(cookies.length);
@@ -191,7 +248,14 @@ describe("Set-Cookie", () => {
             await door.opened;
             yield new TextEncoder().encode("end");
           })() as unknown as ReadableStream,
-          { headers: { "content-type": "image/x", "cache-control": 'max-age=100, private="set-cookie, x-mine"', "set-cookie": "session=first", "x-mine": "first" } },
+          {
+            headers: {
+              "content-type": "image/x",
+              "cache-control": 'max-age=100, private="set-cookie, x-mine"',
+              "set-cookie": "session=first",
+              "x-mine": "first",
+            },
+          },
         ),
     );
     const ask = () => fetch(l.edge.url + path, { headers: { "accept-encoding": "identity" } });
@@ -215,7 +279,10 @@ describe("Set-Cookie", () => {
     expect(hit.headers.getSetCookie()).toEqual([]);
   });
   test("is stored away where the behaviour and the origin say so: later viewers get none", async () => {
-    const path = told.path(counting({ "set-cookie": "id=1", "cache-control": "public, max-age=100" }), "/set-cookie");
+    const path = told.path(
+      counting({ "set-cookie": "id=1", "cache-control": "public, max-age=100" }),
+      "/set-cookie",
+    );
     await told.get(path);
     const hit = await told.get(path);
     expect(hit.cache).toBe("HIT");
@@ -258,7 +325,7 @@ describe("cookies of a request", () => {
     });
     const all = Promise.all([l.get(path), ...["ann=1", "bob=1"].map((cookie) => l.get(path, { cookie }))]);
     await until(() => l.seen(path).length >= 1, "the first request");
-    await Bun.sleep(10);
+    await l.arrived(3);
     door.open();
     expect((await all).map(({ body }) => body)).toEqual(["hello stranger", "hello ann=1", "hello bob=1"]);
   });

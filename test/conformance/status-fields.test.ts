@@ -12,12 +12,17 @@ function expectWellFormed(answer: Answer): void {
   expect(list.length).toBeGreaterThan(0);
   const own = cacheStatus(answer);
   expect("hit" in own && "fwd" in own).toBe(false);
-  if ("fwd" in own) expect(["bypass", "method", "uri-miss", "vary-miss", "miss", "request", "stale", "partial"]).toContain(own["fwd"] as string);
-  if ("ttl" in own) expect(Number.isInteger(own["ttl"])).toBe(true);
+  if ("fwd" in own)
+    expect(["bypass", "method", "uri-miss", "vary-miss", "miss", "request", "stale", "partial"]).toContain(
+      own.fwd as string,
+    );
+  if ("ttl" in own) expect(Number.isInteger(own.ttl)).toBe(true);
   if ("fwd-status" in own) expect(Number.isInteger(own["fwd-status"])).toBe(true);
-  if (own["stored"] === true) expect(own).toHaveProperty("fwd");
-  expect(typeof own["detail"]).toBe("string");
-  expect(["HIT", "MISS", "EXPIRED", "STALE", "UPDATING", "REVALIDATED", "BYPASS"]).toContain(answer.cache as string);
+  if (own.stored === true) expect(own).toHaveProperty("fwd");
+  expect(typeof own.detail).toBe("string");
+  expect(["HIT", "MISS", "EXPIRED", "STALE", "UPDATING", "REVALIDATED", "BYPASS"]).toContain(
+    answer.cache as string,
+  );
   if (headers.has("age")) {
     const [age] = parseItem(headers.get("age") as string);
     expect(Number.isInteger(age)).toBe(true);
@@ -28,7 +33,11 @@ function expectWellFormed(answer: Answer): void {
   expect(Number.isNaN(Date.parse(headers.get("date") as string))).toBe(false);
 }
 
-async function ask(path: string, headers: Record<string, string> = {}, init: RequestInit = {}): Promise<Answer> {
+async function ask(
+  path: string,
+  headers: Record<string, string> = {},
+  init: RequestInit = {},
+): Promise<Answer> {
   const answer = await l.get(path, headers, init);
   expectWellFormed(answer);
   return answer;
@@ -49,13 +58,42 @@ describe("a result's words:", () => {
     expect(cacheStatus(hit)).not.toHaveProperty("stored");
     expect(hit.headers.get("age")).toBe("12");
     expect(hit.headers.get("date")).toBe(made);
-    expect(Number(cacheStatus(hit)["ttl"]) + Number(hit.headers.get("age"))).toBe(60);
+    expect(Number(cacheStatus(hit).ttl) + Number(hit.headers.get("age"))).toBe(60);
+  });
+  test("hit after hit, Age and ttl move with the clock", async () => {
+    const path = l.path(counting({ "cache-control": "max-age=60" }));
+    await ask(path);
+    for (let age = 0; age < 5; age++) {
+      for (let i = 0; i < 2; i++) {
+        const hit = await ask(path);
+        expect(hit.headers.get("age")).toBe(String(age));
+        expect(cacheStatus(hit)).toMatchObject({ hit: true, ttl: 60 - age });
+      }
+      l.pass(1);
+    }
+  });
+  test("hit and updating in one and the same second are told apart", async () => {
+    const path = l.path(counting({ "cache-control": "max-age=10, stale-while-revalidate=60" }));
+    l.pass(0.5);
+    await ask(path);
+    l.pass(9.7);
+    expect((await ask(path)).cache).toBe("HIT");
+    l.pass(0.5);
+    expect((await ask(path)).cache).toBe("UPDATING");
+    await until(() => l.seen(path).length === 2, "the refresh");
+    l.pass(0.3);
   });
   test("a hit in the same second, for HEAD, a condition and a range says the same", async () => {
     const path = l.path(counting({ "cache-control": "max-age=60", etag: '"a"' }));
     await ask(path);
-    l.pass(5);
-    for (const [headers, init] of [[{}, {}], [{}, { method: "HEAD" }], [{ "if-none-match": '"a"' }, {}], [{ range: "bytes=0-0" }, {}], [{ range: "bytes=9-" }, {}]] as [Record<string, string>, RequestInit][]) {
+    await l.pass(5);
+    for (const [headers, init] of [
+      [{}, {}],
+      [{}, { method: "HEAD" }],
+      [{ "if-none-match": '"a"' }, {}],
+      [{ range: "bytes=0-0" }, {}],
+      [{ range: "bytes=9-" }, {}],
+    ] as [Record<string, string>, RequestInit][]) {
       const answer = await ask(path, headers, init);
       expect(answer.cache).toBe("HIT");
       expect(answer.headers.get("age")).toBe("5");
@@ -80,7 +118,12 @@ describe("a result's words:", () => {
     expect(answer.cache).toBe("REVALIDATED");
     expect(answer.headers.get("age")).toBe("0");
     expect(answer.headers.get("date")).toBe(l.date());
-    expect(cacheStatus(answer)).toMatchObject({ fwd: "stale", "fwd-status": 304, ttl: 60, detail: "not-modified" });
+    expect(cacheStatus(answer)).toMatchObject({
+      fwd: "stale",
+      "fwd-status": 304,
+      ttl: 60,
+      detail: "not-modified",
+    });
     l.pass(1);
     expect(cacheStatus(await ask(path))).toMatchObject({ hit: true, ttl: 59 });
   });
@@ -123,7 +166,11 @@ describe("a result's words:", () => {
     for (let i = 0; i < 2; i++) {
       const answer = await ask(refused);
       expect(answer.cache).toBe("BYPASS");
-      expect(cacheStatus(answer)).toMatchObject({ fwd: "uri-miss", detail: "response-private", "fwd-status": 200 });
+      expect(cacheStatus(answer)).toMatchObject({
+        fwd: "uri-miss",
+        detail: "response-private",
+        "fwd-status": 200,
+      });
     }
   });
   test("only-if-cached and an origin that is away", async () => {
@@ -140,17 +187,21 @@ describe("a result's words:", () => {
     });
     const all = Promise.all([ask(path), ask(path), ask(path)]);
     await until(() => l.seen(path).length === 1, "the request");
-    await Bun.sleep(10);
+    await l.arrived(3);
     door.open();
     const statuses = (await all).map(cacheStatus);
-    expect(statuses.filter((one) => one["collapsed"] === true).length).toBe(2);
-    expect(statuses.filter((one) => one["stored"] === true).length).toBe(1);
-    expect(statuses.every((one) => one["fwd"] === "uri-miss")).toBe(true);
+    expect(statuses.filter((one) => one.collapsed === true).length).toBe(2);
+    expect(statuses.filter((one) => one.stored === true).length).toBe(1);
+    expect(statuses.every((one) => one.fwd === "uri-miss")).toBe(true);
   });
   test("of an error and a redirect that are stored", async () => {
     for (const status of [301, 404]) {
       const path = l.path(text("x", { "cache-control": "max-age=60", location: "/x" }, status));
-      expect(cacheStatus(await ask(path))).toMatchObject({ fwd: "uri-miss", "fwd-status": status, stored: true });
+      expect(cacheStatus(await ask(path))).toMatchObject({
+        fwd: "uri-miss",
+        "fwd-status": status,
+        stored: true,
+      });
       expect(cacheStatus(await ask(path))).toMatchObject({ hit: true });
     }
   });
@@ -158,7 +209,12 @@ describe("a result's words:", () => {
 
 describe("fields of caches before us", () => {
   test("Cache-Status is appended to, origin first", async () => {
-    const path = l.path(counting({ "cache-control": "max-age=60", "cache-status": 'OriginCache; hit; ttl=100, "Mid, Tier"; fwd=miss' }));
+    const path = l.path(
+      counting({
+        "cache-control": "max-age=60",
+        "cache-status": 'OriginCache; hit; ttl=100, "Mid, Tier"; fwd=miss',
+      }),
+    );
     for (let i = 0; i < 2; i++) {
       const answer = await ask(path);
       const names = parseList(answer.headers.get("cache-status") ?? "").map(([name]) => String(name));
@@ -180,7 +236,7 @@ describe("fields of caches before us", () => {
     const path = l.path(() => text("x", { "cache-control": "max-age=60", ...(age === null ? {} : { age }) }));
     const miss = await ask(path);
     expect(miss.headers.get("age")).toBe("40");
-    expect(cacheStatus(miss)["ttl"]).toBe(20);
+    expect(cacheStatus(miss).ttl).toBe(20);
     l.pass(10);
     expect((await ask(path)).headers.get("age")).toBe("50");
     age = null;
@@ -196,9 +252,20 @@ describe("fields of caches before us", () => {
 });
 
 test("hop-by-hop fields of the origin end at the edge", async () => {
-  const path = l.path(counting({ "cache-control": "max-age=60", connection: "x-hop", "x-hop": "1", "keep-alive": "timeout=5", "proxy-authenticate": "Basic", trailer: "x", upgrade: "h2c" }));
+  const path = l.path(
+    counting({
+      "cache-control": "max-age=60",
+      connection: "x-hop",
+      "x-hop": "1",
+      "keep-alive": "timeout=5",
+      "proxy-authenticate": "Basic",
+      trailer: "x",
+      upgrade: "h2c",
+    }),
+  );
   for (let i = 0; i < 2; i++) {
     const { headers } = await ask(path);
-    for (const name of ["x-hop", "proxy-authenticate", "trailer", "upgrade"]) expect([name, headers.has(name)]).toEqual([name, false]);
+    for (const name of ["x-hop", "proxy-authenticate", "trailer", "upgrade"])
+      expect([name, headers.has(name)]).toEqual([name, false]);
   }
 });

@@ -19,11 +19,13 @@ async function reused(fields: FieldLines, status = 200): Promise<boolean> {
 }
 
 function allReused(cases: Record<string, FieldLines>): void {
-  for (const [name, fields] of Object.entries(cases)) test(name, async () => expect(await reused(fields)).toBe(true));
+  for (const [name, fields] of Object.entries(cases))
+    test(name, async () => expect(await reused(fields)).toBe(true));
 }
 
 function noneReused(cases: Record<string, FieldLines>): void {
-  for (const [name, fields] of Object.entries(cases)) test(name, async () => expect(await reused(fields)).toBe(false));
+  for (const [name, fields] of Object.entries(cases))
+    test(name, async () => expect(await reused(fields)).toBe(false));
 }
 
 const cc = (...values: string[]): [string, string][] => values.map((value) => ["cache-control", value]);
@@ -38,9 +40,11 @@ describe("these Cache-Control values store", () => {
     "proxy-revalidate with max-age": cc("max-age=10, proxy-revalidate"),
     "immutable with max-age": cc("max-age=10, immutable"),
     "no-transform with max-age": cc("no-transform, max-age=10"),
-    "an unknown directive beside max-age": cc("foo, max-age=10, bar=baz, qux=\"a, b\""),
+    "an unknown directive beside max-age": cc('foo, max-age=10, bar=baz, qux="a, b"'),
     "a directive that only looks like no-store": cc("max-age=10, x-no-store, no-storey, foo=no-store"),
-    "no-store inside a quoted string of an unknown directive": cc('max-age=10, community="no-store, private"'),
+    "no-store inside a quoted string of an unknown directive": cc(
+      'max-age=10, community="no-store, private"',
+    ),
     "names in upper case": cc("MAX-AGE=10"),
     "names in mixed case": cc("mAx-aGe=10"),
     "a quoted number": cc('max-age="10"'),
@@ -50,11 +54,17 @@ describe("these Cache-Control values store", () => {
     "a lifetime beyond 2^31": cc("max-age=2147483649"),
     "a lifetime beyond 2^64": cc("max-age=99999999999999999999"),
     "leading zeros": cc("max-age=0010"),
-    'private with a field name': cc('max-age=10, private="x-secret"'),
-    'no-cache with a field name': cc('max-age=10, no-cache="x-secret"'),
+    "private with a field name": cc('max-age=10, private="x-secret"'),
+    "no-cache with a field name": cc('max-age=10, no-cache="x-secret"'),
     "must-understand with no-store and a status we know": cc("must-understand, no-store, max-age=10"),
-    "max-age beside Pragma: no-cache": [["cache-control", "max-age=10"], ["pragma", "no-cache"]],
-    "max-age beside an Expires of the past": [["cache-control", "max-age=10"], ["expires", "Thu, 01 Jan 1970 00:00:00 GMT"]],
+    "max-age beside Pragma: no-cache": [
+      ["cache-control", "max-age=10"],
+      ["pragma", "no-cache"],
+    ],
+    "max-age beside an Expires of the past": [
+      ["cache-control", "max-age=10"],
+      ["expires", "Thu, 01 Jan 1970 00:00:00 GMT"],
+    ],
     "request directives in a response": cc("max-age=10, only-if-cached, min-fresh=100, max-stale"),
   });
 });
@@ -68,7 +78,7 @@ describe("these Cache-Control values do not store", () => {
     "NO-STORE in upper case": cc("max-age=10, NO-STORE"),
     "no-store on a line of its own": cc("max-age=10", "no-store"),
     "no-store with an argument": cc("max-age=10, no-store=1"),
-    "private": cc("private, max-age=10"),
+    private: cc("private, max-age=10"),
     "PRIVATE in mixed case": cc("max-age=10, PriVate"),
     "private beside public": cc("public, private, max-age=10"),
     "private beside s-maxage": cc("private, s-maxage=10"),
@@ -91,16 +101,35 @@ describe("these Cache-Control values do not store", () => {
     "immutable alone": cc("immutable"),
     "must-understand with no-store and private": cc("must-understand, no-store, private, max-age=10"),
     "Pragma: no-cache alone": { pragma: "no-cache" },
-    "Vary: *": [["cache-control", "max-age=10"], ["vary", "*"]],
-    "Vary: * among names": [["cache-control", "max-age=10"], ["vary", "Accept, *"]],
-    "Vary: * on a second line": [["cache-control", "max-age=10"], ["vary", "Accept"], ["vary", "*"]],
-    "Set-Cookie": [["cache-control", "max-age=10"], ["set-cookie", "id=1"]],
-    "Set-Cookie beside public": [["cache-control", "public, max-age=10"], ["set-cookie", "id=1"]],
+    "Vary: *": [
+      ["cache-control", "max-age=10"],
+      ["vary", "*"],
+    ],
+    "Vary: * among names": [
+      ["cache-control", "max-age=10"],
+      ["vary", "Accept, *"],
+    ],
+    "Vary: * on a second line": [
+      ["cache-control", "max-age=10"],
+      ["vary", "Accept"],
+      ["vary", "*"],
+    ],
+    "Set-Cookie": [
+      ["cache-control", "max-age=10"],
+      ["set-cookie", "id=1"],
+    ],
+    "Set-Cookie beside public": [
+      ["cache-control", "public, max-age=10"],
+      ["set-cookie", "id=1"],
+    ],
   });
 });
 
 describe("a status", () => {
-  for (const status of [200, 203, 204, 300, 301, 302, 303, 307, 308, 400, 401, 403, 404, 405, 410, 414, 500, 501, 503, 599, 299, 499]) {
+  for (const status of [
+    200, 203, 204, 300, 301, 302, 303, 307, 308, 400, 401, 403, 404, 405, 410, 414, 500, 501, 503, 599, 299,
+    499,
+  ]) {
     test(`${status} with max-age is stored`, async () => {
       const location: [string, string][] = status >= 300 && status < 400 ? [["location", "/elsewhere"]] : [];
       expect(await reused([["cache-control", "max-age=10"], ...location], status)).toBe(true);
@@ -127,13 +156,21 @@ describe("a status", () => {
     expect(await reused(cc("max-age=10, must-understand"), 404)).toBe(true);
   });
   test("206 of an origin that was asked for the whole is neither stored nor passed on as the whole", async () => {
-    const path = l.path(() => new Response("part", { status: 206, headers: { "cache-control": "max-age=10", "content-range": "bytes 0-3/100" } }));
+    const path = l.path(
+      () =>
+        new Response("part", {
+          status: 206,
+          headers: { "cache-control": "max-age=10", "content-range": "bytes 0-3/100" },
+        }),
+    );
     expect((await l.get(path)).status).toBe(502);
     l.answer(path, text("whole", { "cache-control": "max-age=10" }));
     expect(await l.get(path)).toMatchObject({ status: 200, body: "whole", cache: "MISS" });
   });
   test("304 of an origin that was asked without a condition is not stored", async () => {
-    const path = l.path(() => new Response(null, { status: 304, headers: { "cache-control": "max-age=10", etag: '"a"' } }));
+    const path = l.path(
+      () => new Response(null, { status: 304, headers: { "cache-control": "max-age=10", etag: '"a"' } }),
+    );
     expect((await l.get(path)).status).toBe(502);
     expect((await l.get(path, { "if-none-match": '"a"' })).status).toBe(502);
     expect((await l.edge.edge.explain(l.edge.url + path, {})).would).toMatchObject({ result: "miss" });
@@ -150,12 +187,14 @@ describe("a status", () => {
 describe("fields of a stored response", () => {
   test("named by private or no-cache reach the first viewer and no other", async () => {
     for (const directive of ["private", "no-cache"]) {
-      const path = l.path(counting([
-        ["cache-control", `max-age=10, ${directive}="x-secret, Set-Cookie"`],
-        ["x-secret", "mine"],
-        ["set-cookie", "session=first"],
-        ["x-open", "ours"],
-      ]));
+      const path = l.path(
+        counting([
+          ["cache-control", `max-age=10, ${directive}="x-secret, Set-Cookie"`],
+          ["x-secret", "mine"],
+          ["set-cookie", "session=first"],
+          ["x-open", "ours"],
+        ]),
+      );
       const first = await l.get(path);
       expect(first.headers.get("x-secret")).toBe("mine");
       expect(first.headers.getSetCookie()).toEqual(["session=first"]);
@@ -167,7 +206,14 @@ describe("fields of a stored response", () => {
     }
   });
   test("are kept line by line, in order, with characters outside ASCII", async () => {
-    const path = l.path(counting([["cache-control", "max-age=10"], ["link", "</a>; rel=preload"], ["link", "</b>; rel=preload"], ["x-latin", "caf\u00e9"]]));
+    const path = l.path(
+      counting([
+        ["cache-control", "max-age=10"],
+        ["link", "</a>; rel=preload"],
+        ["link", "</b>; rel=preload"],
+        ["x-latin", "caf\u00e9"],
+      ]),
+    );
     await l.get(path);
     const hit = await l.get(path);
     expect(hit.headers.get("link")).toBe("</a>; rel=preload, </b>; rel=preload");
@@ -177,10 +223,16 @@ describe("fields of a stored response", () => {
   test("for caches like us are not sent on, for a miss, a hit, a pass", async () => {
     const names = ["surrogate-control", "cdn-cache-control", "surrogate-key", "cache-tag", "x-cache"];
     for (const control of ["max-age=10", "no-store"]) {
-      const path = l.path(counting({
-        "surrogate-control": control, "cdn-cache-control": control, "surrogate-key": "a b", "cache-tag": "a,b", "x-cache": "HIT from origin",
-        "cache-control": "max-age=77",
-      }));
+      const path = l.path(
+        counting({
+          "surrogate-control": control,
+          "cdn-cache-control": control,
+          "surrogate-key": "a b",
+          "cache-tag": "a,b",
+          "x-cache": "HIT from origin",
+          "cache-control": "max-age=77",
+        }),
+      );
       for (let i = 0; i < 3; i++) {
         const answer = await l.get(path);
         for (const name of names.slice(0, 4)) expect(answer.headers.has(name)).toBe(false);
@@ -200,7 +252,10 @@ describe("fields of a stored response", () => {
 describe("a redirect", () => {
   test("that is stored keeps its Location and status", async () => {
     for (const status of [301, 302, 307, 308]) {
-      const path = l.path(() => new Response(null, { status, headers: { "cache-control": "max-age=10", location: "/next?x=1" } }));
+      const path = l.path(
+        () =>
+          new Response(null, { status, headers: { "cache-control": "max-age=10", location: "/next?x=1" } }),
+      );
       await l.get(path);
       const hit = await l.get(path);
       expect(hit).toMatchObject({ status, cache: "HIT" });
@@ -209,7 +264,14 @@ describe("a redirect", () => {
   });
   test("to the very URL it was asked for is not stored", async () => {
     const path = l.path(() => new Response(null, { status: 301 }));
-    l.answer(path, () => new Response(null, { status: 301, headers: { "cache-control": "max-age=10", location: `${l.edge.url}${path}` } }));
+    l.answer(
+      path,
+      () =>
+        new Response(null, {
+          status: 301,
+          headers: { "cache-control": "max-age=10", location: `${l.edge.url}${path}` },
+        }),
+    );
     await l.get(path);
     expect((await l.get(path)).cache).toBe("BYPASS");
   });

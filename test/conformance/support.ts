@@ -1,11 +1,11 @@
 /** What the conformance tests share: an edge and an origin on one clock, and paths that no other test uses. */
 import { afterAll, beforeAll } from "bun:test";
-import { parseDictionary, parseList } from "structured-headers";
+import { parseList } from "structured-headers";
 import { ManualClock } from "../../src/base/clock.ts";
 import type { BehaviorInput } from "../../src/config/types.ts";
 import { formatHttpDate } from "../../src/http/date.ts";
 import { type Answer, startTestEdge, type TestEdge, type TestEdgeOptions } from "../kit/edge.ts";
-import { type OriginHandler, type SeenRequest, startOrigin, text, type TestOrigin } from "../kit/origin.ts";
+import { type OriginHandler, type SeenRequest, startOrigin, type TestOrigin, text } from "../kit/origin.ts";
 
 /** Where every test's clock starts: a whole second. */
 export const START_MS = Date.UTC(2026, 5, 1, 12);
@@ -26,6 +26,8 @@ export interface Lab {
   get(path: string, headers?: Record<string, string>, init?: RequestInit): Promise<Answer>;
   /** Requests for this path that reached the origin. */
   seen(path: string): SeenRequest[];
+  /** Waits until this many viewers wait at the edge for an answer. */
+  arrived(count: number): Promise<void>;
   /** Moves the clock by seconds. */
   pass(seconds: number): void;
   /** HTTP date `seconds` from now. */
@@ -33,7 +35,9 @@ export interface Lab {
 }
 
 /** Starts a lab before the tests of the calling block and stops it after them. */
-export function lab(options: Partial<TestEdgeOptions> & { readonly behavior?: Partial<BehaviorInput> } = {}): Lab {
+export function lab(
+  options: Partial<TestEdgeOptions> & { readonly behavior?: Partial<BehaviorInput> } = {},
+): Lab {
   const clock = new ManualClock(START_MS);
   const handlers = new Map<string, OriginHandler>();
   let origin: TestOrigin;
@@ -51,7 +55,10 @@ export function lab(options: Partial<TestEdgeOptions> & { readonly behavior?: Pa
     await origin.stop();
   });
   const answer = (path: string, handler: Handler) => {
-    handlers.set(path, typeof handler === "function" ? handler : () => new Response(handler.clone().body, handler));
+    handlers.set(
+      path,
+      typeof handler === "function" ? handler : () => new Response(handler.clone().body, handler),
+    );
   };
   return {
     clock,
@@ -67,8 +74,11 @@ export function lab(options: Partial<TestEdgeOptions> & { readonly behavior?: Pa
       return path;
     },
     answer,
-    get: (path, headers = {}, init = {}) => edge.get(path, { "accept-encoding": "identity", ...headers }, init),
+    get: (path, headers = {}, init = {}) =>
+      edge.get(path, { "accept-encoding": "identity", ...headers }, init),
     seen: (path) => origin.seen.filter(({ target }) => pathOf(target) === path),
+    arrived: (count) =>
+      until(() => edge.edge.stats().requestsInFlight >= count, `${count} viewers at the edge`),
     pass: (seconds) => clock.advance(seconds * 1000),
     date: (seconds = 0) => formatHttpDate(clock.now() + seconds * 1000),
   };
@@ -86,7 +96,8 @@ export function counting(headers: Record<string, string> | [string, string][], s
 
 function numbered(n: number, headers: Record<string, string> | [string, string][], status: number): Response {
   const fields = new Headers({ "content-type": "text/plain" });
-  for (const [name, value] of Array.isArray(headers) ? headers : Object.entries(headers)) fields.append(name, value);
+  for (const [name, value] of Array.isArray(headers) ? headers : Object.entries(headers))
+    fields.append(name, value);
   return new Response(status === 204 || status === 304 ? null : String(n), { status, headers: fields });
 }
 
@@ -107,14 +118,12 @@ export function validating(body: string, headers: Record<string, string>): Origi
 export function cacheStatus(answer: Answer): { readonly name: string } & Record<string, unknown> {
   const list = parseList(answer.headers.get("cache-status") ?? "");
   const [name, parameters] = list.at(-1) ?? [];
-  const read = (value: unknown): unknown => (typeof value === "object" && value !== null ? String(value) : value);
-  return { name: String(name), ...Object.fromEntries([...(parameters as Map<string, unknown>)].map(([k, v]) => [k, read(v)])) };
-}
-
-/** Directives of Cache-Control as a dictionary. */
-export function directives(answer: Answer): Map<string, unknown> {
-  const dictionary = parseDictionary(answer.headers.get("cache-control") ?? "");
-  return new Map([...dictionary].map(([name, [value]]) => [name, value]));
+  const read = (value: unknown): unknown =>
+    typeof value === "object" && value !== null ? String(value) : value;
+  return {
+    name: String(name),
+    ...Object.fromEntries([...(parameters as Map<string, unknown>)].map(([k, v]) => [k, read(v)])),
+  };
 }
 
 /** Waits for something that another task does soon; fails after two seconds. */
@@ -132,4 +141,4 @@ export function gate(): { readonly opened: Promise<void>; open(): void } {
   return { opened: promise, open: () => resolve() };
 }
 
-export { type Answer, formatHttpDate, text };
+export { type Answer, text };

@@ -7,8 +7,16 @@ const l = lab();
 const plain = lab({ behavior: { compress: false } });
 
 /** Echoes the fields it varies by. */
-const echoing = (vary: string, headers: Record<string, string> = {}) => (request: Request) =>
-  text(vary.split(",").map((name) => `${name.trim()}=${request.headers.get(name.trim())}`).join(";"), { vary, "cache-control": "max-age=100", ...headers });
+const echoing =
+  (vary: string, headers: Record<string, string> = {}) =>
+  (request: Request) =>
+    text(
+      vary
+        .split(",")
+        .map((name) => `${name.trim()}=${request.headers.get(name.trim())}`)
+        .join(";"),
+      { vary, "cache-control": "max-age=100", ...headers },
+    );
 
 describe("responses that vary", () => {
   test("are kept apart, and each is a hit for its own requests", async () => {
@@ -26,7 +34,13 @@ describe("responses that vary", () => {
     const path = l.path(echoing("x-a, x-b"));
     await l.get(path, { "x-a": "1", "x-b": "2" });
     expect((await l.get(path, { "x-a": "1", "x-b": "2" })).cache).toBe("HIT");
-    for (const headers of [{ "x-a": "1" }, { "x-b": "2" }, { "x-a": "2", "x-b": "1" }, { "x-a": "1", "x-b": "3" }, { "x-a": "12" }]) {
+    for (const headers of [
+      { "x-a": "1" },
+      { "x-b": "2" },
+      { "x-a": "2", "x-b": "1" },
+      { "x-a": "1", "x-b": "3" },
+      { "x-a": "12" },
+    ]) {
       expect((await l.get(path, headers as Record<string, string>)).cache).toBe("MISS");
     }
   });
@@ -65,7 +79,9 @@ describe("responses that vary", () => {
   test("by Accept-Language are kept apart", async () => {
     const path = l.path(echoing("Accept-Language"));
     expect((await l.get(path, { "accept-language": "de" })).body).toBe("Accept-Language=de");
-    expect((await l.get(path, { "accept-language": "en, de;q=0.5" })).body).toBe("Accept-Language=en, de;q=0.5");
+    expect((await l.get(path, { "accept-language": "en, de;q=0.5" })).body).toBe(
+      "Accept-Language=en, de;q=0.5",
+    );
     expect((await l.get(path, { "accept-language": "DE" })).cache).toBe("HIT");
   });
   test("by Cookie are never given to another cookie, nor to none", async () => {
@@ -96,12 +112,17 @@ describe("responses that vary", () => {
     const path = l.path((request) => {
       const value = request.headers.get("x-a");
       const headers = { vary: "x-a", etag: `"${value}"`, "cache-control": "max-age=10" };
-      return request.headers.get("if-none-match") === `"${value}"` ? new Response(null, { status: 304, headers }) : text(`body ${value}`, headers);
+      return request.headers.get("if-none-match") === `"${value}"`
+        ? new Response(null, { status: 304, headers })
+        : text(`body ${value}`, headers);
     });
     for (const value of ["1", "2"]) await l.get(path, { "x-a": value });
     l.pass(10);
     for (const value of ["1", "2"]) {
-      expect(await l.get(path, { "x-a": value })).toMatchObject({ cache: "REVALIDATED", body: `body ${value}` });
+      expect(await l.get(path, { "x-a": value })).toMatchObject({
+        cache: "REVALIDATED",
+        body: `body ${value}`,
+      });
     }
   });
 });
@@ -114,31 +135,48 @@ describe("a Vary that changes", () => {
     vary = "x-a, x-b";
     expect((await l.get(path, { "x-a": "2", "x-b": "1" })).body).toBe("x-a=2;x-b=1");
     expect((await l.get(path, { "x-a": "2", "x-b": "2" })).body).toBe("x-a=2;x-b=2");
-    expect(await l.get(path, { "x-a": "2", "x-b": "1" })).toMatchObject({ body: "x-a=2;x-b=1", cache: "HIT" });
+    expect(await l.get(path, { "x-a": "2", "x-b": "1" })).toMatchObject({
+      body: "x-a=2;x-b=1",
+      cache: "HIT",
+    });
   });
   test("from none to one: what was stored before still fits its requests only as long as it is fresh", async () => {
     let vary: string | null = null;
     const path = l.path((request) =>
-      text(`${request.headers.get("x-a")}`, { "cache-control": "max-age=10", ...(vary === null ? {} : { vary }) }),
+      text(`${request.headers.get("x-a")}`, {
+        "cache-control": "max-age=10",
+        ...(vary === null ? {} : { vary }),
+      }),
     );
     expect((await l.get(path, { "x-a": "1" })).body).toBe("1");
     expect((await l.get(path, { "x-a": "2" })).cache).toBe("HIT");
     vary = "x-a";
     l.pass(10);
-    for (const value of ["1", "2", "3"]) expect(await l.get(path, { "x-a": value })).toMatchObject({ body: value });
-    for (const value of ["1", "2", "3"]) expect(await l.get(path, { "x-a": value })).toMatchObject({ body: value, cache: "HIT" });
+    for (const value of ["1", "2", "3"])
+      expect(await l.get(path, { "x-a": value })).toMatchObject({ body: value });
+    for (const value of ["1", "2", "3"])
+      expect(await l.get(path, { "x-a": value })).toMatchObject({ body: value, cache: "HIT" });
   });
   test("in a 304 holds for the stored response", async () => {
     let vary: string | null = null;
     const path = l.path((request) => {
       const language = request.headers.get("accept-language") ?? "none";
-      const headers = { "cache-control": "max-age=10", etag: `"${language}"`, ...(vary === null ? {} : { vary }) };
-      return request.headers.get("if-none-match") === `"${language}"` ? new Response(null, { status: 304, headers }) : text(language, headers);
+      const headers = {
+        "cache-control": "max-age=10",
+        etag: `"${language}"`,
+        ...(vary === null ? {} : { vary }),
+      };
+      return request.headers.get("if-none-match") === `"${language}"`
+        ? new Response(null, { status: 304, headers })
+        : text(language, headers);
     });
     expect((await l.get(path, { "accept-language": "de" })).body).toBe("de");
     l.pass(10);
     vary = "accept-language";
-    expect(await l.get(path, { "accept-language": "de" })).toMatchObject({ cache: "REVALIDATED", body: "de" });
+    expect(await l.get(path, { "accept-language": "de" })).toMatchObject({
+      cache: "REVALIDATED",
+      body: "de",
+    });
     expect(await l.get(path, { "accept-language": "de" })).toMatchObject({ cache: "HIT", body: "de" });
     expect(await l.get(path, { "accept-language": "fr" })).toMatchObject({ body: "fr" });
     expect(await l.get(path, { "accept-language": "de" })).toMatchObject({ cache: "HIT", body: "de" });
@@ -146,7 +184,10 @@ describe("a Vary that changes", () => {
   test("in a 304 to * ends the stored response", async () => {
     const path = l.path((request) =>
       request.headers.has("if-none-match")
-        ? new Response(null, { status: 304, headers: { etag: '"a"', vary: "*", "cache-control": "max-age=10" } })
+        ? new Response(null, {
+            status: 304,
+            headers: { etag: '"a"', vary: "*", "cache-control": "max-age=10" },
+          })
         : text("body", { etag: '"a"', "cache-control": "max-age=10" }),
     );
     await l.get(path);
@@ -165,7 +206,7 @@ describe("those who wait for one fetch", () => {
     });
     const answers = Promise.all([1, 2, 3, 1, 2, 3, 1].map((n) => l.get(path, { "x-a": String(n) })));
     await until(() => l.seen(path).length >= 1, "the first request");
-    await Bun.sleep(10);
+    await l.arrived(7);
     door.open();
     expect((await answers).map(({ body }) => body)).toEqual([1, 2, 3, 1, 2, 3, 1].map((n) => `x-a=${n}`));
     expect(l.seen(path).length).toBeLessThanOrEqual(7);
@@ -179,7 +220,7 @@ describe("those who wait for one fetch", () => {
     const languages = ["de", "fr", "de", "it"];
     const answers = Promise.all(languages.map((value) => l.get(path, { "accept-language": value })));
     await until(() => l.seen(path).length >= 1, "the first request");
-    await Bun.sleep(10);
+    await l.arrived(4);
     door.open();
     expect((await answers).map(({ body }) => body)).toEqual(languages.map((value) => `failed in ${value}`));
   });
@@ -189,17 +230,27 @@ describe("Vary: Accept-Encoding", () => {
   const body = "a text that is long enough to be worth compressing. ".repeat(40);
   const encoding = (request: Request) =>
     request.headers.get("accept-encoding")?.includes("gzip") === true
-      ? new Response(gzipSync(body), { headers: { "content-type": "text/plain", "content-encoding": "gzip", vary: "Accept-Encoding", "cache-control": "max-age=100" } })
+      ? new Response(gzipSync(body), {
+          headers: {
+            "content-type": "text/plain",
+            "content-encoding": "gzip",
+            vary: "Accept-Encoding",
+            "cache-control": "max-age=100",
+          },
+        })
       : text(body, { vary: "Accept-Encoding", "cache-control": "max-age=100" });
 
   test("with compress on makes one stored object for every viewer", async () => {
     const path = l.path(encoding);
-    for (const coding of ["identity", "gzip", "br", "zstd", "gzip, br", "*"]) await l.get(path, { "accept-encoding": coding });
+    for (const coding of ["identity", "gzip", "br", "zstd", "gzip, br", "*"])
+      await l.get(path, { "accept-encoding": coding });
     expect(l.seen(path).length).toBe(1);
   });
   test("with compress off keeps one object for each set of codings, and none gets what it can not read", async () => {
     const path = plain.path(encoding);
-    expect((await plain.get(path, { "accept-encoding": "gzip" })).headers.get("content-encoding")).toBe("gzip");
+    expect((await plain.get(path, { "accept-encoding": "gzip" })).headers.get("content-encoding")).toBe(
+      "gzip",
+    );
     const identity = await plain.get(path, { "accept-encoding": "identity" });
     expect(identity.headers.get("content-encoding")).toBe(null);
     expect(identity.body).toBe(body);

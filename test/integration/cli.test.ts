@@ -1,26 +1,11 @@
 /** The commands as a person types them, the whole program behind them: what they print, and how they fail. */
-import { afterEach, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { type OriginHandler, startOrigin, text } from "../kit/origin.ts";
-import { Programs } from "../kit/program.ts";
+import { startOrigin, text } from "../kit/origin.ts";
+import { stage } from "../kit/stage.ts";
 
-const stops: (() => unknown)[] = [];
-afterEach(async () => {
-  for (const stop of stops.splice(0).reverse()) await stop();
-});
-
-function app(handler: OriginHandler) {
-  const origin = startOrigin(handler);
-  stops.push(() => origin.stop());
-  return origin;
-}
-
-function programs(): Programs {
-  const made = new Programs();
-  stops.push(() => made.stop());
-  return made;
-}
+const { app, programs, stops } = stage();
 
 const anywhere = ["--http", ":0", "--https", ":0", "--control", ":0"];
 
@@ -235,7 +220,7 @@ describe("a config that is wrong", () => {
     ],
     "origin.json": [
       config((json) => json.replace('"origin": "app"', '"origin": "ap"')),
-      /^proxima: origin\.json has 2 problems:\norigin\.json:\d+:\d+: sites\.shop\.behaviors\[0\]\.origin: .*"ap".*did you mean "app"\?\norigin\.json:\d+:\d+: warning: .*\n$/,
+      /^proxima: origin\.json has 1 problem and 1 warning:\norigin\.json:\d+:\d+: sites\.shop\.behaviors\[0\]\.origin: .*"ap".*did you mean "app"\?\norigin\.json:\d+:\d+: warning: .*\n$/,
     ],
     "edge.yaml": [
       "sites:\n  shop:\n    host: [shop.example]\n    hosts: [shop.example]\n    origins: { app: { url: http://127.0.0.1:9 } }\n",

@@ -543,3 +543,20 @@ describe("an origin that fails", () => {
     }
   });
 });
+
+test("header rules also reach what the edge answers itself: Strict-Transport-Security on the redirect to https", async () => {
+  const own = await startTestEdge({
+    origin: "http://127.0.0.1:9",
+    behavior: {
+      viewerProtocol: "redirect-to-https",
+      responseHeaders: { set: { "strict-transport-security": "max-age=60" } },
+    },
+  });
+  try {
+    const answer = await own.get("/");
+    expect(answer.status).toBe(301);
+    expect(answer.headers.get("strict-transport-security")).toBe("max-age=60");
+  } finally {
+    await own.stop();
+  }
+});

@@ -1,31 +1,17 @@
 /** The program's life: told to end it loses no accepted request, killed it starts again, started twice it says so. */
-import { afterEach, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { Http2Viewer } from "../kit/http2-viewer.ts";
 import { fetchHttp3 } from "../kit/http3.ts";
-import { type OriginHandler, startOrigin, text } from "../kit/origin.ts";
-import { type Program, Programs } from "../kit/program.ts";
+import { text } from "../kit/origin.ts";
+import type { Program, Programs } from "../kit/program.ts";
 import { startRawOrigin } from "../kit/raw-origin.ts";
 import { RawViewer } from "../kit/raw-viewer.ts";
+import { stage } from "../kit/stage.ts";
 
-const stops: (() => unknown)[] = [];
-afterEach(async () => {
-  for (const stop of stops.splice(0).reverse()) await stop();
-});
-
-function app(handler: OriginHandler) {
-  const origin = startOrigin(handler);
-  stops.push(() => origin.stop());
-  return origin;
-}
-
-function programs(): Programs {
-  const made = new Programs();
-  stops.push(() => made.stop());
-  return made;
-}
+const { app, programs, stops } = stage();
 
 const anywhere = ["--http", ":0", "--https", ":0", "--control", ":0"];
 

@@ -3,7 +3,7 @@ import { ManualClock } from "../../src/base/clock.ts";
 import { PurgeLog } from "../../src/node/purge-log.ts";
 import { type PurgeRequest, PurgeService } from "../../src/node/purge-service.ts";
 import { startTestEdge, type TestEdge } from "../kit/edge.ts";
-import { startOrigin, text, type TestOrigin } from "../kit/origin.ts";
+import { startOrigin, type TestOrigin, text } from "../kit/origin.ts";
 
 const clock = new ManualClock(Date.now());
 let origin: TestOrigin;
@@ -28,7 +28,8 @@ beforeEach(async () => {
   origin.answer((request) => {
     const { pathname } = new URL(request.url);
     const etag = `"${version}"`;
-    if (request.headers.get("if-none-match") === etag) return new Response(null, { status: 304, headers: { etag } });
+    if (request.headers.get("if-none-match") === etag)
+      return new Response(null, { status: 304, headers: { etag } });
     return text(`${pathname} v${version}`, {
       "cache-control": "max-age=3600, stale-while-revalidate=60",
       "surrogate-key": `all page${pathname.replaceAll("/", "-")}`,
@@ -105,7 +106,11 @@ describe("a purge", () => {
   });
 
   test("wins against a fill in flight: what was asked for before it is not served after it", async () => {
-    for (const request of [{ scope: "tag", tags: ["all"] }, { scope: "url", urls: [url("/slow")] }, { scope: "everything" }] as PurgeRequest[]) {
+    for (const request of [
+      { scope: "tag", tags: ["all"] },
+      { scope: "url", urls: [url("/slow")] },
+      { scope: "everything" },
+    ] as PurgeRequest[]) {
       const gates = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
       let asked = 0;
       origin.answer(async () => {

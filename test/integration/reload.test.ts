@@ -9,28 +9,14 @@ import { makeAuthority, type TestCertificate } from "../kit/certificates.ts";
 import { startTestEdge, testConfig } from "../kit/edge.ts";
 import { Http2Viewer } from "../kit/http2-viewer.ts";
 import { type LoadOptions, startLoad } from "../kit/load.ts";
-import { type OriginHandler, startOrigin, text } from "../kit/origin.ts";
-import { type Program, Programs } from "../kit/program.ts";
+import { text } from "../kit/origin.ts";
+import type { Program } from "../kit/program.ts";
 import { startRawOrigin } from "../kit/raw-origin.ts";
 import { RawViewer } from "../kit/raw-viewer.ts";
+import { stage } from "../kit/stage.ts";
 import { until } from "../kit/upstream-request.ts";
 
-const stops: (() => unknown)[] = [];
-afterEach(async () => {
-  for (const stop of stops.splice(0).reverse()) await stop();
-});
-
-function app(handler: OriginHandler) {
-  const origin = startOrigin(handler);
-  stops.push(() => origin.stop());
-  return origin;
-}
-
-function programs(): Programs {
-  const made = new Programs();
-  stops.push(() => made.stop());
-  return made;
-}
+const { app, programs, stops } = stage();
 
 /** Writes as careful editors and deployments do: a new file, moved over the old one. */
 function replaceFile(path: string, content: string): void {

@@ -21,9 +21,22 @@ export interface EdgeProcess {
 const main = new URL("../../src/main.ts", import.meta.url).pathname;
 
 /** Starts `proxima` with these arguments plus addresses and a data directory of its own; waits until it is ready. */
-export async function startEdgeProcess(args: string[], folder = mkdtempSync(join(tmpdir(), "proxima-bench-"))): Promise<EdgeProcess> {
+export async function startEdgeProcess(
+  args: string[],
+  folder = mkdtempSync(join(tmpdir(), "proxima-bench-")),
+): Promise<EdgeProcess> {
   const child = Bun.spawn(
-    [process.execPath, main, ...args, "--http", "127.0.0.1:0", "--control", "127.0.0.1:0", "--data-dir", join(folder, "data")],
+    [
+      process.execPath,
+      main,
+      ...args,
+      "--http",
+      "127.0.0.1:0",
+      "--control",
+      "127.0.0.1:0",
+      "--data-dir",
+      join(folder, "data"),
+    ],
     { stdout: "pipe", stderr: "inherit", cwd: folder, env: { ...process.env, ...ENGINE_ENV } },
   );
   let text = "";
@@ -44,13 +57,17 @@ export async function startEdgeProcess(args: string[], folder = mkdtempSync(join
     port,
     controlPort,
     folder,
-    rssMiB: () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${child.pid}/status`, "utf8"))?.[1]) / 1024,
+    rssMiB: () =>
+      Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${child.pid}/status`, "utf8"))?.[1]) / 1024,
     cpuSeconds() {
       const fields = readFileSync(`/proc/${child.pid}/stat`, "utf8").split(") ")[1]?.split(" ") ?? [];
       return (Number(fields[11]) + Number(fields[12])) / 100;
     },
     async stats() {
-      return (await (await fetch(`http://127.0.0.1:${controlPort}/v1/stats`)).json()) as Record<string, unknown>;
+      return (await (await fetch(`http://127.0.0.1:${controlPort}/v1/stats`)).json()) as Record<
+        string,
+        unknown
+      >;
     },
     async stop() {
       child.kill("SIGTERM");

@@ -8,7 +8,6 @@ import type { Config } from "../../src/config/schema.ts";
 import type { BehaviorInput, ConfigInput, SiteInput } from "../../src/config/types.ts";
 import { createEdge } from "../../src/node/create-edge.ts";
 import { openDataDir } from "../../src/node/data-dir.ts";
-import type { Edge } from "../../src/node/edge-handle.ts";
 
 /** What differs from an edge with one site that takes every host and asks `origin`. */
 export interface TestEdgeOptions {
@@ -28,7 +27,7 @@ export interface TestEdgeOptions {
 
 /** An edge under test. */
 export interface TestEdge {
-  readonly edge: Edge;
+  readonly edge: Awaited<ReturnType<typeof createEdge>>["edge"];
   /** Without a slash at the end. */
   readonly url: string;
   readonly httpsUrl: string;
@@ -76,7 +75,8 @@ export function testConfig(options: TestEdgeOptions, dataDir: string): Config {
       },
     },
   });
-  if (!parsed.ok) throw new Error(parsed.problems.map(({ path, message }) => `${path}: ${message}`).join("\n"));
+  if (!parsed.ok)
+    throw new Error(parsed.problems.map(({ path, message }) => `${path}: ${message}`).join("\n"));
   return parsed.config;
 }
 
@@ -86,13 +86,19 @@ export async function startTestEdge(options: TestEdgeOptions): Promise<TestEdge>
   const dataDir = openDataDir(folder, "test");
   const messages: string[] = [];
   let current = options;
-  const { edge, caFile } = await createEdge({
-    config: testConfig(options, folder),
-    dataDir,
-    version: "0.0.0-test",
-    clock: options.clock ?? systemClock,
-    log: (level, message) => messages.push(`${level}: ${message}`),
-    controlPort: () => options.controlPort ?? null,
+  const start = async () =>
+    await createEdge({
+      config: testConfig(options, folder),
+      dataDir,
+      version: "0.0.0-test",
+      clock: options.clock ?? systemClock,
+      log: (level, message) => messages.push(`${level}: ${message}`),
+      controlPort: () => options.controlPort ?? null,
+    });
+  const { edge, caFile } = await start().catch((error: unknown) => {
+    dataDir.release();
+    rmSync(folder, { recursive: true, force: true });
+    throw error;
   });
   const url = `http://${edge.addresses.http}`;
   const httpsPort = Number(edge.addresses.https?.split(":").at(-1) ?? 0);
@@ -120,7 +126,12 @@ export async function startTestEdge(options: TestEdgeOptions): Promise<TestEdge>
 
 /** One exchange, read whole. */
 export async function fetchWhole(url: string, init: RequestInit = {}): Promise<Answer> {
-  const response = await fetch(url, { redirect: "manual", decompress: false, keepalive: false, ...init } as RequestInit);
+  const response = await fetch(url, {
+    redirect: "manual",
+    decompress: false,
+    keepalive: false,
+    ...init,
+  } as RequestInit);
   const bytes = await response.bytes();
   return {
     status: response.status,

@@ -35,10 +35,15 @@ export function startOrigin(handler: OriginHandler, clock?: Clock): TestOrigin {
     port: 0,
     idleTimeout: 60,
     async fetch(request) {
-      const entry = { method: request.method, target: request.url.slice(request.url.indexOf("/", 8)), headers: request.headers };
+      const entry = {
+        method: request.method,
+        target: request.url.slice(request.url.indexOf("/", 8)),
+        headers: request.headers,
+      };
       seen.push(entry);
       const response = await current(request, entry);
-      if (clock !== undefined && !response.headers.has("date")) response.headers.set("date", formatHttpDate(clock.now()));
+      if (clock !== undefined && !response.headers.has("date"))
+        response.headers.set("date", formatHttpDate(clock.now()));
       return response;
     },
   });
@@ -46,7 +51,8 @@ export function startOrigin(handler: OriginHandler, clock?: Clock): TestOrigin {
     url: `http://127.0.0.1:${server.port}`,
     port: server.port as number,
     seen,
-    count: (target) => (target === undefined ? seen.length : seen.filter((request) => request.target === target).length),
+    count: (target) =>
+      target === undefined ? seen.length : seen.filter((request) => request.target === target).length,
     answer(next) {
       current = next;
     },

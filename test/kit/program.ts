@@ -2,6 +2,7 @@
 import { mkdtempSync, readFileSync, realpathSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { ENGINE_ENV } from "../../scripts/bun.mjs";
 
 const MAIN = join(import.meta.dir, "../../src/main.ts");
 /** A test that waits longer for output has failed, in milliseconds. */
@@ -34,7 +35,7 @@ export class Program {
     const { NO_COLOR: _, PROXIMA_CONTROL_TOKEN: __, ...inherited } = process.env;
     this.child = Bun.spawn([process.execPath, MAIN, ...argv], {
       cwd: options.cwd,
-      env: { ...inherited, ...options.env },
+      env: { ...inherited, ...ENGINE_ENV, ...options.env },
       stdin: "ignore",
       stdout: "pipe",
       stderr: "pipe",

@@ -87,7 +87,7 @@ test("100,000 distinct URLs stay under the limit", async () => {
 }, 300_000);
 
 test("an hour of mixed traffic at 500 requests a second leaves no growth", async () => {
-  const total = Number(process.env["SOAK_REQUESTS"] ?? 1_800_000);
+  const total = Number(process.env.SOAK_REQUESTS ?? 1_800_000);
   let n = 0;
   const pick = (): string => {
     const i = n++;

@@ -31,8 +31,8 @@ const HITS_MAX = 15;
 /** The queue's number stands above the hits in the mark, counted from 1. */
 const QUEUE_SHIFT = 4;
 /**
- * 0 ignores the size, 1 weighs by it in full. A quarter misses fewer objects than any policy that ignores
- * size, and no more bytes (decision 7); a tier with a larger one behind it may take a half.
+ * 0 ignores the size, 1 weighs by it in full. With a quarter far fewer objects are missed than by policies
+ * that ignore size, and about as many bytes (decision 7); a tier with a larger one behind it may take a half.
  */
 export const SIZE_EXPONENT = 0.25;
 
@@ -47,7 +47,7 @@ export class Gdsf<N extends EvictionNode<N>> implements EvictionPolicy<N> {
   readonly name = "gdsf";
   readonly refuses = false;
   readonly #queues: EvictionQueue<N>[] = [];
-  /** What a place in each queue is worth above the age; at level 0 times a weight below 1. */
+  /** What a place in each queue is worth above the age; at level 0 times the weight of what is new. */
   readonly #gains = new Float64Array(SIZE_CLASSES * LEVELS);
   /** The value at the oldest end of each queue, infinite when it is empty; and the least of each class. */
   readonly #values = new Float64Array(SIZE_CLASSES * LEVELS).fill(Number.POSITIVE_INFINITY);

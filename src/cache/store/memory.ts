@@ -1,11 +1,11 @@
 /**
- * The memory store: a map from base key to stored URL, a hard limit in bytes, and SIEVE eviction
- * (Zhang et al., NSDI 2024): a hit sets one flag, the hand walks from the oldest towards the newest,
- * clears flags and evicts the first node that has none.
+ * The memory store: a map from base key to stored URL, and a hard limit in bytes. Who goes when the limit
+ * is reached is for the policy to say (decision 7); a hit is one increment.
  */
-import { assert } from "../../base/assert.ts";
-import { PassMarker, StoredResponse, StoredUrl } from "../stored.ts";
+import { createPolicy, STORE_POLICY } from "../eviction/policies.ts";
+import type { EvictionPolicy, PolicyName } from "../eviction/policy.ts";
 import type { BodyForm, QueueNode, StoredParts } from "../stored.ts";
+import { PassMarker, StoredResponse, StoredUrl } from "../stored.ts";
 
 /** Counters and gauges of a store. */
 export interface StoreStats {
@@ -22,15 +22,17 @@ export class MemoryStore {
   /** Largest body that is stored, in bytes. */
   readonly objectBytesMax: number;
   readonly #urls = new Map<string, StoredUrl>();
-  #newest: QueueNode | null = null;
-  #oldest: QueueNode | null = null;
-  #hand: QueueNode | null = null;
-  #bytes = 0;
+  readonly #policy: EvictionPolicy<QueueNode>;
   #objects = 0;
   #evictions = 0;
 
-  constructor(options: { readonly bytesMax: number; readonly objectBytesMax: number }) {
+  constructor(options: {
+    readonly bytesMax: number;
+    readonly objectBytesMax: number;
+    readonly policy?: PolicyName;
+  }) {
     this.bytesMax = options.bytesMax;
+    this.#policy = createPolicy(options.policy ?? STORE_POLICY, options.bytesMax);
     this.objectBytesMax = Math.min(options.objectBytesMax, options.bytesMax);
   }
 
@@ -78,25 +80,28 @@ export class MemoryStore {
     this.#evict(url.pass);
   }
 
+  /** A stored response was used. */
+  hit(entry: StoredResponse): void {
+    this.#policy.hit(entry);
+  }
+
   /** Keeps a derived form of a body with its response. */
   addForm(entry: StoredResponse, form: BodyForm): void {
     if (!this.holds(entry)) return;
-    entry.forms.push(form);
+    entry.addForm(form);
     this.recount(entry);
   }
 
   /** Counts an entry anew after its fields or forms changed. */
   recount(entry: StoredResponse): void {
-    const bytes = entry.countBytes();
     if (!this.holds(entry)) return;
-    this.#bytes += bytes - entry.bytes;
-    entry.bytes = bytes;
+    this.#policy.resize(entry, entry.countBytes());
     this.#evict(entry);
   }
 
   /** True while the entry is in the store. */
   holds(entry: StoredResponse): boolean {
-    return this.#newest === entry || entry.newer !== null || entry.older !== null;
+    return entry.mark !== 0;
   }
 
   /** Takes one variant out. */
@@ -132,7 +137,7 @@ export class MemoryStore {
     return {
       objects: this.#objects,
       urls: this.#urls.size,
-      bytes: this.#bytes,
+      bytes: this.#policy.bytes,
       bytesMax: this.bytesMax,
       evictions: this.#evictions,
     };
@@ -149,44 +154,38 @@ export class MemoryStore {
   }
 
   #link(node: QueueNode): void {
-    node.older = this.#newest;
-    if (this.#newest !== null) this.#newest.newer = node;
-    this.#newest = node;
-    this.#oldest ??= node;
-    this.#bytes += node.bytes;
+    this.#policy.insert(node);
     if (node instanceof StoredResponse) this.#objects++;
   }
 
   #unlink(node: QueueNode): void {
-    if (this.#hand === node) this.#hand = node.newer;
-    if (node.newer === null) this.#newest = node.older;
-    else node.newer.older = node.older;
-    if (node.older === null) this.#oldest = node.newer;
-    else node.older.newer = node.newer;
-    node.newer = null;
-    node.older = null;
-    this.#bytes -= node.bytes;
+    this.#policy.remove(node);
     if (node instanceof StoredResponse) this.#objects--;
   }
 
   /** Evicts until the limit holds; `keep` was just put in and goes last. */
   #evict(keep: QueueNode): void {
-    while (this.#bytes > this.bytesMax) {
-      let node = this.#hand ?? this.#oldest;
-      while (node !== null && (node.visited || node === keep)) {
-        node.visited = false;
-        const next: QueueNode | null = node.newer ?? this.#oldest;
-        if (next === node) break;
-        node = next;
-      }
-      assert(node !== null, "a store over its limit holds something");
-      this.#hand = node.newer;
+    while (this.#policy.bytes > this.bytesMax) {
+      const victim = this.#policy.victim(this.#policy.refuses ? null : keep);
       this.#evictions++;
-      if (node instanceof StoredResponse) this.remove(node);
-      else {
-        this.#clearPass(node.url);
-        this.#dropIfEmpty(node.url);
+      if (victim === null) {
+        // Only `keep` is left, and it has outgrown the store.
+        this.#drop(keep);
+        return;
       }
+      this.#drop(victim);
     }
+  }
+
+  /** Takes out what the policy named, and what hangs on it. */
+  #drop(node: QueueNode): void {
+    if (node.mark !== 0) this.#policy.remove(node);
+    if (node instanceof StoredResponse) {
+      this.#objects--;
+      node.url.delete(node);
+    } else if (node.url.pass === node) {
+      node.url.pass = null;
+    }
+    this.#dropIfEmpty(node.url);
   }
 }

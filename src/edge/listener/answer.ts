@@ -53,7 +53,8 @@ export function answer(
   const viewer = new RuntimeRequest(request, server, context);
   try {
     const answered = context.handler(viewer);
-    if (!(answered instanceof Promise)) return announced(respond(answered, request, server, context), context);
+    if (!(answered instanceof Promise))
+      return announced(respond(answered, request, server, context), context);
     server.timeout(request, 0);
     // Asked now: when the viewer has left, the runtime no longer knows it, but the access log wants it.
     void viewer.peerAddress;
@@ -83,7 +84,10 @@ async function answerLater(
  * Tells the viewer that its connection ends, so that it does not send its next request into a closing
  * one (RFC 9112 section 9.6). The runtime keeps the field on HTTP/1.1 and leaves it out on HTTP/2.
  */
-function announced<T extends Response | undefined | Promise<Response | undefined>>(response: T, context: AnswerContext): T {
+function announced<T extends Response | undefined | Promise<Response | undefined>>(
+  response: T,
+  context: AnswerContext,
+): T {
   if (context.closing && response instanceof Response) response.headers.set("connection", "close");
   return response;
 }

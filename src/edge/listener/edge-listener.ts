@@ -38,6 +38,11 @@ export interface ListenerOptions {
   readonly clock: Clock;
   onError(error: unknown): void;
   readonly limits?: Partial<ListenerLimits>;
+  /**
+   * Set in each of several processes that listen on the same TCP ports: the ports are known to be free of
+   * others. `http3Port` is the UDP port that one of them holds, to be advertised by all; null when there is none.
+   */
+  readonly shared?: { readonly http3Port: number | null };
 }
 
 /** What the listeners hold now. */
@@ -141,7 +146,7 @@ class Listeners implements EdgeListeners {
     const http3 = this.#options.http3 && !proxyProtocol;
     if (http !== null) {
       const hostname = http.hostname;
-      const port = await freePort(http, false);
+      const port = this.#options.shared === undefined ? await freePort(http, false) : http.port;
       if (proxyProtocol) {
         this.#clear = this.#serveClear({ hostname: "127.0.0.1", port: 0 }, () => this.#clearRelay);
         this.#clearRelay = this.#relay({ hostname, port }, () => this.#clear);
@@ -150,16 +155,18 @@ class Listeners implements EdgeListeners {
     }
     if (https !== null && tls !== null) {
       const hostname = https.hostname;
-      const port = await freePort(https, http3);
+      const port = this.#options.shared === undefined ? await freePort(https, http3) : https.port;
       if (proxyProtocol) {
         this.#secure = this.#serveSecure({ hostname: "127.0.0.1", port: 0 }, tls);
         this.#secureRelay = this.#relay({ hostname, port }, () => this.#secure);
       } else this.#secure = this.#serveSecure({ hostname, port }, tls);
       this.#httpsAddress = { hostname, port };
       if (http3) {
-        this.#quic = this.#serveQuic({ hostname, port }, tls);
+        if (this.#options.shared === undefined) this.#quic = this.#serveQuic({ hostname, port }, tls);
+        else await this.#bindQuic({ hostname, port }, tls);
         this.#altSvc.activate(port);
-      }
+      } else if (this.#options.shared?.http3Port != null)
+        this.#altSvc.activate(this.#options.shared.http3Port);
     }
   }
 
@@ -191,11 +198,16 @@ class Listeners implements EdgeListeners {
       await old.stop(true);
     }
     this.#quic = null;
+    await this.#bindQuic(address, tls);
+    if (this.#quic !== null) this.#altSvc.activate(address.port);
+  }
+
+  /** Binds a UDP port that was just let go, by this process or by one that died. */
+  async #bindQuic(address: ListenAddress, tls: TlsMaterial): Promise<void> {
     for (let attempt = 1; ; attempt += 1) {
       if (this.#state !== "open") return;
       try {
         this.#quic = this.#serveQuic(address, tls);
-        this.#altSvc.activate(address.port);
         return;
       } catch (error) {
         if (attempt >= rebindTriesMax) throw error;
@@ -270,13 +282,23 @@ class Listeners implements EdgeListeners {
   }
 
   #serveClear(address: ListenAddress, relay: (() => ProxyRelay | null) | null): RuntimeServer {
-    return this.#serve(address, "tcp", { http2: true }, this.#context("http", false, relay));
+    return this.#serve(
+      address,
+      "tcp",
+      { http2: true, reusePort: this.#shares(address) },
+      this.#context("http", false, relay),
+    );
   }
 
   #serveSecure(address: ListenAddress, tls: TlsMaterial): RuntimeServer {
     const relay = this.#options.proxyProtocol ? () => this.#secureRelay : null;
     const kind = { http2: true, reusePort: !this.#options.proxyProtocol, tls: runtimeTls(tls) };
     return this.#serve(address, "tcp", kind, this.#context("https", false, relay));
+  }
+
+  /** Does another process of the node listen on the same port? Behind a relay each has a port of its own. */
+  #shares(address: ListenAddress): boolean {
+    return this.#options.shared !== undefined && address.port !== 0;
   }
 
   #serveQuic(address: ListenAddress, tls: TlsMaterial): RuntimeServer {
@@ -339,6 +361,7 @@ class Listeners implements EdgeListeners {
     try {
       return new ProxyRelay({
         listen,
+        reusePort: this.#options.shared !== undefined,
         target: () => server()?.port ?? 0,
         allowPeer: this.#options.proxyPeer ?? (() => true),
         limits: this.#limits,

@@ -41,6 +41,8 @@ class Relayed {
 /** What a relay needs. */
 export interface ProxyRelayOptions {
   readonly listen: ListenAddress;
+  /** True when other processes of the node listen on the same port. */
+  readonly reusePort?: boolean;
   /** Port on 127.0.0.1 that new connections go to; asked for each of them. */
   target(): number;
   /** Who may say where a connection comes from; others are closed at once. */
@@ -62,6 +64,8 @@ export class ProxyRelay {
     this.#options = options;
     this.#listener = Bun.listen<Half | null>({
       ...options.listen,
+      // The runtime takes it, its declared type leaves it out.
+      ...{ reusePort: options.reusePort ?? false },
       socket: {
         open: (socket) => this.#opened(socket),
         data: (socket, bytes) => {

@@ -188,7 +188,10 @@ export interface TunnelOptions {
  * Connects to the origin, to a resolved address that the node allows. Rejects with an UpstreamError when
  * there is none, or when the handshake does not succeed in time with any of them.
  */
-export async function connectTunnel(upgrade: UpgradeResponse, options: TunnelOptions): Promise<WebSocketTunnel> {
+export async function connectTunnel(
+  upgrade: UpgradeResponse,
+  options: TunnelOptions,
+): Promise<WebSocketTunnel> {
   const ways = await permittedWays(upgrade, options.clock);
   for (const way of ways.slice(0, -1)) {
     try {
@@ -209,7 +212,10 @@ async function permittedWays(upgrade: UpgradeResponse, clock: Clock): Promise<Up
   const addresses = isIP(host) > 0 ? [host] : await addressesOf(host, upgrade.connectTimeoutMs, clock);
   const allowed = addresses.filter(allowAddress).slice(0, ADDRESSES_TRIED_MAX);
   if (allowed.length === 0) {
-    throw new UpstreamError("destination_ip_prohibited", `${host} has no address that this node may connect to`);
+    throw new UpstreamError(
+      "destination_ip_prohibited",
+      `${host} has no address that this node may connect to`,
+    );
   }
   return allowed.map((address) => {
     url.hostname = address.includes(":") ? `[${address}]` : address;
@@ -225,7 +231,10 @@ async function addressesOf(host: string, waitMs: number, clock: Clock): Promise<
   try {
     return await Promise.race([lookupAddresses(host), late.promise]);
   } catch (cause) {
-    throw new UpstreamError("dns_error", `the name ${host} could not be resolved to an address`, { retryable: true, cause });
+    throw new UpstreamError("dns_error", `the name ${host} could not be resolved to an address`, {
+      retryable: true,
+      cause,
+    });
   } finally {
     stopTimer();
   }

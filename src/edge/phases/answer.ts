@@ -6,7 +6,7 @@ import type { UpstreamErrorCode } from "../../upstream/next-hop.ts";
 import type { Exchange } from "../exchange.ts";
 import type { ViewerResponse } from "../message.ts";
 import type { EdgeSettings } from "../settings.ts";
-import { statusFields } from "./viewer-fields.ts";
+import { applyRules, statusFields } from "./viewer-fields.ts";
 
 /** What a made answer says. */
 export interface MadeAnswer {
@@ -19,10 +19,25 @@ export interface MadeAnswer {
 }
 
 const TITLES: Readonly<Record<number, string>> = {
-  301: "Moved Permanently", 302: "Found", 303: "See Other", 307: "Temporary Redirect", 308: "Permanent Redirect",
-  400: "Bad Request", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed", 408: "Request Timeout",
-  413: "Content Too Large", 414: "URI Too Long", 421: "Misdirected Request", 431: "Request Header Fields Too Large", 500: "Internal Server Error", 502: "Bad Gateway",
-  503: "Service Unavailable", 504: "Gateway Timeout", 508: "Loop Detected",
+  301: "Moved Permanently",
+  302: "Found",
+  303: "See Other",
+  307: "Temporary Redirect",
+  308: "Permanent Redirect",
+  400: "Bad Request",
+  403: "Forbidden",
+  404: "Not Found",
+  405: "Method Not Allowed",
+  408: "Request Timeout",
+  413: "Content Too Large",
+  414: "URI Too Long",
+  421: "Misdirected Request",
+  431: "Request Header Fields Too Large",
+  500: "Internal Server Error",
+  502: "Bad Gateway",
+  503: "Service Unavailable",
+  504: "Gateway Timeout",
+  508: "Loop Detected",
 };
 
 const encoder = new TextEncoder();
@@ -44,6 +59,8 @@ export function madeAnswer(x: Exchange, settings: EdgeSettings, answer: MadeAnsw
     fields.set("proxy-status", formatProxyStatus({ proxy: settings.name, error: code, nextHop }));
   }
   statusFields(fields, x, settings, { ttlSeconds: null });
+  // Strict-Transport-Security on a redirect to https is what such rules are for.
+  applyRules(fields, x.behavior?.responseRules ?? null);
   return { status: answer.status, fields, body: x.method === "HEAD" ? null : body };
 }
 

@@ -36,7 +36,9 @@ function isBypassed({ behavior, request, query }: RoutedExchange): boolean {
   if (bypass.headers.some((name) => request.fields.has(name))) return true;
   if (bypass.cookies.length > 0) {
     const cookies = request.fields.get("cookie");
-    if (cookies !== null && cookies.split(";").some((pair) => matchesName(bypass.cookies, pair.split("=", 1)[0]?.trim() ?? ""))) {
+    if (
+      cookies?.split(";").some((pair) => matchesName(bypass.cookies, pair.split("=", 1)[0]?.trim() ?? ""))
+    ) {
       return true;
     }
   }
@@ -46,7 +48,9 @@ function isBypassed({ behavior, request, query }: RoutedExchange): boolean {
 
 /** A name, or a prefix that ends in "*" (session cookies often carry a random tail). */
 function matchesName(patterns: readonly string[], name: string): boolean {
-  return patterns.some((pattern) => (pattern.endsWith("*") ? name.startsWith(pattern.slice(0, -1)) : pattern === name));
+  return patterns.some((pattern) =>
+    pattern.endsWith("*") ? name.startsWith(pattern.slice(0, -1)) : pattern === name,
+  );
 }
 
 /** Fills in the key. */
@@ -55,5 +59,6 @@ export function makeKey(x: RoutedExchange): void {
   x.keyQuery = keyQuery(key, x.query);
   x.base = baseKey(x.site.id, x.scheme, x.authority, x.originPath, x.keyQuery);
   x.secondary = secondaryKey(key, x.request.fields);
-  if (x.method === "OPTIONS") x.secondary = `OPTIONS ${selectingKey(PREFLIGHT_FIELDS, x.request.fields)}${x.secondary}`;
+  if (x.method === "OPTIONS")
+    x.secondary = `OPTIONS ${selectingKey(PREFLIGHT_FIELDS, x.request.fields)}${x.secondary}`;
 }

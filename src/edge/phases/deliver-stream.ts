@@ -6,8 +6,8 @@ import type { Clock } from "../../base/clock.ts";
 import { Fill } from "../../cache/fill.ts";
 import type { Coding } from "../../cache/stored.ts";
 import { acceptedCodings } from "../../http/accept-encoding.ts";
-import { bodyOf } from "../../http/body.ts";
 import type { BodyReader } from "../../http/body.ts";
+import { bodyOf } from "../../http/body.ts";
 import { evaluateConditional } from "../../http/conditional.ts";
 import { parseHttpDate } from "../../http/date.ts";
 import type { Fields } from "../../http/fields.ts";
@@ -15,22 +15,49 @@ import { formatContentRange, formatUnsatisfiedRange, ifRangeMatches, parseRange 
 import { codingOf, decodeStream, encodeBytes, encodeStream } from "../../optimize/codings.ts";
 import type { EdgeContext } from "../context.ts";
 import type { RoutedExchange } from "../exchange.ts";
-import type { FlightResponse } from "../flight.ts";
+import type { FlightResponse } from "../flights.ts";
 import type { ViewerBody, ViewerResponse } from "../message.ts";
-import { COMPRESS_BYTES_MIN, UNKNOWN_LENGTH_WAIT_MS, WHOLE_BODY_BYTES_MAX, WHOLE_BODY_WAIT_MS } from "../settings.ts";
+import {
+  COMPRESS_BYTES_MIN,
+  UNKNOWN_LENGTH_WAIT_MS,
+  WHOLE_BODY_BYTES_MAX,
+  WHOLE_BODY_WAIT_MS,
+} from "../settings.ts";
 import { deliverStored, sliceReader } from "./deliver.ts";
 import { askOrigin } from "./fetch.ts";
-import { addVary, applyRules, ensureDate, isNegotiable, lengthenBrowserTtl, mayBeWhole, recode, statusFields, viewerFields } from "./viewer-fields.ts";
+import {
+  addVary,
+  applyRules,
+  ensureDate,
+  isNegotiable,
+  lengthenBrowserTtl,
+  mayBeWhole,
+  recode,
+  statusFields,
+  viewerFields,
+} from "./viewer-fields.ts";
 
 /** What a 304 does not repeat (RFC 9110 section 15.4.5). */
-const NOT_ON_304 = ["content-length", "content-encoding", "content-type", "content-language", "accept-ranges", "content-range"];
+const NOT_ON_304 = [
+  "content-length",
+  "content-encoding",
+  "content-type",
+  "content-language",
+  "accept-ranges",
+  "content-range",
+];
 
 /** Answers from a flight: from the stored response when it is whole soon enough, else from the body on its way. */
-export async function deliverFlight(x: RoutedExchange, context: EdgeContext, flight: FlightResponse): Promise<ViewerResponse> {
+export async function deliverFlight(
+  x: RoutedExchange,
+  context: EdgeContext,
+  flight: FlightResponse,
+): Promise<ViewerResponse> {
   if (flight.storage.store && (flight.bodyLength ?? 0) <= WHOLE_BODY_BYTES_MAX) {
     const waitMs = flight.bodyLength === null ? UNKNOWN_LENGTH_WAIT_MS : WHOLE_BODY_WAIT_MS;
     const entry = await within(flight.settled, waitMs, context.clock);
-    if (entry !== null) return withOwnFields(x, flight, await deliverStored(x, entry, context.clock.now(), context));
+    if (entry !== null)
+      return withOwnFields(x, flight, await deliverStored(x, entry, context.clock.now(), context));
   }
   const fields = viewerFields(flight.fields, x.behavior, context.settings, flight.storage.store);
   ensureDate(fields, flight.responseTimeMs);
@@ -60,7 +87,10 @@ function describe(x: RoutedExchange, context: EdgeContext, flight: FlightRespons
   const { bornMs, freshUntilMs } = flight.storage.freshness;
   const nowMs = context.clock.now();
   const ageSeconds = Math.max(0, Math.floor((nowMs - bornMs) / 1000));
-  statusFields(fields, x, context.settings, { ttlSeconds: Math.floor((freshUntilMs - nowMs) / 1000), ageSeconds });
+  statusFields(fields, x, context.settings, {
+    ttlSeconds: Math.trunc((freshUntilMs - nowMs) / 1000),
+    ageSeconds,
+  });
   lengthenBrowserTtl(fields, x.behavior, ageSeconds);
 }
 
@@ -97,7 +127,8 @@ function bodyless(x: RoutedExchange, status: number, fields: Fields): ViewerResp
 /** A single range cut from a body on its way, when its length is known. */
 function rangeOf(x: RoutedExchange, flight: FlightResponse, fields: Fields): ViewerResponse | null {
   const value = x.request.fields.get("range");
-  if (value === null || flight.status !== 200 || flight.bodyLength === null || x.method !== "GET") return null;
+  if (value === null || flight.status !== 200 || flight.bodyLength === null || x.method !== "GET")
+    return null;
   const coding = codingOf(fields.get("content-encoding"));
   if (coding !== "identity" && !accepts(x, coding)) return null;
   const stored = {
@@ -123,7 +154,11 @@ function rangeOf(x: RoutedExchange, flight: FlightResponse, fields: Fields): Vie
 }
 
 function accepts(x: RoutedExchange, coding: Coding | null): boolean {
-  return coding === null || coding === "identity" || acceptedCodings(x.request.fields.get("accept-encoding")).includes(coding);
+  return (
+    coding === null ||
+    coding === "identity" ||
+    acceptedCodings(x.request.fields.get("accept-encoding")).includes(coding)
+  );
 }
 
 /** Asks the origin for this viewer alone and answers with what comes. Rejects as askOrigin does. */
@@ -166,10 +201,19 @@ export async function deliverPass(
 }
 
 /** The whole body when it is small and comes soon; otherwise the stream of it. */
-async function wholeOrStream(fill: Fill, length: number | null, clock: Clock, fields: Fields): Promise<ViewerBody> {
+async function wholeOrStream(
+  fill: Fill,
+  length: number | null,
+  clock: Clock,
+  fields: Fields,
+): Promise<ViewerBody> {
   const reader = fill.join();
   if (fill.retained && mayBeWhole(fields, length)) {
-    const whole = await within(fill.whole(), length === null ? UNKNOWN_LENGTH_WAIT_MS : WHOLE_BODY_WAIT_MS, clock);
+    const whole = await within(
+      fill.whole(),
+      length === null ? UNKNOWN_LENGTH_WAIT_MS : WHOLE_BODY_WAIT_MS,
+      clock,
+    );
     if (whole === true && fill.bytes <= WHOLE_BODY_BYTES_MAX) {
       reader.cancel();
       return Buffer.concat(fill.takePieces());
@@ -191,14 +235,19 @@ async function coded(
     const tooSmall = body instanceof Uint8Array && body.byteLength < COMPRESS_BYTES_MIN;
     const { from, to } = chooseCoding(x, fields, tooSmall);
     if (from !== to && from !== "identity") sent = decodeStream(asReader(body), from);
-    else if (from !== to && to !== "identity") sent = body instanceof Uint8Array ? await encodeBytes(body, to) : encodeStream(body, to);
+    else if (from !== to && to !== "identity")
+      sent = body instanceof Uint8Array ? await encodeBytes(body, to) : encodeStream(body, to);
   }
   if (sent instanceof Uint8Array) fields.set("content-length", String(sent.byteLength));
   return { status, fields: ruled(fields, x), body: sent };
 }
 
 /** The coding of a negotiable answer, and the one the viewer gets; the fields are put right for it. */
-function chooseCoding(x: RoutedExchange, fields: Fields, tooSmall = false): { readonly from: Coding; readonly to: Coding } {
+function chooseCoding(
+  x: RoutedExchange,
+  fields: Fields,
+  tooSmall = false,
+): { readonly from: Coding; readonly to: Coding } {
   const from = codingOf(fields.get("content-encoding")) ?? "identity";
   const accepted = acceptedCodings(x.request.fields.get("accept-encoding"));
   const best = tooSmall ? "identity" : (accepted[0] ?? "identity");

@@ -16,7 +16,16 @@ import { formOf } from "../../optimize/forms.ts";
 import type { RoutedExchange } from "../exchange.ts";
 import type { CacheReason, CacheResult, ViewerResponse } from "../message.ts";
 import type { EdgeSettings } from "../settings.ts";
-import { addVary, ageSeconds, applyRules, ensureDate, lengthenBrowserTtl, recode, statusFields, viewerFields } from "./viewer-fields.ts";
+import {
+  addVary,
+  ageSeconds,
+  applyRules,
+  ensureDate,
+  lengthenBrowserTtl,
+  recode,
+  statusFields,
+  viewerFields,
+} from "./viewer-fields.ts";
 
 /** A prepared answer of a stored form: right for one behaviour, result and second. */
 interface HotAnswer {
@@ -49,7 +58,7 @@ export function deliverStored(
   return form.then(
     (derived) => deliverForm(x, entry, derived, nowMs, context),
     // What can not be recoded goes out as it is stored.
-    () => deliverForm(x, entry, entry.forms[0] as BodyForm, nowMs, context),
+    () => deliverForm(x, entry, entry, nowMs, context),
   );
 }
 
@@ -65,7 +74,11 @@ function chooseCoding(fields: FieldReader, entry: StoredResponse): Coding {
 
 /** What came encoded and should stay so: another coding of it would gain nothing, or is forbidden (RFC 9111 section 5.2.2.6). */
 function isWorthRecoding({ status, fields }: StoredResponse): boolean {
-  return status === 200 && isCompressible(fields.get("content-type")) && !parseCacheControl(fields.get("cache-control")).noTransform;
+  return (
+    status === 200 &&
+    isCompressible(fields.get("content-type")) &&
+    !parseCacheControl(fields.get("cache-control")).noTransform
+  );
 }
 
 function deliverForm(
@@ -97,7 +110,11 @@ function deliverForm(
   let hot = form.hot as HotAnswer | null;
   const plain = x.forwarded === undefined;
   const current =
-    hot !== null && hot.behavior === x.behavior && hot.second === second && hot.result === x.result && hot.reason === x.reason;
+    hot !== null &&
+    hot.behavior === x.behavior &&
+    hot.second === second &&
+    hot.result === x.result &&
+    hot.reason === x.reason;
   if (!plain || !current) {
     const base = hot !== null && hot.behavior === x.behavior ? hot.base : baseFields(x, entry, form, context);
     const answer = prepare(x, entry, form, base, nowMs, context);
@@ -135,7 +152,12 @@ function prepare(
 }
 
 /** The stored fields for viewers, in this form, without what changes by the second. */
-function baseFields(x: RoutedExchange, entry: StoredResponse, form: BodyForm, context: DeliverContext): Fields {
+function baseFields(
+  x: RoutedExchange,
+  entry: StoredResponse,
+  form: BodyForm,
+  context: DeliverContext,
+): Fields {
   const fields = viewerFields(entry.fields, x.behavior, context.settings, true);
   ensureDate(fields, entry.dateMs);
   if (form.coding !== entry.coding) recode(fields, form.coding);
@@ -147,7 +169,7 @@ function baseFields(x: RoutedExchange, entry: StoredResponse, form: BodyForm, co
 
 /** Remaining freshness in seconds; negative when stale (RFC 9211 section 2.5). */
 function ttlSeconds(entry: StoredResponse, nowMs: number): number {
-  return Math.floor((entry.freshness.freshUntilMs - nowMs) / 1000);
+  return Math.trunc((entry.freshness.freshUntilMs - nowMs) / 1000);
 }
 
 function isConditional(fields: FieldReader): boolean {
@@ -155,16 +177,35 @@ function isConditional(fields: FieldReader): boolean {
 }
 
 /** 304 with the fields that a 200 would have had and a cache needs (RFC 9110 section 15.4.5). */
-function notModified(x: RoutedExchange, entry: StoredResponse, form: BodyForm, nowMs: number, context: DeliverContext): ViewerResponse {
+function notModified(
+  x: RoutedExchange,
+  entry: StoredResponse,
+  form: BodyForm,
+  nowMs: number,
+  context: DeliverContext,
+): ViewerResponse {
   const fields = statused(x, entry, form, nowMs, context);
-  for (const name of ["content-length", "content-encoding", "content-type", "content-language", "accept-ranges", "content-range"]) {
+  for (const name of [
+    "content-length",
+    "content-encoding",
+    "content-type",
+    "content-language",
+    "accept-ranges",
+    "content-range",
+  ]) {
     fields.delete(name);
   }
   return { status: 304, fields, body: null };
 }
 
 /** Fields of an answer made from a stored response for one exchange alone. */
-function statused(x: RoutedExchange, entry: StoredResponse, form: BodyForm, nowMs: number, context: DeliverContext): Fields {
+function statused(
+  x: RoutedExchange,
+  entry: StoredResponse,
+  form: BodyForm,
+  nowMs: number,
+  context: DeliverContext,
+): Fields {
   const fields = baseFields(x, entry, form, context);
   const about = { ttlSeconds: ttlSeconds(entry, nowMs), ageSeconds: ageSeconds(entry, nowMs) };
   statusFields(fields, x, context.settings, about);
@@ -197,7 +238,10 @@ function deliverRange(
   if (range.ranges.length !== 1 || only === undefined) return null;
   fields.set("content-range", formatContentRange(only.start, only.end, form.length));
   fields.set("content-length", String(only.end - only.start + 1));
-  const body = form.body instanceof Uint8Array ? form.body.subarray(only.start, only.end + 1) : form.body.slice(only.start, only.end + 1);
+  const body =
+    form.body instanceof Uint8Array
+      ? form.body.subarray(only.start, only.end + 1)
+      : form.body.slice(only.start, only.end + 1);
   return { status: 206, fields, body };
 }
 

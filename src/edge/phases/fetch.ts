@@ -6,8 +6,8 @@ import type { EdgeContext } from "../context.ts";
 import type { Exchange, RoutedExchange } from "../exchange.ts";
 import type { ViewerResponse } from "../message.ts";
 import { madeAnswer } from "./answer.ts";
-import { originRequest } from "./origin-request.ts";
 import type { OriginRequestOptions } from "./origin-request.ts";
+import { originRequest } from "./origin-request.ts";
 
 /** Sends the request on. Rejects with an UpstreamError, or with the viewer's own error while its body was read. */
 export async function askOrigin(
@@ -22,7 +22,13 @@ export async function askOrigin(
   try {
     const response = await origin.hop.fetch(request, origin.timeouts);
     const durationMs = context.clock.now() - startMs;
-    x.upstream = { name: origin.hop.name, status: response.status, durationMs, reused: response.reused, error: null };
+    x.upstream = {
+      name: origin.hop.name,
+      status: response.status,
+      durationMs,
+      reused: response.reused,
+      error: null,
+    };
     if (response.body === null) return response;
     const source = response.body;
     const body = {
@@ -38,7 +44,13 @@ export async function askOrigin(
     const failure = error instanceof UpstreamError ? error : null;
     if (failure !== null) context.stats.recordOriginError(failure.code);
     const told = failure === null ? null : `${failure.code}: ${failure.message}`;
-    x.upstream = { name: origin.hop.name, status: null, durationMs: context.clock.now() - startMs, reused: false, error: told };
+    x.upstream = {
+      name: origin.hop.name,
+      status: null,
+      durationMs: context.clock.now() - startMs,
+      reused: false,
+      error: told,
+    };
     throw error;
   }
 }
@@ -60,13 +72,20 @@ export function errorAnswer(x: Exchange, context: EdgeContext, thrown: unknown):
     x.end(x.result === "bypass" ? "bypass" : "miss", "origin-error");
     const status = STATUS_OF[error.code] ?? 502;
     const nextHop = x.behavior?.origin ?? "origin";
-    const message = status === 504 ? "The origin did not answer in time." : status === 503 ? "The origin takes no more requests just now." : "The origin could not be reached or its answer could not be used.";
+    const message =
+      status === 504
+        ? "The origin did not answer in time."
+        : status === 503
+          ? "The origin takes no more requests just now."
+          : "The origin could not be reached or its answer could not be used.";
     return madeAnswer(x, context.settings, { status, message, proxyError: { code: error.code, nextHop } });
   }
   if (error instanceof ProximaError && error.source === "viewer") {
     x.end("bypass", "bad-request");
-    if (error.code === "body_too_large") return madeAnswer(x, context.settings, { status: 413, message: error.message });
-    if (error.code === "viewer_too_slow") return madeAnswer(x, context.settings, { status: 408, message: error.message });
+    if (error.code === "body_too_large")
+      return madeAnswer(x, context.settings, { status: 413, message: error.message });
+    if (error.code === "viewer_too_slow")
+      return madeAnswer(x, context.settings, { status: 408, message: error.message });
     return madeAnswer(x, context.settings, { status: 400, message: error.message });
   }
   x.end("bypass", "origin-error");

@@ -2,8 +2,9 @@
  * origin-request: what the next hop gets. The key and what is forwarded belong together (design,
  * section 5): on cacheable requests only what is in the key, or what Vary can tell apart, goes on.
  */
-import type { StoredResponse } from "../../cache/stored.ts";
+
 import { chooseLanguage } from "../../cache/key.ts";
+import type { StoredResponse } from "../../cache/stored.ts";
 import type { OriginConfig } from "../../config/schema.ts";
 import { normalizeAcceptEncoding } from "../../http/accept-encoding.ts";
 import type { BodyReader } from "../../http/body.ts";
@@ -23,21 +24,81 @@ import { applyRules } from "./viewer-fields.ts";
  * They pass only from a trusted proxy (`x-forwarded-*` is made anew in any case).
  */
 const PROXY_FIELDS: ReadonlySet<string> = new Set([
-  "forwarded", "x-forwarded", "forwarded-for", "x-forward-for", "x-forwarded-for-original", "x-real-ip", "x-client-ip", "true-client-ip", "x-cluster-client-ip", "cf-connecting-ip", "fastly-client-ip",
-  "x-remote-ip", "x-remote-addr", "x-originating-ip", "x-azure-clientip", "x-azure-socketip", "x-appengine-user-ip",
-  "x-original-url", "x-original-uri", "x-original-path", "x-original-host", "x-original-method", "x-rewrite-url", "x-rewrite-uri",
-  "x-host", "x-backend-host", "x-server-name", "x-override-url", "x-request-uri", "x-base-url", "base-url", "front-end-https",
-  "x-http-method-override", "x-http-method", "x-method-override", "x-method", "x-http-host-override", "x-http-scheme", "client-cert", "client-cert-chain",
-  "x-middleware-subrequest", "x-original-forwarded-for", "x-envoy-original-path", "x-url-scheme", "x-scheme",
+  "forwarded",
+  "x-forwarded",
+  "forwarded-for",
+  "x-forward-for",
+  "x-forwarded-for-original",
+  "x-real-ip",
+  "x-client-ip",
+  "true-client-ip",
+  "x-cluster-client-ip",
+  "cf-connecting-ip",
+  "fastly-client-ip",
+  "x-remote-ip",
+  "x-remote-addr",
+  "x-originating-ip",
+  "x-azure-clientip",
+  "x-azure-socketip",
+  "x-appengine-user-ip",
+  "x-original-url",
+  "x-original-uri",
+  "x-original-path",
+  "x-original-host",
+  "x-original-method",
+  "x-rewrite-url",
+  "x-rewrite-uri",
+  "x-host",
+  "x-backend-host",
+  "x-server-name",
+  "x-override-url",
+  "x-request-uri",
+  "x-base-url",
+  "base-url",
+  "front-end-https",
+  "x-http-method-override",
+  "x-http-method",
+  "x-method-override",
+  "x-method",
+  "x-http-host-override",
+  "x-http-scheme",
+  "client-cert",
+  "client-cert-chain",
+  "x-middleware-subrequest",
+  "x-original-forwarded-for",
+  "x-envoy-original-path",
+  "x-url-scheme",
+  "x-scheme",
 ]);
 
 /** Fields that the connection or the writer makes anew; `proxy` becomes HTTP_PROXY in CGI programs (httpoxy). */
-const MADE_ANEW: ReadonlySet<string> = new Set(["host", "content-length", "expect", "http2-settings", "early-data", "proxy"]);
+const MADE_ANEW: ReadonlySet<string> = new Set([
+  "host",
+  "content-length",
+  "expect",
+  "http2-settings",
+  "early-data",
+  "proxy",
+]);
 
-const NEEDED: ReadonlySet<string> = new Set(["accept-encoding", "cookie", "content-type", "content-encoding", "cdn-loop", "via"]);
+const NEEDED: ReadonlySet<string> = new Set([
+  "accept-encoding",
+  "cookie",
+  "content-type",
+  "content-encoding",
+  "cdn-loop",
+  "via",
+]);
 
 /** Conditions and ranges of the viewer: a cacheable fetch asks for the whole and answers them here. */
-const CONDITIONS = ["if-none-match", "if-modified-since", "if-match", "if-unmodified-since", "if-range", "range"];
+const CONDITIONS = [
+  "if-none-match",
+  "if-modified-since",
+  "if-match",
+  "if-unmodified-since",
+  "if-range",
+  "range",
+];
 
 /** How a request goes on. */
 export interface OriginRequestOptions {
@@ -60,7 +121,7 @@ export function originRequest(
   options: OriginRequestOptions,
 ): UpstreamRequest {
   const { behavior, request } = x;
-  const trusted = settings.trustedProxies !== null && settings.trustedProxies.has(request.peerAddress);
+  const trusted = settings.trustedProxies?.has(request.peerAddress);
   const fields = new Fields();
   for (const [name, value] of request.fields.entries()) {
     // CGI, WSGI and PHP read `X_Forwarded_Host` as if it were `X-Forwarded-Host`.
@@ -72,13 +133,17 @@ export function originRequest(
   }
   stripHopByHop(fields);
   if (options.cacheable) {
-    for (const name of CONDITIONS) if (!(options.keepRange && (name === "range" || name === "if-range"))) fields.delete(name);
+    for (const name of CONDITIONS)
+      if (!(options.keepRange && (name === "range" || name === "if-range"))) fields.delete(name);
     fields.delete("cache-control");
     fields.delete("pragma");
     forwardCookies(x, fields);
     forwardCoding(x, fields);
     if (behavior.key.languages !== null) {
-      fields.set("accept-language", chooseLanguage(request.fields.get("accept-language"), behavior.key.languages));
+      fields.set(
+        "accept-language",
+        chooseLanguage(request.fields.get("accept-language"), behavior.key.languages),
+      );
     }
   }
   if (options.revalidate !== null) {
@@ -147,7 +212,12 @@ function forwardCookies(x: RoutedExchange, fields: Fields): void {
 
 /** Where the edge compresses it asks for one coding, so that one object serves all; else for what the viewer takes. */
 function forwardCoding(x: RoutedExchange, fields: Fields): void {
-  const coding = x.behavior.compress ? "gzip" : normalizeAcceptEncoding(x.request.fields.get("accept-encoding"));
+  // A part of a coded body can not be expanded for a viewer who does not take the coding.
+  const coding = fields.has("range")
+    ? "identity"
+    : x.behavior.compress
+      ? "gzip"
+      : normalizeAcceptEncoding(x.request.fields.get("accept-encoding"));
   fields.set("accept-encoding", coding === "" ? "identity" : coding);
 }
 

@@ -10,8 +10,8 @@ import { parseIp } from "../../http/ip.ts";
 import { parseTarget, TARGET_CHARS_MAX } from "../../http/target.ts";
 import type { Exchange } from "../exchange.ts";
 import type { ViewerResponse } from "../message.ts";
-import { LOOP_COUNT_MAX } from "../settings.ts";
 import type { EdgeSettings } from "../settings.ts";
+import { LOOP_COUNT_MAX } from "../settings.ts";
 import { madeAnswer } from "./answer.ts";
 
 const METHOD = /^[A-Z][A-Z0-9_-]{0,31}$/;
@@ -27,18 +27,25 @@ export function receive(x: Exchange, settings: EdgeSettings): ViewerResponse | n
   }
   const length = fields.get("content-length");
   if (length !== null && Number(length) > settings.requestBodyBytesMax) {
-    return refuse(x, 413, `the request's body is larger than the allowed ${settings.requestBodyBytesMax} bytes`, settings);
+    return refuse(
+      x,
+      413,
+      `the request's body is larger than the allowed ${settings.requestBodyBytesMax} bytes`,
+      settings,
+    );
   }
   const target = parseTarget(x.request.url);
   if (target === null) {
     // What is longer than any target is not looked at more closely (RFC 9110 section 15.5.15).
-    if (x.request.url.length > TARGET_CHARS_MAX) return refuse(x, 414, `the request target is longer than ${TARGET_CHARS_MAX} characters`, settings);
+    if (x.request.url.length > TARGET_CHARS_MAX)
+      return refuse(x, 414, `the request target is longer than ${TARGET_CHARS_MAX} characters`, settings);
     return refuse(x, 400, "the request target is malformed", settings);
   }
   const peer = x.request.peerAddress;
-  const trusted = settings.trustedProxies !== null && settings.trustedProxies.has(peer);
+  const trusted = settings.trustedProxies?.has(peer);
   if (trusted) {
-    const proto = fields.get("x-forwarded-proto");
+    // The last word is the nearest proxy's own; what stands left of it came from further away.
+    const proto = fields.get("x-forwarded-proto")?.split(",").at(-1)?.trim().toLowerCase();
     if (proto === "https" || proto === "http") x.scheme = proto;
     x.client = originalClient(fields.get("x-forwarded-for"), peer, settings);
   } else {
@@ -81,5 +88,9 @@ function headerChars(fields: FieldReader): number {
 function refuse(x: Exchange, status: number, message: string, settings: EdgeSettings): ViewerResponse {
   x.end("bypass", "bad-request");
   // A 405 names what is allowed (RFC 9110 section 15.5.6); which behaviour is not known yet.
-  return madeAnswer(x, settings, { status, message, ...(status === 405 ? { allow: "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS" } : {}) });
+  return madeAnswer(x, settings, {
+    status,
+    message,
+    ...(status === 405 ? { allow: "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS" } : {}),
+  });
 }

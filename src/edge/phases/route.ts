@@ -35,7 +35,11 @@ export function route(x: Exchange, snapshot: Snapshot, settings: EdgeSettings): 
   }
   if (behavior.allowedMethods !== null && !behavior.allowedMethods.has(x.method)) {
     const allow = [...behavior.allowedMethods].join(", ");
-    return madeAnswer(x, settings, { status: 405, message: `The method ${x.method} is not allowed here.`, allow });
+    return madeAnswer(x, settings, {
+      status: 405,
+      message: `The method ${x.method} is not allowed here.`,
+      allow,
+    });
   }
   x.originPath = originPath(site, behavior, x.path);
   return null;
@@ -48,7 +52,8 @@ export function route(x: Exchange, snapshot: Snapshot, settings: EdgeSettings): 
 export function behaviorFor(site: SitePlan, path: string): BehaviorPlan | null {
   const folded = foldPath(path);
   for (const behavior of site.behaviors) {
-    if (behavior.pattern.matches(path) || (folded !== path && behavior.pattern.matches(folded))) return behavior;
+    if (behavior.pattern.matches(path) || (folded !== path && behavior.pattern.matches(folded)))
+      return behavior;
   }
   return null;
 }
@@ -86,7 +91,9 @@ function hostClosed(template: string, captures: readonly string[]): string {
   const match = /^(?:[a-z]+|\$scheme):\/\/(?:[^/?#$]|\$host)+(?=\$([1-9]))/.exec(template);
   if (match === null) return template;
   const capture = captures[Number(match[1]) - 1] ?? "";
-  return capture === "" || capture.startsWith("/") ? template : `${match[0]}/${template.slice(match[0].length)}`;
+  return capture === "" || capture.startsWith("/")
+    ? template
+    : `${match[0]}/${template.slice(match[0].length)}`;
 }
 
 /** A path template stays a path: "/$1" filled with "/evil.example" would name another host (RFC 3986 section 4.2). */

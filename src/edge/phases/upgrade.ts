@@ -17,7 +17,10 @@ export function isWebSocket(request: ViewerRequest): boolean {
 export function upgrade(x: RoutedExchange, context: EdgeContext): UpgradeResponse | ViewerResponse {
   const { config, timeouts, ca, allowAddress } = context.origins.get(x.site, x.behavior.origin);
   if ("directory" in config) {
-    return madeAnswer(x, context.settings, { status: 400, message: "This origin serves files: it has no WebSocket." });
+    return madeAnswer(x, context.settings, {
+      status: 400,
+      message: "This origin serves files: it has no WebSocket.",
+    });
   }
   const request = originRequest(x, config, context.settings, {
     cacheable: false,
@@ -29,7 +32,13 @@ export function upgrade(x: RoutedExchange, context: EdgeContext): UpgradeRespons
   });
   const offered = x.request.fields.get("sec-websocket-protocol");
   const fields = request.fields;
-  for (const name of ["sec-websocket-protocol", "sec-websocket-key", "sec-websocket-version", "sec-websocket-extensions", "accept-encoding"]) {
+  for (const name of [
+    "sec-websocket-protocol",
+    "sec-websocket-key",
+    "sec-websocket-version",
+    "sec-websocket-extensions",
+    "accept-encoding",
+  ]) {
     fields.delete(name);
   }
   fields.set("host", request.authority);
@@ -38,7 +47,13 @@ export function upgrade(x: RoutedExchange, context: EdgeContext): UpgradeRespons
     kind: "upgrade",
     url: `${prefix.protocol === "https:" ? "wss" : "ws"}://${prefix.host}${prefix.pathname.replace(/\/$/, "")}${request.target}`,
     fields,
-    protocols: offered === null ? [] : offered.split(",").map((name) => name.trim()).filter((name) => name !== ""),
+    protocols:
+      offered === null
+        ? []
+        : offered
+            .split(",")
+            .map((name) => name.trim())
+            .filter((name) => name !== ""),
     tls: {
       verify: config.tls.verify,
       ...(ca === null ? {} : { ca }),
@@ -50,7 +65,11 @@ export function upgrade(x: RoutedExchange, context: EdgeContext): UpgradeRespons
       errorAnswer(
         x,
         context,
-        error instanceof ProximaError ? error : new UpstreamError("http_upgrade_failed", "the origin refused the WebSocket handshake", { cause: error }),
+        error instanceof ProximaError
+          ? error
+          : new UpstreamError("http_upgrade_failed", "the origin refused the WebSocket handshake", {
+              cause: error,
+            }),
       ),
   };
 }

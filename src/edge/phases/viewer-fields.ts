@@ -2,22 +2,33 @@
  * The viewer's fields are derived from the origin's: what speaks to caches like us is taken out, and
  * Age, Date, Via, X-Cache and Cache-Status are put in (design, section 4).
  */
+
 import type { BodyForm, StoredResponse } from "../../cache/stored.ts";
+import { TAG_FIELD_NAMES } from "../../cache/tags.ts";
 import type { BehaviorPlan, FieldRules } from "../../config/plan.ts";
-import { formatCacheStatus } from "../../http/cache-status.ts";
 import { parseCacheControl } from "../../http/cache-control.ts";
+import { formatCacheStatus } from "../../http/cache-status.ts";
 import { formatHttpDate, parseHttpDate } from "../../http/date.ts";
 import { Fields } from "../../http/fields.ts";
 import { isCompressible } from "../../http/media-type.ts";
 import { appendVia } from "../../http/via.ts";
 import { codingOf } from "../../optimize/codings.ts";
 import type { Exchange } from "../exchange.ts";
-import { COMPRESS_BYTES_MAX, COMPRESS_BYTES_MIN, type EdgeSettings, WHOLE_BODY_BYTES_MAX } from "../settings.ts";
+import {
+  COMPRESS_BYTES_MAX,
+  COMPRESS_BYTES_MIN,
+  type EdgeSettings,
+  WHOLE_BODY_BYTES_MAX,
+} from "../settings.ts";
 
 /** Fields of the origin that are for caches like us and end here. */
 const FOR_CACHES: ReadonlySet<string> = new Set([
-  "surrogate-control", "cdn-cache-control", "surrogate-key", "cache-tag", "edge-cache-tag", "cdn-tag", "xkey",
-  "cache-groups", "cache-group-invalidation", "alt-svc", "x-cache",
+  ...TAG_FIELD_NAMES,
+  "surrogate-control",
+  "cdn-cache-control",
+  "cache-group-invalidation",
+  "alt-svc",
+  "x-cache",
 ]);
 
 /** Fields that a stored response does not keep: they are about one exchange, or derived anew. */
@@ -33,7 +44,12 @@ export function storedFields(origin: Fields, remove: readonly string[]): Fields 
 }
 
 /** Fields for the viewer from the origin's, without those of the cache's own status. */
-export function viewerFields(origin: Fields, behavior: BehaviorPlan, settings: EdgeSettings, cacheable: boolean): Fields {
+export function viewerFields(
+  origin: Fields,
+  behavior: BehaviorPlan,
+  settings: EdgeSettings,
+  cacheable: boolean,
+): Fields {
   const flat: string[] = [];
   for (const [name, value] of origin.entries()) if (!FOR_CACHES.has(name)) flat.push(name, value);
   const fields = new Fields(flat);
@@ -93,7 +109,13 @@ export function applyRules(fields: Fields, rules: FieldRules | null): void {
 export function addVary(fields: Fields, name: string): void {
   const vary = fields.get("vary");
   if (vary === null) fields.set("vary", name);
-  else if (vary.trim() !== "*" && !vary.toLowerCase().split(",").some((item) => item.trim() === name.toLowerCase())) {
+  else if (
+    vary.trim() !== "*" &&
+    !vary
+      .toLowerCase()
+      .split(",")
+      .some((item) => item.trim() === name.toLowerCase())
+  ) {
     fields.set("vary", `${vary}, ${name}`);
   }
 }
@@ -104,7 +126,8 @@ export function recode(fields: Fields, coding: BodyForm["coding"]): void {
   else fields.set("content-encoding", coding);
   const etag = fields.get("etag");
   if (etag !== null && !etag.startsWith("W/")) fields.set("etag", `W/${etag}`);
-  for (const name of ["accept-ranges", "content-md5", "digest", "content-digest", "repr-digest"]) fields.delete(name);
+  for (const name of ["accept-ranges", "content-md5", "digest", "content-digest", "repr-digest"])
+    fields.delete(name);
 }
 
 /** Current age in whole seconds (RFC 9111 section 4.2.3). */
@@ -122,7 +145,12 @@ export function ensureDate(fields: Fields, receivedMs: number): void {
  * undone for who does not take it, however small it is, whatever its status, and even where
  * no-transform stands: nobody could read it. A part of an encoded body can not be.
  */
-export function isNegotiable(behavior: BehaviorPlan, status: number, fields: Fields, length: number | null): boolean {
+export function isNegotiable(
+  behavior: BehaviorPlan,
+  status: number,
+  fields: Fields,
+  length: number | null,
+): boolean {
   const coding = codingOf(fields.get("content-encoding"));
   if (!behavior.compress || coding === null || status === 206) return false;
   if (coding !== "identity") return true;

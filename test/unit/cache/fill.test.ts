@@ -53,7 +53,8 @@ const settle = () => new Promise((resolve) => setImmediate(resolve));
 
 async function all(reader: BodyReader): Promise<string> {
   let text = "";
-  for (let piece = await reader.read(); piece !== null; piece = await reader.read()) text += new TextDecoder().decode(piece);
+  for (let piece = await reader.read(); piece !== null; piece = await reader.read())
+    text += new TextDecoder().decode(piece);
   return text;
 }
 

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { bornAt, decideStorage } from "../../../src/cache/freshness.ts";
 import type { StorageRequest } from "../../../src/cache/freshness.ts";
+import { bornAt, decideStorage } from "../../../src/cache/freshness.ts";
 import type { TtlPolicy } from "../../../src/config/plan.ts";
 import { formatHttpDate } from "../../../src/http/date.ts";
 import { Fields } from "../../../src/http/fields.ts";
@@ -11,6 +11,7 @@ const policy: TtlPolicy = {
   minMs: 0,
   defaultMs: null,
   maxMs: 31_536_000_000,
+  jitterFraction: 0,
   edgeMs: null,
   staleWhileRevalidateMs: null,
   staleIfErrorMs: null,
@@ -21,11 +22,16 @@ const policy: TtlPolicy = {
   storeSetCookie: false,
   statusMs: () => null,
 };
-const anonymous: StorageRequest = { path: "/x", authorized: false, cookieForwardedUnkeyed: false };
+const anonymous: StorageRequest = { path: "/x", authorized: false, cookieForwardedUnkeyed: false, spread: 0 };
 
 function decide(
   fields: Record<string, string>,
-  options: { status?: number; policy?: Partial<TtlPolicy>; request?: Partial<StorageRequest>; completable?: boolean } = {},
+  options: {
+    status?: number;
+    policy?: Partial<TtlPolicy>;
+    request?: Partial<StorageRequest>;
+    completable?: boolean;
+  } = {},
 ) {
   return decideStorage(
     { ...anonymous, ...options.request },
@@ -57,12 +63,15 @@ describe("the lifetime comes from the first source that says one", () => {
   const without = (...names: string[]) =>
     Object.fromEntries(Object.entries(everything).filter(([name]) => !names.includes(name)));
 
-  test("the behaviour's edge TTL stands above all", () => expect(outcome(everything, { policy: { edgeMs: 9_000 } })).toBe(9));
+  test("the behaviour's edge TTL stands above all", () =>
+    expect(outcome(everything, { policy: { edgeMs: 9_000 } })).toBe(9));
   test("then CDN-Cache-Control", () => expect(outcome(everything)).toBe(1));
   test("then Surrogate-Control", () => expect(outcome(without("cdn-cache-control"))).toBe(2));
   test("then s-maxage", () => expect(outcome(without("cdn-cache-control", "surrogate-control"))).toBe(3));
   test("then max-age", () =>
-    expect(outcome({ ...without("cdn-cache-control", "surrogate-control"), "cache-control": "max-age=4" })).toBe(4));
+    expect(
+      outcome({ ...without("cdn-cache-control", "surrogate-control"), "cache-control": "max-age=4" }),
+    ).toBe(4));
   test("then Expires", () =>
     expect(outcome(without("cdn-cache-control", "surrogate-control", "cache-control"))).toBe(5));
   test("then the status's TTL, the default TTL, the heuristic", () => {
@@ -73,14 +82,20 @@ describe("the lifetime comes from the first source that says one", () => {
   });
   test("CDN-Cache-Control replaces Cache-Control whole: no-store there is not for us", () => {
     expect(outcome({ "cdn-cache-control": "max-age=60", "cache-control": "no-store" })).toBe(60);
-    expect(outcome({ "cdn-cache-control": "no-store", "cache-control": "max-age=60" })).toBe("response-no-store");
+    expect(outcome({ "cdn-cache-control": "no-store", "cache-control": "max-age=60" })).toBe(
+      "response-no-store",
+    );
   });
   test("an invalid CDN-Cache-Control is passed over", () =>
     expect(outcome({ "cdn-cache-control": "max-age=", "cache-control": "max-age=4" })).toBe(4));
   test("Expires: 0 means expired", () => expect(outcome({ expires: "0", etag: '"a"' })).toBe(0));
   test("edge and default TTL do not reach errors; a TTL by status does", () => {
-    expect(outcome({}, { status: 500, policy: { edgeMs: 9_000, defaultMs: 9_000 } })).toBe("response-no-freshness");
-    expect(outcome({}, { status: 404, policy: { statusMs: (status) => (status === 404 ? 10_000 : null) } })).toBe(10);
+    expect(outcome({}, { status: 500, policy: { edgeMs: 9_000, defaultMs: 9_000 } })).toBe(
+      "response-no-freshness",
+    );
+    expect(
+      outcome({}, { status: 404, policy: { statusMs: (status) => (status === 404 ? 10_000 : null) } }),
+    ).toBe(10);
   });
 });
 
@@ -106,16 +121,25 @@ describe("what is personal or forbidden is not stored", () => {
     const request = { authorized: true };
     const shared = { "cache-control": "public, max-age=60" };
     expect(outcome(shared, { request })).toBe("request-authorization");
-    expect(outcome({ "cache-control": "max-age=60" }, { request, policy: { storeAuthorized: true } })).toBe("request-authorization");
+    expect(outcome({ "cache-control": "max-age=60" }, { request, policy: { storeAuthorized: true } })).toBe(
+      "request-authorization",
+    );
     expect(outcome(shared, { request, policy: { storeAuthorized: true } })).toBe(60);
-    expect(outcome({ "cache-control": "s-maxage=60" }, { request, policy: { storeAuthorized: true } })).toBe(60);
+    expect(outcome({ "cache-control": "s-maxage=60" }, { request, policy: { storeAuthorized: true } })).toBe(
+      60,
+    );
   });
   test("a stored answer keeps no Set-Cookie, even when the behaviour stores it", () => {
-    const decision = decide({ "cache-control": "public, max-age=60", "set-cookie": "a=b" }, { policy: { storeSetCookie: true } });
+    const decision = decide(
+      { "cache-control": "public, max-age=60", "set-cookie": "a=b" },
+      { policy: { storeSetCookie: true } },
+    );
     expect(decision).toMatchObject({ store: true, removeFields: ["set-cookie"] });
   });
   test('no-cache="set-cookie" stores the rest', () =>
-    expect(decide({ "cache-control": 'max-age=60, no-cache="set-cookie"', "set-cookie": "a=b" })).toMatchObject({
+    expect(
+      decide({ "cache-control": 'max-age=60, no-cache="set-cookie"', "set-cookie": "a=b" }),
+    ).toMatchObject({
       store: true,
       removeFields: ["set-cookie"],
     }));
@@ -155,6 +179,14 @@ describe("minimum and maximum", () => {
   });
 });
 
+test("jitter shortens by key, never lengthens, and leaves what is stale alone", () => {
+  const spread = (value: number) => ({ policy: { jitterFraction: 0.2 }, request: { spread: value } });
+  expect(outcome({ "cache-control": "max-age=100" }, spread(0))).toBe(100);
+  expect(outcome({ "cache-control": "max-age=100" }, spread(0.5))).toBe(90);
+  expect(outcome({ "cache-control": "max-age=100" }, spread(1))).toBe(80);
+  expect(outcome({ "cache-control": "max-age=0", etag: '"a"' }, spread(1))).toBe(0);
+});
+
 describe("stale windows (RFC 5861)", () => {
   const windows = (fields: Record<string, string>, overrides: Partial<TtlPolicy> = {}) => {
     const decision = decide(fields, { policy: overrides });
@@ -164,7 +196,9 @@ describe("stale windows (RFC 5861)", () => {
   };
   test("come from the origin, then from the behaviour", () => {
     const own = { staleWhileRevalidateMs: 7_000, staleIfErrorMs: 8_000 };
-    expect(windows({ "cache-control": "max-age=1, stale-while-revalidate=2, stale-if-error=3" }, own)).toEqual([2, 3]);
+    expect(
+      windows({ "cache-control": "max-age=1, stale-while-revalidate=2, stale-if-error=3" }, own),
+    ).toEqual([2, 3]);
     expect(windows({ "cache-control": "max-age=1" }, own)).toEqual([7, 8]);
     expect(windows({ "cache-control": "max-age=1" })).toEqual([0, 0]);
   });
@@ -185,11 +219,14 @@ describe("stale windows (RFC 5861)", () => {
 
 describe("age (RFC 9111 section 4.2.3)", () => {
   const age = (fields: Record<string, string>, requestTimeMs: number, responseTimeMs: number): number =>
-    (responseTimeMs - bornAt({ fields: Fields.from(Object.entries(fields)), requestTimeMs, responseTimeMs })) / 1000;
+    (responseTimeMs -
+      bornAt({ fields: Fields.from(Object.entries(fields)), requestTimeMs, responseTimeMs })) /
+    1000;
 
   test("counts the upstream Age and the time the answer took", () =>
     expect(age({ date: formatHttpDate(NOW), age: "30" }, NOW - 2_000, NOW)).toBe(32));
-  test("takes an old Date for an old answer", () => expect(age({ date: formatHttpDate(NOW - 40_000) }, NOW, NOW)).toBe(40));
+  test("takes an old Date for an old answer", () =>
+    expect(age({ date: formatHttpDate(NOW - 40_000) }, NOW, NOW)).toBe(40));
   test("an upstream Age shortens what is left", () =>
     expect(outcome({ "cache-control": "max-age=60", age: "45" })).toBe(15));
   test("an Age past the lifetime leaves nothing to store without a validator", () =>
@@ -199,40 +236,78 @@ describe("age (RFC 9111 section 4.2.3)", () => {
   });
   test("is never negative and never less than the upstream's", () => {
     fc.assert(
-      fc.property(fc.nat(1e6), fc.nat(1e6), fc.integer({ min: -1e6, max: 1e6 }), (ageSeconds, tookMs, skewMs) => {
-        const found = age({ date: formatHttpDate(NOW + skewMs), age: String(ageSeconds) }, NOW - tookMs, NOW);
-        return found >= ageSeconds;
-      }),
+      fc.property(
+        fc.nat(1e6),
+        fc.nat(1e6),
+        fc.integer({ min: -1e6, max: 1e6 }),
+        (ageSeconds, tookMs, skewMs) => {
+          const found = age(
+            { date: formatHttpDate(NOW + skewMs), age: String(ageSeconds) },
+            NOW - tookMs,
+            NOW,
+          );
+          return found >= ageSeconds;
+        },
+      ),
     );
   });
 });
 
 test("whatever an origin sends, the decision holds together", () => {
   const directive = fc.constantFrom(
-    "no-store", "no-cache", "private", "public", "must-revalidate", "proxy-revalidate", "max-age=0", "max-age=60", "max-age=x",
-    "s-maxage=30", "stale-while-revalidate=9", "stale-if-error=9", "immutable", 'private="x"', 'no-cache="set-cookie"', "a=\"", ",",
+    "no-store",
+    "no-cache",
+    "private",
+    "public",
+    "must-revalidate",
+    "proxy-revalidate",
+    "max-age=0",
+    "max-age=60",
+    "max-age=x",
+    "s-maxage=30",
+    "stale-while-revalidate=9",
+    "stale-if-error=9",
+    "immutable",
+    'private="x"',
+    'no-cache="set-cookie"',
+    'a="',
+    ",",
   );
   const lists = fc.array(directive, { maxLength: 6 }).map((items) => items.join(", "));
   const fields = fc.record(
-    { "cache-control": lists, "cdn-cache-control": lists, "surrogate-control": lists, age: fc.nat(100).map(String),
-      "set-cookie": fc.constant("a=b"), vary: fc.constantFrom("*", "accept", "cookie, accept"), etag: fc.constant('"a"'),
-      expires: fc.constantFrom("0", formatHttpDate(NOW + 9_000)), "last-modified": fc.constant(formatHttpDate(NOW - 1e6)) },
+    {
+      "cache-control": lists,
+      "cdn-cache-control": lists,
+      "surrogate-control": lists,
+      age: fc.nat(100).map(String),
+      "set-cookie": fc.constant("a=b"),
+      vary: fc.constantFrom("*", "accept", "cookie, accept"),
+      etag: fc.constant('"a"'),
+      expires: fc.constantFrom("0", formatHttpDate(NOW + 9_000)),
+      "last-modified": fc.constant(formatHttpDate(NOW - 1e6)),
+    },
     { requiredKeys: [] },
   );
   fc.assert(
-    fc.property(fields, fc.constantFrom(200, 204, 206, 301, 302, 304, 404, 500, 503), fc.boolean(), (given, status, authorized) => {
-      const decision = decide(given as Record<string, string>, { status, request: { authorized } });
-      if (!decision.store) return true;
-      const { freshUntilMs, whileRevalidateUntilMs, ifErrorUntilMs, mustRevalidate, bornMs } = decision.freshness;
-      return (
-        !authorized &&
-        bornMs <= NOW &&
-        whileRevalidateUntilMs >= freshUntilMs &&
-        ifErrorUntilMs >= freshUntilMs &&
-        (!mustRevalidate || (whileRevalidateUntilMs === freshUntilMs && ifErrorUntilMs === freshUntilMs)) &&
-        (given["set-cookie"] === undefined || decision.removeFields.includes("set-cookie"))
-      );
-    }),
+    fc.property(
+      fields,
+      fc.constantFrom(200, 204, 206, 301, 302, 304, 404, 500, 503),
+      fc.boolean(),
+      (given, status, authorized) => {
+        const decision = decide(given as Record<string, string>, { status, request: { authorized } });
+        if (!decision.store) return true;
+        const { freshUntilMs, whileRevalidateUntilMs, ifErrorUntilMs, mustRevalidate, bornMs } =
+          decision.freshness;
+        return (
+          !authorized &&
+          bornMs <= NOW &&
+          whileRevalidateUntilMs >= freshUntilMs &&
+          ifErrorUntilMs >= freshUntilMs &&
+          (!mustRevalidate || (whileRevalidateUntilMs === freshUntilMs && ifErrorUntilMs === freshUntilMs)) &&
+          (given["set-cookie"] === undefined || decision.removeFields.includes("set-cookie"))
+        );
+      },
+    ),
     { numRuns: 2_000 },
   );
 });

@@ -1,6 +1,12 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { keyParts, type Purge, type PurgeableObject, PURGE_PATTERNS_MAX, PurgeTable } from "../../../src/cache/purge-table.ts";
+import {
+  keyParts,
+  PURGE_PATTERNS_MAX,
+  type Purge,
+  type PurgeableObject,
+  PurgeTable,
+} from "../../../src/cache/purge-table.ts";
 import { compilePathPattern } from "../../../src/config/pattern.ts";
 
 let next = 0;
@@ -27,7 +33,10 @@ const table = (...purges: Purge[]): PurgeTable => {
 
 test("a base key comes apart into site, host, path and URL", () => {
   expect(keyParts("shop https://shop.example:8443/a?b=/c")).toEqual({
-    site: "shop", host: "shop.example", path: "/a", url: "shop.example:8443/a?b=/c",
+    site: "shop",
+    host: "shop.example",
+    path: "/a",
+    url: "shop.example:8443/a?b=/c",
   });
   expect(keyParts("x http://[::1]:81/")).toEqual({ site: "x", host: "[::1]", path: "/", url: "[::1]:81/" });
 });
@@ -46,7 +55,10 @@ describe("an object asked for before a purge", () => {
   for (const [name, given] of hits) {
     test(`is gone when ${name} is purged, and stale when softly`, () => {
       expect(table(purge(given)).validityOf(object())).toEqual({ kind: "gone" });
-      expect(table(purge({ ...given, mode: "soft" })).validityOf(object())).toEqual({ kind: "stale", sinceMs: 1_000 });
+      expect(table(purge({ ...given, mode: "soft" })).validityOf(object())).toEqual({
+        kind: "stale",
+        sinceMs: 1_000,
+      });
     });
   }
   const misses: [string, Partial<Purge>][] = [
@@ -89,7 +101,8 @@ test("entries applied twice or late change nothing", () => {
 
 test("over the limit of patterns a site's marks fold into its floor: more goes, never less", () => {
   const made = new PurgeTable();
-  for (let i = 0; i <= PURGE_PATTERNS_MAX; i++) made.apply(purge({ scope: "wildcard", targets: [`/p${i}/*`] }));
+  for (let i = 0; i <= PURGE_PATTERNS_MAX; i++)
+    made.apply(purge({ scope: "wildcard", targets: [`/p${i}/*`] }));
   expect(made.size).toBe(0);
   expect(made.validityOf(object()).kind).toBe("gone");
   expect(made.validityOf(object({ key: "other http://o.example/" })).kind).toBe("valid");
@@ -111,41 +124,79 @@ test("under any purges it agrees with a model that looks at every one", () => {
   const target = fc.oneof(
     fc.record({ scope: fc.constant("tag" as const), target: fc.constantFrom("t1", "t2", "t3") }),
     fc.record({ scope: fc.constant("host" as const), target: fc.constantFrom(...hosts) }),
-    fc.record({ scope: fc.constant("prefix" as const), target: fc.constantFrom("/", "/x", "/x/", "a.test/x/", "b.test/") }),
-    fc.record({ scope: fc.constant("wildcard" as const), target: fc.constantFrom("/x*", "*z", "a.test/*", "/?") }),
+    fc.record({
+      scope: fc.constant("prefix" as const),
+      target: fc.constantFrom("/", "/x", "/x/", "a.test/x/", "b.test/"),
+    }),
+    fc.record({
+      scope: fc.constant("wildcard" as const),
+      target: fc.constantFrom("/x*", "*z", "a.test/*", "/?"),
+    }),
     fc.record({ scope: fc.constant("url" as const), target: fc.constantFrom("a.test/x", "b.test/x/y?q") }),
     fc.record({ scope: fc.constant("everything" as const), target: fc.constant("") }),
   );
   const entries = fc.array(
-    fc.record({ what: target, site: fc.constantFrom("s1", "s2"), mode: fc.constantFrom("hard" as const, "soft" as const) }),
+    fc.record({
+      what: target,
+      site: fc.constantFrom("s1", "s2"),
+      mode: fc.constantFrom("hard" as const, "soft" as const),
+    }),
     { maxLength: 12 },
   );
   const objects = fc.record({
-    site: fc.constantFrom("s1", "s2"), scheme: fc.constantFrom("http", "https"), host: fc.constantFrom(...hosts),
-    path: fc.constantFrom(...paths), query: fc.constantFrom("", "?q"), tags: fc.subarray(["t1", "t2", "t3"]), valid: fc.nat(12),
+    site: fc.constantFrom("s1", "s2"),
+    scheme: fc.constantFrom("http", "https"),
+    host: fc.constantFrom(...hosts),
+    path: fc.constantFrom(...paths),
+    query: fc.constantFrom("", "?q"),
+    tags: fc.subarray(["t1", "t2", "t3"]),
+    valid: fc.nat(12),
   });
   fc.assert(
     fc.property(entries, objects, (log, given) => {
       const made = new PurgeTable();
-      const purges = log.map(({ what, site, mode }, i): Purge => ({
-        sequence: i + 1, site, scope: what.scope, targets: what.scope === "everything" ? [] : [what.target], mode, acceptedMs: i,
-      }));
+      const purges = log.map(
+        ({ what, site, mode }, i): Purge => ({
+          sequence: i + 1,
+          site,
+          scope: what.scope,
+          targets: what.scope === "everything" ? [] : [what.target],
+          mode,
+          acceptedMs: i,
+        }),
+      );
       for (const one of purges) made.apply(one);
       const hosted = given.host + given.path;
       const matching = purges.filter((one) => {
         if (one.site !== given.site || one.sequence <= given.valid) return false;
         const t = one.targets[0] ?? "";
         switch (one.scope) {
-          case "everything": return true;
-          case "tag": return given.tags.includes(t);
-          case "host": return given.host === t;
-          case "url": return hosted + given.query === t;
-          case "prefix": return (t.startsWith("/") ? given.path : hosted).startsWith(t);
-          case "wildcard": return compilePathPattern(t).matches(/^[/*]/.test(t) ? given.path : hosted);
+          case "everything":
+            return true;
+          case "tag":
+            return given.tags.includes(t);
+          case "host":
+            return given.host === t;
+          case "url":
+            return hosted + given.query === t;
+          case "prefix":
+            return (t.startsWith("/") ? given.path : hosted).startsWith(t);
+          case "wildcard":
+            return compilePathPattern(t).matches(/^[/*]/.test(t) ? given.path : hosted);
+          default:
+            return false;
         }
       });
-      const expected = matching.some(({ mode }) => mode === "hard") ? "gone" : matching.length > 0 ? "stale" : "valid";
-      const found = made.validityOf({ key: `${given.site} ${given.scheme}://${hosted}${given.query}`, tags: given.tags, validSequence: given.valid });
+      const expected = matching.some(({ mode }) => mode === "hard")
+        ? "gone"
+        : matching.length > 0
+          ? "stale"
+          : "valid";
+      const found = made.validityOf({
+        key: `${given.site} ${given.scheme}://${hosted}${given.query}`,
+        tags: given.tags,
+        validSequence: given.valid,
+      });
       expect(found.kind).toBe(expected);
     }),
     { numRuns: 1_000 },

@@ -12,7 +12,10 @@ test("every vendor's field is read the way its vendor separates it", () => {
   expect(tags(["xkey", "a b"], ["xkey", "c"]).tags).toEqual(["a", "b", "c"]);
 });
 test("cache groups are read as a list of strings and can not be mistaken for tags (RFC 9875)", () => {
-  expect(tags(["cache-groups", '"a", "b c"']).tags).toEqual([groupTag("a", "a.test"), groupTag("b c", "a.test")]);
+  expect(tags(["cache-groups", '"a", "b c"']).tags).toEqual([
+    groupTag("a", "a.test"),
+    groupTag("b c", "a.test"),
+  ]);
   expect(tags(["cache-groups", "a, b"]).tags).toEqual([]);
   expect(tags(["cache-groups", '"a']).tags).toEqual([]);
   expect(tags(["cache-tag", "group:a"]).tags).not.toContain(groupTag("a", "a.test"));
@@ -20,7 +23,10 @@ test("cache groups are read as a list of strings and can not be mistaken for tag
 test("what goes over a limit is counted", () => {
   const many = Array.from({ length: TAGS_MAX + 5 }, (_, i) => `t${i}`).join(" ");
   expect(tags(["surrogate-key", many])).toMatchObject({ dropped: 5 });
-  expect(tags(["surrogate-key", `ok ${"x".repeat(TAG_CHARS_MAX + 1)}`])).toEqual({ tags: ["ok"], dropped: 1 });
+  expect(tags(["surrogate-key", `ok ${"x".repeat(TAG_CHARS_MAX + 1)}`])).toEqual({
+    tags: ["ok"],
+    dropped: 1,
+  });
 });
 test("no field makes it throw, no tag is empty or double", () => {
   const name = fc.constantFrom("surrogate-key", "cache-tag", "xkey", "cache-groups", "cdn-tag");

@@ -29,13 +29,21 @@ describe("a path pattern", () => {
     expect(compilePathPattern("/mobile/*").capture("/mobile/")).toEqual([""]);
   });
   test("agrees with the regular expression it stands for, in linear time", () => {
-    const pieces = fc.array(fc.constantFrom("*", "?", "a", "b", "/"), { maxLength: 8 }).map((list) => list.join(""));
+    const pieces = fc
+      .array(fc.constantFrom("*", "?", "a", "b", "/"), { maxLength: 8 })
+      .map((list) => list.join(""));
     fc.assert(
-      fc.property(pieces, fc.array(fc.constantFrom("a", "b", "/"), { maxLength: 12 }).map((l) => l.join("")), (pattern, path) => {
-        const expected = new RegExp(`^${pattern.replaceAll("*", ".*").replaceAll("?", ".")}$`, "s").test(path);
-        const compiled = compilePathPattern(pattern);
-        return compiled.matches(path) === expected && (compiled.capture(path) !== null) === expected;
-      }),
+      fc.property(
+        pieces,
+        fc.array(fc.constantFrom("a", "b", "/"), { maxLength: 12 }).map((l) => l.join("")),
+        (pattern, path) => {
+          const expected = new RegExp(`^${pattern.replaceAll("*", ".*").replaceAll("?", ".")}$`, "s").test(
+            path,
+          );
+          const compiled = compilePathPattern(pattern);
+          return compiled.matches(path) === expected && (compiled.capture(path) !== null) === expected;
+        },
+      ),
       { numRuns: 2_000 },
     );
     const startMs = performance.now();

@@ -3,24 +3,26 @@
  * fit waits for eviction. The ceiling sinks when the disk itself turned out to be full before.
  */
 
-/** Frees about so many bytes; resolves false when nothing more can be freed. */
-export type FreeBytes = () => Promise<boolean>;
+const HEADROOM_BYTES_MAX = 64 * 1024 * 1024;
 
 /** One limit for all shards of a store. */
 export class Budget {
   readonly bytesMax: number;
-  /** Eviction begins when less than this is free, so that writers seldom wait. */
-  readonly headroom: number;
   #ceiling: number;
   #used = 0;
   #reserved = 0;
   /** Files that live on only because somebody may still be reading them. */
   #retiring = 0;
+  readonly #removals = new Set<Promise<void>>();
 
   constructor(bytesMax: number) {
     this.bytesMax = bytesMax;
     this.#ceiling = bytesMax;
-    this.headroom = Math.min(64 * 1024 * 1024, Math.floor(bytesMax / 16));
+  }
+
+  /** Eviction begins when less than this is free, so that writers seldom wait. */
+  get headroom(): number {
+    return Math.min(HEADROOM_BYTES_MAX, Math.floor(this.#ceiling / 16));
   }
 
   get used(): number {
@@ -29,6 +31,11 @@ export class Budget {
 
   get ceiling(): number {
     return this.#ceiling;
+  }
+
+  /** True while the disk itself sets the limit. */
+  get lowered(): boolean {
+    return this.#ceiling < this.bytesMax;
   }
 
   /** Bytes over what eviction aims at; zero or less when there is nothing to do. */
@@ -44,9 +51,21 @@ export class Budget {
     this.#retiring += bytes;
   }
 
+  /** A file is being removed; its bytes are free when that has ended. */
+  removing(removal: Promise<void>): void {
+    this.#removals.add(removal);
+    void removal.finally(() => this.#removals.delete(removal));
+  }
+
+  /** Resolves when the files that are being removed now are gone. */
+  async removed(): Promise<void> {
+    await Promise.all(this.#removals);
+  }
+
   /** True when so much may be written now; give it back when it has been counted or given up. */
   take(bytes: number): boolean {
-    if (this.#used + this.#reserved + bytes > this.#ceiling) return false;
+    // A little is left for the indexes, whose growth is only known afterwards.
+    if (this.#used + this.#reserved + bytes > this.#ceiling - this.headroom / 4) return false;
     this.#reserved += bytes;
     return true;
   }
@@ -57,7 +76,8 @@ export class Budget {
 
   /** The disk was full: no more than a little less than what is used now. */
   lower(): void {
-    this.#ceiling = Math.max(this.headroom * 2, Math.min(this.#ceiling, Math.floor(this.#used * 0.95)));
+    const lower = Math.max(Math.floor(this.#used * 0.9), Math.floor(this.bytesMax / 64));
+    this.#ceiling = Math.min(this.#ceiling, lower);
   }
 
   /** The disk takes bytes again: a little more each time. */

@@ -18,7 +18,8 @@ export function blockSum(block: Uint8Array): number {
 /** Checksums of a body, block by block. */
 export function blockSums(body: Uint8Array, blockBytes: number): Float64Array {
   const sums = new Float64Array(Math.ceil(body.byteLength / blockBytes));
-  for (let i = 0; i < sums.length; i++) sums[i] = blockSum(body.subarray(i * blockBytes, (i + 1) * blockBytes));
+  for (let i = 0; i < sums.length; i++)
+    sums[i] = blockSum(body.subarray(i * blockBytes, (i + 1) * blockBytes));
   return sums;
 }
 

@@ -21,14 +21,15 @@ export class Evictor {
   readonly #budget: Budget;
   readonly #shards: () => Iterable<Shard>;
   readonly counts: EvictionCounts = { evicted: 0, evictedBytes: 0, reinserted: 0 };
-  #scannedBytes = 0;
-  #reinsertedBytes = 0;
+  /** Bytes that may be written again: grows with what is scanned, up to half the headroom. */
+  #creditBytes: number;
   #running: Promise<boolean> | null = null;
   #stopped = false;
 
   constructor(budget: Budget, shards: () => Iterable<Shard>) {
     this.#budget = budget;
     this.#shards = shards;
+    this.#creditBytes = budget.headroom / 2;
   }
 
   /** Frees until there is headroom again; false when nothing was left to free. Never rejects. */
@@ -47,12 +48,18 @@ export class Evictor {
 
   async #run(): Promise<boolean> {
     const stuck = new Set<Shard>();
+    // It may have been called from within a shard's work: never in the same turn.
+    await new Promise<void>((resolve) => setImmediate(resolve));
     while (this.#budget.over > 0 && !this.#stopped) {
       const shard = this.#oldest(stuck);
-      if (shard === null) return false;
+      if (shard === null) {
+        await this.#budget.removed();
+        return false;
+      }
       if (!(await this.#slice(shard))) stuck.add(shard);
       await new Promise<void>((resolve) => setImmediate(resolve));
     }
+    await this.#budget.removed();
     return true;
   }
 
@@ -77,10 +84,10 @@ export class Evictor {
   /** One slice of one shard; false when it could free nothing. */
   async #slice(shard: Shard): Promise<boolean> {
     if (dropDeadSegments(shard)) return true;
-    const rows = shard.rowsAfter(-1, WALK_ROWS);
+    const rows = shard.rowsAfter(-1, WALK_ROWS) ?? [];
     if (rows.length === 0) return false;
     const moves: IndexRow[] = [];
-    shard.guard(undefined, ({ index }) => {
+    const done = shard.guard(false, ({ index }) => {
       const removed: IndexRow[] = [];
       index.transaction(() => {
         let over = this.#budget.over;
@@ -88,10 +95,17 @@ export class Evictor {
           // Large objects free their room at once: no further than needed.
           if (over <= 0) break;
           const bytes = row.variant?.length ?? 0;
-          this.#scannedBytes += bytes;
+          this.#creditBytes = Math.min(
+            this.#budget.headroom / 2,
+            this.#creditBytes + bytes * SECOND_CHANCE_SHARE,
+          );
           const hit = shard.takeHit(index, row.born);
-          if (hit && row.variant !== null && this.#reinsertedBytes + bytes <= this.#scannedBytes * SECOND_CHANCE_SHARE) {
-            this.#reinsertedBytes += bytes;
+          // A large object is only given another place, which costs nothing.
+          const costBytes = row.large ? 0 : bytes;
+          // On a disk that was full there may be no room to write anything again.
+          const affordable = costBytes <= (this.#budget.lowered ? 0 : this.#creditBytes);
+          if (hit && row.variant !== null && affordable) {
+            this.#creditBytes -= costBytes;
             moves.push(row);
             continue;
           }
@@ -106,7 +120,11 @@ export class Evictor {
         if (row.variant !== null) shard.dropped(row.variant, true);
         else if (row.large) shard.droppedLarge(row.born);
       }
+      shard.committed();
+      return true;
     });
+    // A disk may be so full that not even rows can be deleted.
+    if (!done) return dropOldestFile(shard);
     await Promise.all(moves.map((row) => this.#move(shard, row)));
     dropDeadSegments(shard);
     return true;
@@ -148,4 +166,19 @@ function dropDeadSegments(shard: Shard): boolean {
     }
     return dropped;
   });
+}
+
+/** Removes the oldest file although rows refer to it: they are found out when they are read, or evicted. */
+function dropOldestFile(shard: Shard): boolean {
+  const { parts } = shard;
+  if (parts === null) return false;
+  const { segments, large, writer } = parts;
+  const [segment, object] = [segments.oldest, large.oldest];
+  if (object !== null && (segment === null || object < segment)) {
+    shard.droppedLarge(object);
+    return true;
+  }
+  if (segment === null || (segment === writer.openSegment && !writer.seal())) return false;
+  segments.retire(segment);
+  return true;
 }

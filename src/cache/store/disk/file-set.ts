@@ -89,14 +89,20 @@ export class FileSet {
     const leftMs = (this.#leases.get(number) ?? 0) - this.#context.clock.now();
     this.#leases.delete(number);
     if (leftMs <= 0) {
-      void this.#remove(number, bytes);
+      this.#context.budget.removing(this.#remove(number, bytes));
       return;
     }
     const cancel = this.#context.clock.after(leftMs, () => {
       this.#waiting.delete(number);
-      void this.#remove(number, bytes);
+      this.#context.budget.removing(this.#remove(number, bytes));
     });
     this.#waiting.set(number, { bytes, cancel });
+  }
+
+  /** Removes a file that is not counted (any more), unless it is leased. */
+  discard(number: number): void {
+    if (this.#sizes.has(number) || this.#waiting.has(number)) return;
+    this.#context.budget.removing(this.#remove(number, 0));
   }
 
   /** The shard is given up: nothing of it counts any more. Retired files are removed at the next start. */

@@ -3,10 +3,17 @@
  * and end the process between any two steps. Directories and names are handled with node:fs directly.
  */
 import { closeSync, open, read, unlink, writev } from "node:fs";
+import { open as openFile } from "node:fs/promises";
 import { ProximaError } from "../../../base/errors.ts";
 
 /** Points between which a crash must lose nothing that was acknowledged. */
-export type DiskStep = "before-data" | "half-data" | "before-row" | "before-commit" | "after-commit" | "before-unlink";
+export type DiskStep =
+  | "before-data"
+  | "half-data"
+  | "before-row"
+  | "before-commit"
+  | "after-commit"
+  | "before-unlink";
 
 /** File operations of the store. Errors are the system's own, with `code`. */
 export interface DiskFiles {
@@ -17,6 +24,8 @@ export interface DiskFiles {
   read(descriptor: number, buffer: Uint8Array, position: number): Promise<void>;
   /** Writes all pieces one after another from `position`. */
   write(descriptor: number, pieces: readonly Uint8Array[], position: number): Promise<void>;
+  /** Brings a file's bytes to the disk. */
+  sync(path: string): Promise<void>;
   /** Removes a file; one that is not there is fine. */
   remove(path: string): Promise<void>;
   /** Called at each step; does nothing outside tests. */
@@ -51,7 +60,8 @@ export const systemFiles: DiskFiles = {
           error === null ? resolve(bytes) : reject(error),
         );
       });
-      if (count === 0) throw new ProximaError("disk_short", "the file ends before the object", { source: "node" });
+      if (count === 0)
+        throw new ProximaError("disk_short", "the file ends before the object", { source: "node" });
       done += count;
     }
   },
@@ -67,6 +77,14 @@ export const systemFiles: DiskFiles = {
       if (count === 0) throw new ProximaError("disk_short", "the disk took no bytes", { source: "node" });
       at += count;
       rest = after(rest, count);
+    }
+  },
+  async sync(path) {
+    const file = await openFile(path, "r+");
+    try {
+      await file.datasync();
+    } finally {
+      await file.close();
     }
   },
   remove: (path) =>

@@ -43,7 +43,9 @@ export function makeFormat(path: string, seed?: bigint): DiskFormat | "other" {
   const own = seed ?? crypto.getRandomValues(new BigUint64Array(1))[0] ?? 0n;
   const temporary = join(path, `${NAME}.${process.pid}.${crypto.randomUUID()}`);
   try {
-    writeFileSync(temporary, `proxima-disk ${FORMAT_VERSION} ${own.toString(16).padStart(16, "0")}\n`, { mode: 0o600 });
+    writeFileSync(temporary, `proxima-disk ${FORMAT_VERSION} ${own.toString(16).padStart(16, "0")}\n`, {
+      mode: 0o600,
+    });
     linkSync(temporary, formatPath(path));
   } catch (error) {
     if (errorCode(error) !== "EEXIST") throw error;
@@ -51,6 +53,7 @@ export function makeFormat(path: string, seed?: bigint): DiskFormat | "other" {
     rmSync(temporary, { force: true });
   }
   const format = readFormat(path);
-  if (format === null) throw new ProximaError("disk_unusable", `${formatPath(path)} went away`, { source: "node" });
+  if (format === null)
+    throw new ProximaError("disk_unusable", `${formatPath(path)} went away`, { source: "node" });
   return format;
 }

@@ -5,10 +5,10 @@
  * present what was not written. Blocks never change once they are there.
  */
 import { assert } from "../../../base/assert.ts";
-import type { Descriptors } from "./descriptors.ts";
-import type { DiskFiles } from "./files.ts";
-import type { FileSet } from "./file-set.ts";
 import { blockSum } from "./checksum.ts";
+import type { Descriptors } from "./descriptors.ts";
+import type { FileSet } from "./file-set.ts";
+import type { DiskFiles } from "./files.ts";
 import { CHUNK_BLOCKS, LARGE_BLOCK_BYTES, LARGE_COMMIT_BLOCKS } from "./limits.ts";
 
 /** What a large file needs of its shard. */
@@ -115,7 +115,10 @@ export class LargeFile {
   write(block: number, bytes: Uint8Array): Promise<boolean> {
     if (this.#length === null) this.#grow(block + 1);
     assert(block >= 0 && block < this.#blocks, "a block lies within its object");
-    assert(this.#length === null || bytes.byteLength === this.blockLength(block), "a block has its full length");
+    assert(
+      this.#length === null || bytes.byteLength === this.blockLength(block),
+      "a block has its full length",
+    );
     if (this.gone) return Promise.resolve(false);
     if (this.hasBlock(block)) return Promise.resolve(true);
     const running = this.#writing.get(block);
@@ -134,7 +137,11 @@ export class LargeFile {
       await descriptors.with(large.path(this.born), "write", (descriptor) =>
         files.write(descriptor, [bytes], block * LARGE_BLOCK_BYTES),
       );
-      if (this.gone) return false;
+      if (this.gone) {
+        // The file may have been made again after it was removed.
+        large.discard(this.born);
+        return false;
+      }
       large.grow(this.born, bytes.byteLength);
       this.#setSum(block, sum);
       this.#have++;
@@ -170,6 +177,11 @@ export class LargeFile {
     return chunks;
   }
 
+  /** Their commit failed: they are not committed after all. */
+  markDirty(chunks: readonly number[]): void {
+    for (const number of chunks) this.#dirty.add(number);
+  }
+
   get dirty(): boolean {
     return this.#dirty.size > 0;
   }
@@ -190,7 +202,8 @@ export class LargeFile {
     if (this.gone || !this.has(start, end)) return false;
     const last = Math.ceil(end / LARGE_BLOCK_BYTES);
     for (let block = Math.floor(start / LARGE_BLOCK_BYTES); block < last; block++) {
-      if (!this.#isVerified(block) && !(await this.#fill(block, new Uint8Array(this.blockLength(block))))) return false;
+      if (!this.#isVerified(block) && !(await this.#fill(block, new Uint8Array(this.blockLength(block)))))
+        return false;
     }
     return !this.gone;
   }
@@ -234,7 +247,10 @@ export class LargeFile {
     for (let i = 0; i * LARGE_BLOCK_BYTES < buffer.byteLength; i++) {
       const block = first + i;
       const sum = this.#sums[block] ?? 0;
-      if (sum !== 0 && blockSum(buffer.subarray(i * LARGE_BLOCK_BYTES, (i + 1) * LARGE_BLOCK_BYTES)) === sum) {
+      if (
+        sum !== 0 &&
+        blockSum(buffer.subarray(i * LARGE_BLOCK_BYTES, (i + 1) * LARGE_BLOCK_BYTES)) === sum
+      ) {
         this.#verified[block >> 3] = (this.#verified[block >> 3] ?? 0) | (1 << (block & 7));
         continue;
       }

@@ -1,7 +1,6 @@
 /** Named limits of the disk store. Sizes in bytes, times in milliseconds. */
 
-/** Shards of a disk: fixed, so that it outlives any number of workers. Part of the format. */
-export const SHARDS = 64;
+import { SHARDS } from "../../shard.ts";
 
 /** Version of everything below the data directory. Another version is never read. */
 export const FORMAT_VERSION = 1;
@@ -22,8 +21,8 @@ export const SMALL_BYTES_MAX = 1024 * 1024;
 export const SEGMENT_BYTES_MIN = 256 * 1024;
 export const SEGMENT_BYTES_MAX = 32 * 1024 * 1024;
 
-/** Smallest limit a store can work with. */
-export const STORE_BYTES_MIN = 4 * 1024 * 1024;
+/** Smallest limit a disk cache can work with: a mebibyte for each shard. */
+export const STORE_BYTES_MIN = SHARDS * 1024 * 1024;
 
 /** Largest part of a body that one `read` returns. */
 export const READ_BYTES_MAX = 16 * 1024 * 1024;
@@ -70,8 +69,9 @@ export const SLICE_LEASE_MS = 10_000;
 /** Nothing is written for this long after the disk was full. */
 export const FULL_PAUSE_MS = 10_000;
 
-/** Pages of the write-ahead log before SQLite copies them into the index (4 KiB each). */
-export const CHECKPOINT_PAGES = 512;
+/** Pages of the write-ahead log before SQLite copies them into the index (4 KiB each): a 32nd of the share, between these. */
+export const CHECKPOINT_PAGES_MIN = 16;
+export const CHECKPOINT_PAGES_MAX = 512;
 
 /** Page cache of all indexes of a store together. */
 export const INDEX_CACHE_BYTES = 32 * 1024 * 1024;
@@ -80,3 +80,9 @@ export const INDEX_CACHE_BYTES = 32 * 1024 * 1024;
 export const SCRUB_TICK_MS = 1_000;
 export const SCRUB_BYTES_PER_TICK = 1024 * 1024;
 export const SCRUB_ROUND_MS = 24 * 3_600_000;
+
+/** URLs of one shard whose removal is remembered while the disk does not take it; beyond, the shard starts empty. */
+export const OWED_REMOVALS_MAX = 4_096;
+
+/** After the disk was full, the store grows again by a step every so often. */
+export const FULL_RECOVER_MS = 60_000;

@@ -1,7 +1,14 @@
 /** What is wrong with the disk, told once: again only after it was well in between. */
 
 /** Kinds of problems. */
-export type DiskProblem = "full" | "unusable" | "vanished" | "index-corrupt" | "object-corrupt" | "io" | "callback";
+export type DiskProblem =
+  | "full"
+  | "unusable"
+  | "vanished"
+  | "index-corrupt"
+  | "object-corrupt"
+  | "io"
+  | "callback";
 
 /** Tells each problem once. */
 export class Problems {

@@ -98,7 +98,7 @@ export class Scrubber {
       this.#count((await file.read(from, end)) !== null || file.gone, end - from);
       return end - from;
     }
-    const [row] = shard.rowsAfter(this.#afterId, 1);
+    const [row] = shard.rowsAfter(this.#afterId, 1) ?? [];
     if (row === undefined) return null;
     this.#afterId = row.id;
     const { variant } = row;

@@ -3,8 +3,9 @@
  * with one transaction: data first, then the rows, then everybody hears of it. A segment that an earlier
  * process left is never appended to.
  */
-import type { DiskFiles } from "./files.ts";
+
 import type { FileSet } from "./file-set.ts";
+import type { DiskFiles } from "./files.ts";
 import { BATCH_BYTES_MAX, BATCH_RECORDS_MAX } from "./limits.ts";
 import type { ShardIndex } from "./shard-index.ts";
 
@@ -49,7 +50,10 @@ export class SegmentWriter {
   }
 
   append(append: Append): void {
-    if (this.#stopped) return append.settle(false);
+    if (this.#stopped) {
+      append.settle(false);
+      return;
+    }
     this.#queue.push(append);
     this.#running ??= this.#run();
   }
@@ -112,7 +116,8 @@ export class SegmentWriter {
 
   async #write(batch: readonly Append[]): Promise<void> {
     const { files, segments, index } = this.#context;
-    const open = (this.#open ??= await this.#next());
+    this.#open ??= await this.#next();
+    const open = this.#open;
     let offset = open.bytes;
     const offsets = batch.map(({ body }) => {
       const own = offset;
@@ -130,7 +135,9 @@ export class SegmentWriter {
     open.bytes = offset;
     files.step("before-row");
     index.transaction(
-      () => batch.forEach((append, i) => append.commit(open.number, offsets[i] ?? 0)),
+      () => {
+        for (const [i, append] of batch.entries()) append.commit(open.number, offsets[i] ?? 0);
+      },
       () => files.step("before-commit"),
     );
     files.step("after-commit");

@@ -9,13 +9,14 @@
 import { Database, SQLiteError, type Statement } from "bun:sqlite";
 import { messageOf, ProximaError } from "../../../base/errors.ts";
 import { chainedSum, sumsFromBytes, sumsToBytes } from "./checksum.ts";
-import { CHECKPOINT_PAGES, FORMAT_VERSION } from "./limits.ts";
+import { FORMAT_VERSION } from "./limits.ts";
 import type { DiskVariant } from "./variant.ts";
 
 /** 'Prox' */
 const APPLICATION_ID = 0x50726f78;
 
-const COLUMNS = "id, hash, born, file, offset, length, sequence, stored, kind, key, vary, variant, tags, meta, sums, sum";
+const COLUMNS =
+  "id, hash, born, file, offset, length, sequence, stored, kind, key, vary, variant, tags, meta, sums, sum";
 
 /** How a variant lies on disk. Part of the format. */
 const KIND = { small: 0, largeWhole: 1, largeSparse: 2 } as const;
@@ -30,17 +31,20 @@ export interface IndexRow {
   readonly large: boolean;
 }
 
-/** A row that was taken out: what of it is left to remove. */
-export interface RemovedRow {
-  readonly born: number;
-  readonly large: boolean;
+/** What an index may take. */
+export interface IndexSizes {
+  /** Its page cache, in bytes. */
+  readonly cacheBytes: number;
+  /** Pages of the write-ahead log that start a checkpoint. */
+  readonly checkpointPages: number;
 }
 
-/** Thrown for a database of another version. */
-export class OtherVersionError extends Error {}
+/** Thrown for a database that is not this program's, although `format` says so: it is damaged. */
+class ForeignIndexError extends Error {}
 
-/** True when SQLite says that the file is damaged. */
+/** True when the file is damaged. */
 export function isCorrupt(error: unknown): boolean {
+  if (error instanceof ForeignIndexError) return true;
   return error instanceof SQLiteError && /^SQLITE_(CORRUPT|NOTADB|FORMAT|MISMATCH)/.test(error.code ?? "");
 }
 
@@ -54,7 +58,7 @@ export class ShardIndex {
   readonly #statements = new Map<string, Statement>();
 
   /** Opens or makes it. Reads only its first and last pages. */
-  constructor(path: string, shard: number, cacheBytes: number) {
+  constructor(path: string, shard: number, sizes: IndexSizes) {
     this.#path = path;
     this.#shard = shard;
     this.#database = new Database(path, { create: true, readwrite: true });
@@ -65,9 +69,10 @@ export class ShardIndex {
       run("PRAGMA locking_mode = EXCLUSIVE");
       run("PRAGMA journal_mode = WAL");
       run("PRAGMA synchronous = NORMAL");
-      run(`PRAGMA wal_autocheckpoint = ${CHECKPOINT_PAGES}`);
-      run(`PRAGMA journal_size_limit = ${CHECKPOINT_PAGES * 4096}`);
-      run(`PRAGMA cache_size = -${Math.max(64, Math.floor(cacheBytes / 1024))}`);
+      // The shard asks for checkpoints once the log has reached the disk; SQLite itself only if that does not come.
+      run(`PRAGMA wal_autocheckpoint = ${sizes.checkpointPages * 4}`);
+      run(`PRAGMA journal_size_limit = ${sizes.checkpointPages * 4096}`);
+      run(`PRAGMA cache_size = -${Math.max(64, Math.floor(sizes.cacheBytes / 1024))}`);
       run("PRAGMA mmap_size = 0");
       run("PRAGMA cell_size_check = ON");
       run("PRAGMA trusted_schema = OFF");
@@ -76,10 +81,11 @@ export class ShardIndex {
       const tables = this.#number("SELECT count(*) FROM sqlite_schema");
       if (tables === 0) this.#create();
       else if (this.#number("PRAGMA application_id") !== APPLICATION_ID || version !== FORMAT_VERSION) {
-        throw new OtherVersionError(`its index has version ${version}; this program knows ${FORMAT_VERSION}`);
+        throw new ForeignIndexError(`its version is ${version}`);
       }
       // A look at each table: what is damaged at its root shows now.
-      for (const table of ["object", "chunk", "hit"]) this.#database.query(`SELECT * FROM ${table} LIMIT 1`).values();
+      for (const table of ["object", "chunk", "hit"])
+        this.#database.query(`SELECT * FROM ${table} LIMIT 1`).values();
     } catch (error) {
       this.close();
       throw error;
@@ -94,7 +100,9 @@ export class ShardIndex {
         key TEXT NOT NULL, vary TEXT NOT NULL, variant TEXT NOT NULL, tags TEXT NOT NULL, meta BLOB NOT NULL, sums BLOB NOT NULL, sum INTEGER NOT NULL)`);
       run("CREATE INDEX object_hash ON object (hash)");
       run("CREATE INDEX object_large ON object (born) WHERE kind > 0");
-      run("CREATE TABLE chunk (born INTEGER NOT NULL, number INTEGER NOT NULL, sums BLOB NOT NULL, sum INTEGER NOT NULL, PRIMARY KEY (born, number)) WITHOUT ROWID");
+      run(
+        "CREATE TABLE chunk (born INTEGER NOT NULL, number INTEGER NOT NULL, sums BLOB NOT NULL, sum INTEGER NOT NULL, PRIMARY KEY (born, number)) WITHOUT ROWID",
+      );
       run("CREATE TABLE hit (born INTEGER PRIMARY KEY)");
       run(`PRAGMA application_id = ${APPLICATION_ID}`);
       run(`PRAGMA user_version = ${FORMAT_VERSION}`);
@@ -170,7 +178,14 @@ export class ShardIndex {
   /** Writes what may change: place, meta, sequence, completeness; with `id`, a new place in the queue. False when the row is gone. */
   update(variant: DiskVariant, id: number | null): boolean {
     const { place } = variant;
-    const row: Value[] = [place.file, place.offset, variant.sequence, kindOf(variant), variant.meta, rowSum(variant)];
+    const row: Value[] = [
+      place.file,
+      place.offset,
+      variant.sequence,
+      kindOf(variant),
+      variant.meta,
+      rowSum(variant),
+    ];
     const sql = "UPDATE object SET file = ?, offset = ?, sequence = ?, kind = ?, meta = ?, sum = ?";
     const where = "WHERE hash = ? AND born = ?";
     const { changes } =
@@ -205,7 +220,9 @@ export class ShardIndex {
 
   /** Rows behind `id` in the queue. */
   after(id: number, limit: number): IndexRow[] {
-    return this.#values(`SELECT ${COLUMNS} FROM object WHERE id > ? ORDER BY id LIMIT ?`, id, limit).map((values) => this.#row(values));
+    return this.#values(`SELECT ${COLUMNS} FROM object WHERE id > ? ORDER BY id LIMIT ?`, id, limit).map(
+      (values) => this.#row(values),
+    );
   }
 
   /** Id of the oldest row. */
@@ -222,7 +239,10 @@ export class ShardIndex {
 
   /** True when a row between these ids lies in this segment. */
   usesSegment(file: number, beforeId: number): boolean {
-    return this.#values("SELECT 1 FROM object WHERE id >= ? AND id < ? AND file = ? LIMIT 1", file, beforeId, file).length > 0;
+    return (
+      this.#values("SELECT 1 FROM object WHERE id >= ? AND id < ? AND file = ? LIMIT 1", file, beforeId, file)
+        .length > 0
+    );
   }
 
   /** Names of all large objects: read from an index of its own, without their rows. */
@@ -238,7 +258,10 @@ export class ShardIndex {
   /** Checksums of a large object's blocks, chunk by chunk; damaged chunks are left out. */
   chunks(born: number): { number: number; sums: Float64Array }[] {
     const chunks: { number: number; sums: Float64Array }[] = [];
-    for (const [number, bytes, sum] of this.#values("SELECT number, sums, sum FROM chunk WHERE born = ?", born)) {
+    for (const [number, bytes, sum] of this.#values(
+      "SELECT number, sums, sum FROM chunk WHERE born = ?",
+      born,
+    )) {
       if (typeof number !== "number" || !(bytes instanceof Uint8Array)) continue;
       if (chunkSum(born, number, bytes) !== sum) continue;
       const sums = sumsFromBytes(bytes);
@@ -267,6 +290,11 @@ export class ShardIndex {
     return this.#statement("DELETE FROM hit WHERE born = ?").run(born).changes > 0;
   }
 
+  /** Copies the write-ahead log into the database. Waits for the disk: see `Shard`. */
+  checkpoint(): void {
+    this.#values("PRAGMA wal_checkpoint(PASSIVE)");
+  }
+
   /** Bytes of the database itself, without its write-ahead log. */
   bytes(): number {
     return this.#number("PRAGMA page_count") * 4096;
@@ -292,12 +320,30 @@ export class ShardIndex {
 
   #number(sql: string): number {
     const value = this.#values(sql)[0]?.[0];
-    if (typeof value !== "number") throw new ProximaError("disk_index", `${sql} gave no number`, { source: "node" });
+    if (typeof value !== "number")
+      throw new ProximaError("disk_index", `${sql} gave no number`, { source: "node" });
     return value;
   }
 
   #row(values: Value[]): IndexRow {
-    const [id, hash, born, file, offset, length, sequence, stored, kind, key, vary, variant, tags, meta, sums, sum] = values;
+    const [
+      id,
+      hash,
+      born,
+      file,
+      offset,
+      length,
+      sequence,
+      stored,
+      kind,
+      key,
+      vary,
+      variant,
+      tags,
+      meta,
+      sums,
+      sum,
+    ] = values;
     const large = kind !== KIND.small;
     const damaged = {
       id: Number(id),
@@ -307,9 +353,21 @@ export class ShardIndex {
       large,
     };
     if (
-      !(isCount(id) && isCount(hash) && isCount(born) && isCount(file) && isCount(offset) && isCount(length)) ||
+      !(
+        isCount(id) &&
+        isCount(hash) &&
+        isCount(born) &&
+        isCount(file) &&
+        isCount(offset) &&
+        isCount(length)
+      ) ||
       !(isCount(sequence) && isCount(stored) && isCount(kind) && kind <= KIND.largeSparse) ||
-      !(typeof key === "string" && typeof vary === "string" && typeof variant === "string" && typeof tags === "string") ||
+      !(
+        typeof key === "string" &&
+        typeof vary === "string" &&
+        typeof variant === "string" &&
+        typeof tags === "string"
+      ) ||
       !(meta instanceof Uint8Array && sums instanceof Uint8Array)
     ) {
       return damaged;
@@ -367,7 +425,11 @@ function rowSum(variant: DiskVariant): number {
   const numbers = `${place.hash} ${variant.born} ${place.file} ${place.offset} ${variant.length} ${variant.sequence} ${variant.storedAtMs} ${kindOf(variant)}`;
   const [vary, tags] = [listToText(variant.vary), listToText(variant.tags)];
   const lengths = `${variant.key.length} ${vary.length} ${variant.variant.length} ${tags.length}`;
-  return chainedSum(`${numbers} ${lengths} ${variant.key}${vary}${variant.variant}${tags}`, variant.meta, sumsToBytes(place.sums));
+  return chainedSum(
+    `${numbers} ${lengths} ${variant.key}${vary}${variant.variant}${tags}`,
+    variant.meta,
+    sumsToBytes(place.sums),
+  );
 }
 
 function chunkSum(born: number, number: number, sums: Uint8Array): number {

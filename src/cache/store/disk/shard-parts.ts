@@ -7,10 +7,10 @@ import { mkdirSync, readdirSync, renameSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { ProximaError } from "../../../base/errors.ts";
-import { errorCode } from "./files.ts";
 import { FileSet, type FileSetContext } from "./file-set.ts";
+import { errorCode } from "./files.ts";
 import { lockFile, type ShardLock } from "./lock.ts";
-import { isCorrupt, OtherVersionError, ShardIndex, sqliteMessage } from "./shard-index.ts";
+import { type IndexSizes, isCorrupt, ShardIndex, sqliteMessage } from "./shard-index.ts";
 import { shardName } from "./shard-key.ts";
 
 /** An open shard. */
@@ -26,14 +26,12 @@ export interface ShardParts {
 /** What opening a shard needs. */
 export interface OpenContext extends FileSetContext {
   readonly path: string;
-  readonly indexCacheBytes: number;
-  /** What to do with an index of another version. */
-  readonly otherVersion: "refuse" | "empty";
+  readonly indexSizes: IndexSizes;
   /** The index was damaged; the shard starts empty. */
   onSetAside(why: string): void;
 }
 
-/** Opens a shard. Throws a ProximaError `disk_in_use` or `disk_version`, or the system's own error. */
+/** Opens a shard. Throws a ProximaError `disk_in_use`, or the system's own error. */
 export function openShardParts(shard: number, context: OpenContext): ShardParts {
   const directory = join(context.path, shardName(shard));
   mkdirSync(directory, { recursive: true, mode: 0o700 });
@@ -58,18 +56,12 @@ function openLocked(shard: number, directory: string, lock: ShardLock, context: 
   const path = join(directory, "index.db");
   let index: ShardIndex;
   try {
-    index = new ShardIndex(path, shard, context.indexCacheBytes);
+    index = new ShardIndex(path, shard, context.indexSizes);
   } catch (error) {
-    if (error instanceof OtherVersionError && context.otherVersion === "refuse") {
-      throw new ProximaError("disk_version", `the disk cache ${context.path} can not be used: ${error.message}`, {
-        source: "node",
-        cause: error,
-      });
-    }
-    if (!isCorrupt(error) && !(error instanceof OtherVersionError)) throw error;
+    if (!isCorrupt(error)) throw error;
     context.onSetAside(sqliteMessage(error));
     emptyShard(directory);
-    index = new ShardIndex(path, shard, context.indexCacheBytes);
+    index = new ShardIndex(path, shard, context.indexSizes);
   }
   try {
     const lastId = index.lastId();

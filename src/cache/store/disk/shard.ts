@@ -6,11 +6,13 @@
 import { statSync } from "node:fs";
 import { join } from "node:path";
 import { messageOf, ProximaError } from "../../../base/errors.ts";
+import { SHARDS } from "../../shard.ts";
 import { blockSum, blockSums, keyHash } from "./checksum.ts";
 import { errorCode } from "./files.ts";
+import type { LargeFile } from "./large-file.ts";
+import { LargeObjects } from "./large-objects.ts";
+import { HITS_IN_MEMORY_MAX, OWED_REMOVALS_MAX, SMALL_BLOCK_BYTES, VERIFIED_MAX } from "./limits.ts";
 import type { Problems } from "./problems.ts";
-import { HITS_IN_MEMORY_MAX, LARGE_COMMIT_MS, LARGE_OPEN_MAX, SHARDS, SMALL_BLOCK_BYTES, VERIFIED_MAX } from "./limits.ts";
-import { LargeFile, type LargeFileOwner } from "./large-file.ts";
 import { SegmentWriter } from "./segment-writer.ts";
 import { type IndexRow, isCorrupt, type ShardIndex, sqliteMessage } from "./shard-index.ts";
 import { shardName } from "./shard-key.ts";
@@ -20,7 +22,8 @@ import type { DiskVariant, VariantParts } from "./variant.ts";
 /** What a shard shares with the others of its store. */
 export interface ShardContext extends Omit<OpenContext, "onSetAside"> {
   readonly problems: Problems;
-  readonly seed: bigint;
+  /** The store's own, see DiskFormat. */
+  seed(): bigint;
   readonly segmentBytes: number;
   readonly variantsMax: number;
   nextId(): number;
@@ -30,6 +33,8 @@ export interface ShardContext extends Omit<OpenContext, "onSetAside"> {
   release(bytes: number): void;
   /** The disk is full. */
   full(error: unknown): void;
+  /** Its files were removed under it. */
+  vanished(): void;
 }
 
 /** A put or a sparse object on its way: a removal of its URL in between stops it. */
@@ -40,6 +45,7 @@ export interface Pending {
 
 interface OpenShard extends ShardParts {
   readonly writer: SegmentWriter;
+  readonly objects: LargeObjects;
 }
 
 /** One shard. */
@@ -52,12 +58,12 @@ export class Shard {
   #hits = new Set<number>();
   /** Small objects verified since the start, oldest first. */
   readonly #verified = new Set<number>();
-  /** Large objects in memory, least recently used first. */
-  readonly #largeFiles = new Map<number, { file: LargeFile; variant: DiskVariant }>();
-  readonly #commitSoon = new Map<LargeFile, () => void>();
   readonly #pending = new Set<Pending>();
+  /** URLs whose removal the disk did not take yet: not found any more, removed as soon as it does. */
+  readonly #owed = new Set<string>();
+  #owesAll = false;
   #indexBytes = 0;
-  #commits = 0;
+  #checkpointing = false;
   #objects: number | null = null;
 
   constructor(number: number, context: ShardContext) {
@@ -70,23 +76,40 @@ export class Shard {
     const parts = openShardParts(this.number, {
       ...this.#context,
       onSetAside: (why) => {
-        this.#context.problems.report("index-corrupt", this.name, `${this.#where} had a damaged index and starts empty: ${why}`);
+        this.#context.problems.report(
+          "index-corrupt",
+          this.name,
+          `${this.#where} can not be used as it is and starts empty: ${why}`,
+        );
       },
     });
     const { index, segments } = parts;
     this.#context.idsBeyond(parts.lastId);
-    const { files, segmentBytes, nextId } = this.#context;
+    const { files, descriptors, clock, segmentBytes, nextId, reserve, release } = this.#context;
+    const objects = new LargeObjects({
+      files,
+      descriptors,
+      clock,
+      large: parts.large,
+      reserve,
+      release,
+      guard: (work) => this.guard(false, (open) => work(open.index)),
+      remove: (variant) => void this.remove(variant),
+      reportDamage: () => this.#reportDamage("parts of large objects"),
+      failed: (error) => this.fault(error),
+      committed: () => this.committed(),
+    });
     const writer = new SegmentWriter({
       files,
       segments,
       index,
       segmentBytes,
       nextId,
-      committed: () => this.#committed(),
+      committed: () => this.committed(),
       failed: (error) => this.fault(error),
     });
     this.#objects = null;
-    this.#open = { ...parts, writer };
+    this.#open = { ...parts, writer, objects };
     this.#measureIndex();
   }
 
@@ -110,8 +133,9 @@ export class Shard {
   // Lookup and removal.
 
   find(key: string): DiskVariant[] {
+    if (this.#owed.size > 0 && this.#owed.has(key)) return [];
     return this.guard([], ({ index }) => {
-      const { variants, damaged } = index.find(keyHash(key, this.#context.seed), key);
+      const { variants, damaged } = index.find(keyHash(key, this.#context.seed()), key);
       if (damaged > 0) this.#reportDamage("rows of its index");
       return variants;
     });
@@ -128,16 +152,16 @@ export class Shard {
       if (row === null) return null;
       const updated = { ...row, meta, sequence };
       index.update(updated, null);
-      const large = this.#largeFiles.get(row.born);
-      if (large !== undefined) large.variant = updated;
+      this.committed();
       return updated;
     });
   }
 
   remove(variant: DiskVariant): boolean {
-    return this.guard(false, ({ index }) => {
+    return this.#removing(variant.key, false, ({ index }) => {
       const removed = index.remove(variant.place.hash, variant.born, variant.large);
       this.dropped(variant, removed);
+      this.committed();
       return removed;
     });
   }
@@ -145,14 +169,62 @@ export class Shard {
   /** Removes all variants of a URL, and those on their way. */
   removeUrl(key: string): number {
     for (const pending of this.#pending) if (pending.key === key) pending.cancelled = true;
-    return this.guard(0, ({ index }) => {
-      const variants = this.find(key);
+    return this.#removing(key, 0, ({ index }) => {
+      const { variants } = index.find(keyHash(key, this.#context.seed()), key);
       if (variants.length === 0) return 0;
       index.transaction(() => {
         for (const variant of variants) index.remove(variant.place.hash, variant.born, variant.large);
       });
       for (const variant of variants) this.dropped(variant, true);
+      this.committed();
       return variants.length;
+    });
+  }
+
+  /** A removal that the disk does not take is owed: it must not be undone by the disk's return. */
+  #removing<T>(key: string, otherwise: T, work: (open: OpenShard) => T): T {
+    let done = false;
+    const result = this.guard(otherwise, (open) => {
+      const value = work(open);
+      done = true;
+      return value;
+    });
+    if (!done && !this.#closed) {
+      if (this.#owed.size < OWED_REMOVALS_MAX) this.#owed.add(key);
+      else this.#owesAll = true;
+    }
+    return result;
+  }
+
+  /** Tries again what is owed; true when nothing is. */
+  payOwed(): boolean {
+    if (this.#owed.size === 0) return true;
+    return this.guard(false, ({ index }) => {
+      const variants = [...this.#owed].flatMap(
+        (key) => index.find(keyHash(key, this.#context.seed()), key).variants,
+      );
+      index.transaction(() => {
+        for (const variant of variants) index.remove(variant.place.hash, variant.born, variant.large);
+      });
+      this.#owed.clear();
+      for (const variant of variants) this.dropped(variant, true);
+      return true;
+    });
+  }
+
+  /** Removes rows of a walk; returns what was removed, null when the disk did not take it. */
+  removeAll(rows: readonly IndexRow[]): DiskVariant[] | null {
+    return this.guard<DiskVariant[] | null>(null, ({ index }) => {
+      const removed: DiskVariant[] = [];
+      index.transaction(() => {
+        for (const { variant } of rows) {
+          if (variant !== null && index.remove(variant.place.hash, variant.born, variant.large))
+            removed.push(variant);
+        }
+      });
+      for (const variant of removed) this.dropped(variant, true);
+      this.committed();
+      return removed;
     });
   }
 
@@ -165,14 +237,7 @@ export class Shard {
   }
 
   droppedLarge(born: number): void {
-    const large = this.#largeFiles.get(born);
-    if (large !== undefined) {
-      large.file.gone = true;
-      this.#largeFiles.delete(born);
-      this.#commitSoon.get(large.file)?.();
-      this.#commitSoon.delete(large.file);
-    }
-    this.#open?.large.retire(born);
+    this.#open?.objects.drop(born);
   }
 
   // Storing.
@@ -201,13 +266,18 @@ export class Shard {
       commit: (file, offset) => {
         if (pending.cancelled) return;
         const id = this.#context.nextId();
-        const hash = keyHash(pending.key, this.#context.seed);
-        stored = this.#variant(id, pending.key, parts, { length: body.byteLength, large: false, complete: true, place: { hash, file, offset, sums } });
+        const hash = keyHash(pending.key, this.#context.seed());
+        stored = this.#variant(id, pending.key, parts, {
+          length: body.byteLength,
+          large: false,
+          complete: true,
+          place: { hash, file, offset, sums },
+        });
         replaced = this.#replace(open.index, stored);
         open.index.insert(id, stored);
       },
       settle: (done) => {
-        if (done && stored !== null) this.#inserted(replaced);
+        if (done && stored !== null) this.#inserted(pending.key, replaced);
         resolve(done ? stored : null);
       },
     });
@@ -223,7 +293,8 @@ export class Shard {
       body,
       commit: (file, offset) => {
         const now = open.index.current(row);
-        if (now !== null) open.index.update({ ...now, place: { ...now.place, file, offset } }, this.#context.nextId());
+        if (now !== null)
+          open.index.update({ ...now, place: { ...now.place, file, offset } }, this.#context.nextId());
       },
       settle: resolve,
     });
@@ -232,11 +303,18 @@ export class Shard {
 
   /** Gives a large object a new place at the end of the queue. */
   moveLarge(row: DiskVariant): boolean {
-    return this.guard(false, ({ index }) => index.update(row, this.#context.nextId()));
+    return this.guard(false, ({ index }) => {
+      const now = index.current(row);
+      return now !== null && index.update(now, this.#context.nextId());
+    });
   }
 
   /** Makes a large object of which nothing is there yet. Null when the shard is off. */
-  startLarge(key: string, parts: VariantParts, length: number): { file: LargeFile; variant: DiskVariant } | null {
+  startLarge(
+    key: string,
+    parts: VariantParts,
+    length: number,
+  ): { file: LargeFile; variant: DiskVariant } | null {
     return this.guard(null, (open) => {
       const born = this.#context.nextId();
       const variant = this.#largeVariant(born, key, parts, length, length === 0);
@@ -245,21 +323,17 @@ export class Shard {
         replaced = this.#replace(open.index, variant);
         open.index.insert(born, variant);
       });
-      this.#inserted(replaced);
-      open.large.grow(born, 0);
-      const file = new LargeFile(born, length, this.#largeOwner(open));
-      this.#remember(file, variant);
+      this.#inserted(key, replaced);
+      this.committed();
+      const file = open.objects.create(born, length);
+      open.objects.remember(file, variant);
       return { file, variant };
     });
   }
 
   /** A large file of unknown length that no row knows of yet. */
   newLarge(): LargeFile | null {
-    return this.guard(null, (open) => {
-      const born = this.#context.nextId();
-      open.large.grow(born, 0);
-      return new LargeFile(born, null, this.#largeOwner(open));
-    });
+    return this.#open?.objects.create(this.#context.nextId(), null) ?? null;
   }
 
   /** The body that was written into it is whole: now it is stored. Null when that failed. */
@@ -281,31 +355,34 @@ export class Shard {
         () => files.step("before-commit"),
       );
       files.step("after-commit");
-      this.#inserted(replaced);
-      this.#remember(file, variant);
+      this.#inserted(pending.key, replaced);
+      this.committed();
+      open.objects.remember(file, variant);
       return variant;
     });
   }
 
   /** The large file behind a variant; null when it is gone. */
   largeOf(variant: DiskVariant): LargeFile | null {
-    const known = this.#largeFiles.get(variant.born);
-    if (known !== undefined) {
-      this.#largeFiles.delete(variant.born);
-      this.#largeFiles.set(variant.born, known);
-      return known.file;
-    }
-    return this.guard(null, (open) => {
-      const row = open.index.current(variant);
-      if (row === null || !row.large) return null;
-      const file = new LargeFile(row.born, row.length, this.#largeOwner(open));
-      file.load(open.index.chunks(row.born));
-      this.#remember(file, row);
-      return file;
+    return this.guard(null, ({ index, objects }) => {
+      const known = objects.known(variant);
+      if (known !== null) return known;
+      const row = index.current(variant);
+      return row?.large === true ? objects.open(row, index) : null;
     });
   }
 
-  #variant(born: number, key: string, parts: VariantParts, rest: Pick<DiskVariant, "length" | "large" | "complete" | "place">): DiskVariant {
+  /** Commits what large files have in memory; false when the disk did not take it. */
+  flushLarge(): boolean {
+    return this.#open?.objects.flush() ?? false;
+  }
+
+  #variant(
+    born: number,
+    key: string,
+    parts: VariantParts,
+    rest: Pick<DiskVariant, "length" | "large" | "complete" | "place">,
+  ): DiskVariant {
     return {
       key,
       vary: parts.vary,
@@ -320,8 +397,14 @@ export class Shard {
     };
   }
 
-  #largeVariant(born: number, key: string, parts: VariantParts, length: number, complete: boolean): DiskVariant {
-    const hash = keyHash(key, this.#context.seed);
+  #largeVariant(
+    born: number,
+    key: string,
+    parts: VariantParts,
+    length: number,
+    complete: boolean,
+  ): DiskVariant {
+    const hash = keyHash(key, this.#context.seed());
     const place = { hash, file: born, offset: 0, sums: new Float64Array(0) };
     return this.#variant(born, key, parts, { length, large: true, complete, place });
   }
@@ -329,14 +412,18 @@ export class Shard {
   /** Takes out what a new variant replaces, and the oldest ones over the limit. Within a transaction. */
   #replace(index: ShardIndex, variant: DiskVariant): DiskVariant[] {
     const { variants } = index.find(variant.place.hash, variant.key);
-    const replaced = variants.filter((other) => other.variant === variant.variant && sameList(other.vary, variant.vary));
+    const owed = this.#owed.has(variant.key);
+    const replaced = variants.filter(
+      (other) => owed || (other.variant === variant.variant && sameList(other.vary, variant.vary)),
+    );
     const left = variants.filter((other) => !replaced.includes(other));
     replaced.push(...left.slice(Math.max(0, this.#context.variantsMax - 1)));
     for (const other of replaced) index.remove(other.place.hash, other.born, other.large);
     return replaced;
   }
 
-  #inserted(replaced: readonly DiskVariant[]): void {
+  #inserted(key: string, replaced: readonly DiskVariant[]): void {
+    this.#owed.delete(key);
     if (this.#objects !== null) this.#objects++;
     for (const variant of replaced) this.dropped(variant, true);
   }
@@ -362,11 +449,18 @@ export class Shard {
     if (this.#hits.size === 0) return;
     const hits = this.#hits;
     this.#hits = new Set();
-    this.guard(undefined, ({ index }) => index.transaction(() => index.writeHits(hits)));
+    this.guard(undefined, ({ index }) => {
+      index.transaction(() => index.writeHits(hits));
+      this.committed();
+    });
   }
 
   /** Verified bytes of a small object, or why there are none. */
-  async readSmall(variant: DiskVariant, start: number, end: number): Promise<Uint8Array | "damaged" | "gone"> {
+  async readSmall(
+    variant: DiskVariant,
+    start: number,
+    end: number,
+  ): Promise<Uint8Array | "damaged" | "gone"> {
     const open = this.#open;
     if (open === null) return "gone";
     const { place, length } = variant;
@@ -376,17 +470,27 @@ export class Shard {
     const buffer = new Uint8Array(Math.min(length, last * SMALL_BLOCK_BYTES) - from);
     const { descriptors, files } = this.#context;
     try {
-      await descriptors.with(open.segments.path(place.file), "read", (descriptor) => files.read(descriptor, buffer, place.offset + from));
+      await descriptors.with(open.segments.path(place.file), "read", (descriptor) =>
+        files.read(descriptor, buffer, place.offset + from),
+      );
     } catch (error) {
       if (errorCode(error) === "ENOENT") return "gone";
       // A file that is too short is damage; anything else is the device.
       if (!(error instanceof ProximaError)) {
-        this.#context.problems.report("io", this.name, `${this.#where} could not be read: ${messageOf(error)}`);
+        this.#context.problems.report(
+          "io",
+          this.name,
+          `${this.#where} could not be read: ${messageOf(error)}`,
+        );
       }
       return "damaged";
     }
     for (let i = 0; first + i < last; i++) {
-      if (blockSum(buffer.subarray(i * SMALL_BLOCK_BYTES, (i + 1) * SMALL_BLOCK_BYTES)) !== place.sums[first + i]) return "damaged";
+      if (
+        blockSum(buffer.subarray(i * SMALL_BLOCK_BYTES, (i + 1) * SMALL_BLOCK_BYTES)) !==
+        place.sums[first + i]
+      )
+        return "damaged";
     }
     return buffer.subarray(start - from, end - from);
   }
@@ -410,80 +514,11 @@ export class Shard {
   }
 
   #reportDamage(what: string): void {
-    this.#context.problems.report("object-corrupt", this.name, `${this.#where}: ${what} failed verification and were removed`);
-  }
-
-  // Large files.
-
-  #largeOwner(open: OpenShard): LargeFileOwner {
-    const { files, descriptors, reserve, release } = this.#context;
-    return {
-      files,
-      descriptors,
-      large: open.large,
-      reserve,
-      release,
-      commit: (file) => this.#commitLarge(file),
-      commitSoon: (file) => {
-        if (this.#commitSoon.has(file)) return;
-        this.#commitSoon.set(
-          file,
-          this.#context.clock.after(LARGE_COMMIT_MS, () => this.#commitLarge(file)),
-        );
-      },
-      damaged: (file, block, error) => {
-        const known = this.#largeFiles.get(file.born);
-        if (errorCode(error) === "ENOENT" && known !== undefined) {
-          this.remove(known.variant);
-          return;
-        }
-        file.clear(block);
-        this.#commitLarge(file);
-        this.#reportDamage("parts of large objects");
-      },
-      failed: (error) => this.fault(error),
-    };
-  }
-
-  #commitLarge(file: LargeFile): boolean {
-    this.#commitSoon.get(file)?.();
-    this.#commitSoon.delete(file);
-    return this.guard(false, ({ index }) => {
-      const known = this.#largeFiles.get(file.born);
-      if (file.gone || known === undefined) return false;
-      const row = index.current(known.variant);
-      if (row === null) {
-        this.droppedLarge(file.born);
-        return false;
-      }
-      const { files } = this.#context;
-      files.step("before-row");
-      index.transaction(
-        () => {
-          for (const chunk of file.takeDirty()) index.writeChunk(file.born, chunk.number, chunk.sums);
-          if (row.complete !== file.complete) index.update({ ...row, complete: file.complete }, null);
-        },
-        () => files.step("before-commit"),
-      );
-      files.step("after-commit");
-      this.#committed();
-      return true;
-    });
-  }
-
-  /** Commits what large files have in memory. */
-  flushLarge(): void {
-    for (const file of [...this.#commitSoon.keys()]) this.#commitLarge(file);
-  }
-
-  #remember(file: LargeFile, variant: DiskVariant): void {
-    this.#largeFiles.set(file.born, { file, variant });
-    if (this.#largeFiles.size <= Math.max(1, LARGE_OPEN_MAX / SHARDS)) return;
-    for (const [born, { file: other }] of this.#largeFiles) {
-      if (other === file || other.users > 0 || other.dirty) continue;
-      this.#largeFiles.delete(born);
-      break;
-    }
+    this.#context.problems.report(
+      "object-corrupt",
+      this.name,
+      `${this.#where}: ${what} failed verification and were removed`,
+    );
   }
 
   // State.
@@ -511,19 +546,36 @@ export class Shard {
       this.#setAside(sqliteMessage(error));
       return;
     }
+    const vanished = !this.standing();
     this.turnOff();
-    this.#context.problems.report("unusable", this.name, `${this.#where} is off: ${sqliteMessage(error)}; it is tried again`);
+    if (vanished) {
+      this.#context.vanished();
+      return;
+    }
+    this.#context.problems.report(
+      "unusable",
+      this.name,
+      `${this.#where} is off: ${sqliteMessage(error)}; it is tried again`,
+    );
   }
 
   #setAside(why: string): void {
     const open = this.#open;
     if (open === null) return;
-    this.#context.problems.report("index-corrupt", this.name, `${this.#where} had a damaged index and starts empty: ${why}`);
+    this.#context.problems.report(
+      "index-corrupt",
+      this.name,
+      `${this.#where} can not be used as it is and starts empty: ${why}`,
+    );
     this.#leave(open);
     try {
       emptyShard(join(this.#context.path, this.name));
     } catch (error) {
-      this.#context.problems.report("unusable", this.name, `${this.#where} is off: ${messageOf(error)}; it is tried again`);
+      this.#context.problems.report(
+        "unusable",
+        this.name,
+        `${this.#where} is off: ${messageOf(error)}; it is tried again`,
+      );
       return;
     } finally {
       open.lock.release();
@@ -538,9 +590,18 @@ export class Shard {
     try {
       this.open();
       this.#context.problems.clear("unusable", this.name);
-      return true;
+      if (this.#owesAll) {
+        this.#owesAll = false;
+        this.#owed.clear();
+        this.#setAside("more removals were owed to it than are remembered");
+      } else this.payOwed();
+      return this.parts !== null;
     } catch (error) {
-      this.#context.problems.report("unusable", this.name, `${this.#where} is off: ${sqliteMessage(error)}; it is tried again`);
+      this.#context.problems.report(
+        "unusable",
+        this.name,
+        `${this.#where} is off: ${sqliteMessage(error)}; it is tried again`,
+      );
       return false;
     }
   }
@@ -556,10 +617,7 @@ export class Shard {
   #leave(open: OpenShard): void {
     this.#open = null;
     open.writer.stop();
-    for (const cancel of this.#commitSoon.values()) cancel();
-    this.#commitSoon.clear();
-    for (const { file } of this.#largeFiles.values()) file.gone = true;
-    this.#largeFiles.clear();
+    open.objects.leave();
     this.#hits.clear();
     this.#verified.clear();
     this.#objects = null;
@@ -602,21 +660,43 @@ export class Shard {
     });
   }
 
-  /** Rows behind `id`, for walks. */
-  rowsAfter(id: number, limit: number): IndexRow[] {
-    return this.guard([], ({ index }) => index.after(id, limit));
+  /** Rows behind `id`, for walks; null when they can not be read. */
+  rowsAfter(id: number, limit: number): IndexRow[] | null {
+    return this.guard<IndexRow[] | null>(null, ({ index }) => index.after(id, limit));
   }
 
-  #committed(): void {
-    if (++this.#commits % 8 === 0) this.#measureIndex();
+  /** The index was written to: its size is counted, and a checkpoint started if it is time. */
+  committed(): void {
+    const log = this.#measureIndex();
+    if (log > this.#context.indexSizes.checkpointPages * 4096 && !this.#checkpointing)
+      void this.#checkpoint();
   }
 
-  #measureIndex(): void {
-    this.guard(undefined, ({ index }) => {
+  /**
+   * A checkpoint makes this thread wait for the disk, and with it for all that other files have waiting to be
+   * written. So the log is brought to the disk in the background first; what is left to wait for is little.
+   */
+  async #checkpoint(): Promise<void> {
+    const open = this.#open;
+    if (open === null) return;
+    this.#checkpointing = true;
+    try {
+      await this.#context.files.sync(`${open.index.path}-wal`);
+    } catch {
+      // The checkpoint itself tells what is wrong.
+    }
+    this.#checkpointing = false;
+    if (open === this.#open) this.guard(undefined, ({ index }) => index.checkpoint());
+  }
+
+  /** Counts the index's files; returns the bytes of the log. */
+  #measureIndex(): number {
+    return this.guard(0, ({ index }) => {
       const log = statSync(`${index.path}-wal`, { throwIfNoEntry: false })?.size ?? 0;
       const bytes = index.bytes() + log;
       this.#context.budget.add(bytes - this.#indexBytes);
       this.#indexBytes = bytes;
+      return log;
     });
   }
 }

@@ -2,8 +2,9 @@
  * A large object some of whose bytes are there: one version of it, never mixed with another. Blocks are
  * written in any order, by any number of slices, and read as soon as they are there.
  */
-import { LARGE_BLOCK_BYTES } from "./limits.ts";
+
 import type { LargeFile } from "./large-file.ts";
+import { LARGE_BLOCK_BYTES } from "./limits.ts";
 import type { DiskVariant } from "./variant.ts";
 
 /** A half-open range of bytes. */
@@ -18,10 +19,10 @@ export class SparseObject {
   readonly blockBytes = LARGE_BLOCK_BYTES;
   readonly variant: DiskVariant;
   readonly #file: LargeFile;
-  readonly #flush: () => void;
+  readonly #flush: () => boolean;
   #released = false;
 
-  constructor(variant: DiskVariant, file: LargeFile, flush: () => void) {
+  constructor(variant: DiskVariant, file: LargeFile, flush: () => boolean) {
     this.variant = variant;
     this.#file = file;
     this.#flush = flush;
@@ -72,9 +73,9 @@ export class SparseObject {
     return this.#file.read(start, end);
   }
 
-  /** Commits what was written: from now on it survives the process. */
-  flush(): void {
-    this.#flush();
+  /** Commits what was written: when it answers true, that survives the process. */
+  flush(): boolean {
+    return !this.#file.gone && this.#flush();
   }
 
   release(): void {

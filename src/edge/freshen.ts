@@ -1,0 +1,116 @@
+import { decideStorage } from "../cache/freshness.ts";
+import { selectingKey } from "../cache/key.ts";
+import type { StoredResponse } from "../cache/stored.ts";
+import { readTags } from "../cache/tags.ts";
+import { weakMatch } from "../http/conditional.ts";
+import { formatHttpDate, parseHttpDate } from "../http/date.ts";
+import type { Fields } from "../http/fields.ts";
+import type { UpstreamResponse } from "../upstream/next-hop.ts";
+import type { EdgeContext } from "./context.ts";
+import type { RoutedExchange } from "./exchange.ts";
+import type { Flight, FlightOutcome } from "./flights.ts";
+import { storedFields } from "./phases/viewer-fields.ts";
+import { storageRequest, varyOf } from "./storing.ts";
+
+/** 304: the stored response gets the new fields and a new life (RFC 9111 section 4.3.4). Null when it does not fit. */
+export function freshen(
+  x: RoutedExchange,
+  context: EdgeContext,
+  flight: Flight,
+  entry: StoredResponse,
+  response: UpstreamResponse,
+): Extract<FlightOutcome, { kind: "freshened" }> | null {
+  if (!isSameRepresentation(entry, response.fields)) return null;
+  const fields = entry.fields.clone();
+  const update = storedFields(response.fields, [
+    "content-encoding",
+    "content-type",
+    "content-range",
+    "set-cookie",
+    ...(entry.etag === null ? [] : ["etag"]),
+  ]);
+  // A 304 without a Date was made when it was received (RFC 9110 section 6.6.1), not when the stored one was.
+  if (parseHttpDate(update.get("date")) === null) update.set("date", formatHttpDate(response.responseTimeMs));
+  const seen = new Set<string>();
+  for (const [name, value] of update.entries()) {
+    if (seen.has(name)) fields.append(name, value);
+    else fields.set(name, value);
+    seen.add(name);
+  }
+  const storage = decideStorage(
+    storageRequest(x),
+    {
+      status: entry.status,
+      fields: withAge(fields, response.fields),
+      completable: true,
+      requestTimeMs: response.requestTimeMs,
+      responseTimeMs: response.responseTimeMs,
+    },
+    x.behavior.ttl,
+  );
+  if (storage.store) for (const name of storage.removeFields) fields.delete(name);
+  entry.forget();
+  entry.fields = fields;
+  entry.etag = fields.get("etag");
+  entry.lastModifiedMs = parseHttpDate(fields.get("last-modified"));
+  entry.dateMs = parseHttpDate(fields.get("date")) ?? response.responseTimeMs;
+  if (!storage.store) {
+    // The origin now says that it may not be kept: it serves the one who asked, and goes.
+    context.store.remove(entry);
+    return { kind: "freshened", entry, reusable: false };
+  }
+  entry.freshness = storage.freshness;
+  // Confirmed as of when this was asked; tags that a 304 does not repeat stay.
+  entry.validSequence = flight.asked.sequence;
+  entry.validLocal = flight.asked.local;
+  const { tags } = readTags(response.fields, x.authority);
+  if (tags.length > 0) entry.tags = tags;
+  entry.storedAtMs = response.responseTimeMs;
+  context.store.recount(entry);
+  const reusable = storage.freshness.freshUntilMs > response.responseTimeMs;
+  const vary = varyOf(x, fields, entry.coding);
+  if (vary.join() === entry.vary.join() || flight.invalidated || !context.store.holds(entry))
+    return { kind: "freshened", entry, reusable };
+  // The 304's Vary is another: the response is filed anew, under what this request said.
+  const moved = refile(x, context, entry, vary);
+  return { kind: "freshened", entry: moved, reusable };
+}
+
+/** Is what a 304 speaks of the stored response (RFC 9111 section 4.3.4)? By ETag; without one by Last-Modified. */
+function isSameRepresentation(entry: StoredResponse, fields: Fields): boolean {
+  const etag = fields.get("etag");
+  if (etag !== null && entry.etag !== null) return weakMatch(etag, entry.etag);
+  const lastModified = fields.get("last-modified");
+  return (
+    etag !== null ||
+    lastModified === null ||
+    entry.etag !== null ||
+    lastModified === entry.fields.get("last-modified")
+  );
+}
+
+function refile(
+  x: RoutedExchange,
+  context: EdgeContext,
+  entry: StoredResponse,
+  vary: readonly string[],
+): StoredResponse {
+  context.store.remove(entry);
+  return (
+    context.store.put(
+      x.base,
+      vary,
+      x.secondary + selectingKey(vary, x.request.fields),
+      entry.parts,
+      x.behavior.variantsMax,
+    ) ?? entry
+  );
+}
+
+function withAge(fields: Fields, received: Fields): Fields {
+  const age = received.get("age");
+  if (age === null) return fields;
+  const copy = fields.clone();
+  copy.set("age", age);
+  return copy;
+}

@@ -1,0 +1,288 @@
+/**
+ * The owner's side between the workers of a node: the lookup of pipeline.ts for a viewer who came in at
+ * another worker. What differs is what it comes to: not a viewer's response, but the origin's fields and
+ * the cache's decision about them, which the asker delivers from.
+ */
+import { unreachable } from "../base/assert.ts";
+import { messageOf } from "../base/errors.ts";
+import { selectingKey } from "../cache/key.ts";
+import { PASS_MS } from "../cache/limits.ts";
+import type { StoredResponse } from "../cache/stored.ts";
+import type { BodyReader } from "../http/body.ts";
+import { Fields } from "../http/fields.ts";
+import { UpstreamError } from "../upstream/next-hop.ts";
+import type { EdgeContext } from "./context.ts";
+import { Exchange, type RoutedExchange } from "./exchange.ts";
+import { flightKey, startFlight } from "./flight.ts";
+import type { FlightOutcome, FlightResponse } from "./flights.ts";
+import type { CacheReason, ViewerRequest } from "./message.ts";
+import { within } from "./phases/deliver-stream.ts";
+import { cookieForwardedUnkeyed } from "./phases/origin-request.ts";
+import { VARIANT_RESTARTS_MAX, WHOLE_BODY_BYTES_MAX, WHOLE_BODY_WAIT_MS } from "./settings.ts";
+import type { TierAnswer, TierFacts, TierQuestion } from "./tier.ts";
+
+/** An answer with its body. */
+export interface OwnerReply {
+  readonly head: TierAnswer;
+  readonly body: null | Uint8Array | Blob | BodyReader;
+}
+
+/** What answering needs beside the edge's state. */
+export interface OwnerSide {
+  readonly context: EdgeContext;
+  /** Fetches a stale response anew while it is still served. */
+  refresh(x: RoutedExchange, entry: StoredResponse, nowMs: number): void;
+  /** Makes names for stored responses that no other worker, and no other start of this one, uses. */
+  readonly copyPrefix: string;
+}
+
+let copies = 0;
+
+/** Answers a question of another worker. Never rejects. */
+export async function answerAsOwner(question: TierQuestion, side: OwnerSide): Promise<OwnerReply> {
+  const { context } = side;
+  try {
+    const { peers, purges } = context;
+    if (peers === null || peers.slotOf(question.base) !== peers.slot)
+      return unavailable("this worker does not own the key");
+    // What the asker knows to be invalid must not come from here.
+    if (!(await peers.caughtUp(question.asked, () => purges.now())))
+      return unavailable("this worker is behind with invalidations");
+    const x = exchangeOf(question, context);
+    if (x === null) return unavailable("another snapshot is in force here");
+    return (await lookUp(x, question, side)) ?? passOn("not-stored", 0);
+  } catch (error) {
+    return failed(error, null);
+  }
+}
+
+/** The asker's exchange as far as it went; null when the snapshots differ. */
+function exchangeOf(question: TierQuestion, context: EdgeContext): RoutedExchange | null {
+  const site =
+    context.snapshot.number === question.snapshot ? context.snapshot.sites.get(question.site) : undefined;
+  const behavior = site?.behaviors[question.behavior];
+  if (site === undefined || behavior === undefined) return null;
+  const request: ViewerRequest = {
+    method: question.method,
+    scheme: question.scheme,
+    http3: false,
+    url: `${question.scheme}://${question.authority}${question.path}`,
+    fields: new Fields([...question.fields]),
+    peerAddress: question.peer,
+    body: () => null,
+    signal: new AbortController().signal,
+  };
+  const x = new Exchange(request, context.clock.now());
+  x.fromPeer = true;
+  x.authority = question.authority;
+  x.hostname = question.hostname;
+  x.path = question.path;
+  x.query = question.query;
+  x.client = question.client;
+  x.site = site;
+  x.behavior = behavior;
+  x.originPath = question.originPath;
+  x.keyQuery = question.keyQuery;
+  x.base = question.base;
+  x.secondary = question.secondary;
+  return x as RoutedExchange;
+}
+
+async function lookUp(
+  x: RoutedExchange,
+  question: TierQuestion,
+  side: OwnerSide,
+): Promise<OwnerReply | null> {
+  const { context } = side;
+  for (let attempt = 0; attempt <= VARIANT_RESTARTS_MAX; attempt++) {
+    const nowMs = context.clock.now();
+    const entry = context.purges.find(x.base, x.secondary, x.request.fields);
+    if (entry !== null && !entry.freshness.explicit && cookieForwardedUnkeyed(x))
+      return passOn("request-cookie", 0);
+    if (entry !== null && nowMs < entry.freshness.freshUntilMs) {
+      x.end("hit", "fresh");
+      x.forwarded = undefined;
+      return give(x, entry, question, side);
+    }
+    if (entry !== null && nowMs < entry.freshness.whileRevalidateUntilMs) {
+      side.refresh(x, entry, nowMs);
+      x.end("updating", "stale-while-revalidate");
+      return give(x, entry, question, side);
+    }
+    if (question.onlyStored) return passOn("not-stored", 0);
+    const url = context.store.get(x.base);
+    if (entry !== null) {
+      x.end("expired", "past-freshness");
+      x.forwarded = "stale";
+    } else {
+      const known = url !== undefined && url.count > 0;
+      x.end("miss", known ? "vary-mismatch" : "not-stored");
+      x.forwarded = known ? "vary-miss" : "uri-miss";
+    }
+    const pass = url?.pass ?? null;
+    if (pass !== null && nowMs < pass.untilMs) return passOn(pass.reason, pass.untilMs);
+    const alone = entry !== null && entry.freshness.freshUntilMs <= entry.storedAtMs;
+    const underway =
+      x.behavior.collapse && !alone ? context.flights.find(x.base, flightKey(x, context)) : undefined;
+    x.collapsed = underway !== undefined;
+    const flight = underway ?? startFlight(x, context, entry, x.behavior.collapse && !alone);
+    const reply = await land(x, entry, await flight.outcome, question, side);
+    if (reply !== null) return reply;
+  }
+  return null;
+}
+
+/** What a flight's outcome is to the asker; null to look again. */
+async function land(
+  x: RoutedExchange,
+  entry: StoredResponse | null,
+  outcome: FlightOutcome,
+  question: TierQuestion,
+  side: OwnerSide,
+): Promise<OwnerReply | null> {
+  const { context } = side;
+  switch (outcome.kind) {
+    case "freshened":
+      if (x.collapsed && entry !== outcome.entry) return null;
+      if (x.collapsed && !outcome.reusable) return alone(x, entry, question, side);
+      x.end("revalidated", "not-modified");
+      return give(x, outcome.entry, question, side);
+    case "stale":
+    case "error":
+      if (entry !== null && context.clock.now() < entry.freshness.ifErrorUntilMs) {
+        x.end("stale", "stale-if-error");
+        return give(x, entry, question, side);
+      }
+      return outcome.kind === "stale" ? null : failed(outcome.error, x);
+    case "pass":
+      return passOn(outcome.reason, 0);
+    case "response":
+      break;
+    default:
+      return unreachable(outcome);
+  }
+  const { storage } = outcome;
+  if (!storage.store) {
+    x.end("bypass", storage.reason);
+    if (!x.collapsed) return stream(x, outcome, context);
+    if (outcome.reusable && fits(x, outcome, context)) return stream(x, outcome, context);
+    return passOn(storage.reason, context.clock.now() + PASS_MS);
+  }
+  if (x.collapsed && !storage.freshness.explicit && cookieForwardedUnkeyed(x))
+    return passOn("request-cookie", 0);
+  if (x.collapsed && !outcome.reusable) {
+    const stored = await within(outcome.settled, WHOLE_BODY_WAIT_MS, context.clock);
+    return alone(x, stored !== null && fits(x, outcome, context) ? stored : null, question, side);
+  }
+  if (x.collapsed && !fits(x, outcome, context)) return null;
+  x.stored = !x.collapsed;
+  const ownFields = !x.collapsed && storage.removeFields.length > 0;
+  if (!ownFields && (outcome.bodyLength ?? 0) <= WHOLE_BODY_BYTES_MAX) {
+    const stored = await within(outcome.settled, WHOLE_BODY_WAIT_MS, context.clock);
+    if (stored !== null) return give(x, stored, question, side);
+  }
+  return stream(x, outcome, context);
+}
+
+/** Validates for one asker alone. */
+async function alone(
+  x: RoutedExchange,
+  entry: StoredResponse | null,
+  question: TierQuestion,
+  side: OwnerSide,
+): Promise<OwnerReply | null> {
+  x.collapsed = false;
+  return land(x, entry, await startFlight(x, side.context, entry, false).outcome, question, side);
+}
+
+/** RFC 9111 section 4.1, and no purge since. */
+function fits(x: RoutedExchange, outcome: FlightResponse, { purges }: EdgeContext): boolean {
+  if (!outcome.fill.retained || !purges.covers(x.base, outcome.tags, outcome.asked)) return false;
+  return (
+    outcome.vary.length === 0 ||
+    outcome.variant === x.secondary + selectingKey(outcome.vary, x.request.fields)
+  );
+}
+
+/** A stored response; without its body when the asker holds the same. */
+function give(x: RoutedExchange, entry: StoredResponse, question: TierQuestion, side: OwnerSide): OwnerReply {
+  side.context.store.hit(entry);
+  entry.copy ??= `${side.copyPrefix}${++copies}`;
+  const same = question.have === entry.copy;
+  const { body } = entry;
+  const head: TierAnswer = {
+    kind: "response",
+    ...factsOf(x, side.context),
+    reusable: entry.freshness.freshUntilMs > entry.storedAtMs,
+    same,
+    copy: entry.copy,
+    status: entry.status,
+    fields: flat(entry.fields),
+    storage: { store: true, freshness: entry.freshness, removeFields: [] },
+    bodyLength: entry.length,
+    whole: true,
+    receivedMs: entry.storedAtMs,
+  };
+  return { head, body: same ? null : body };
+}
+
+/** A response on its way. */
+function stream(x: RoutedExchange, outcome: FlightResponse, context: EdgeContext): OwnerReply {
+  const { storage, fields } = outcome;
+  const own = storage.store && x.collapsed ? storage.removeFields : [];
+  const head: TierAnswer = {
+    kind: "response",
+    ...factsOf(x, context),
+    reusable: outcome.reusable,
+    same: false,
+    copy: null,
+    status: outcome.status,
+    fields: flat(fields, own),
+    storage,
+    bodyLength: outcome.bodyLength,
+    whole: false,
+    receivedMs: outcome.responseTimeMs,
+  };
+  return { head, body: outcome.fill.join() };
+}
+
+function factsOf(x: RoutedExchange, context: EdgeContext): Omit<TierFacts, "reusable"> {
+  const { result, reason, forwarded, stored, upstream } = x;
+  // What is given was just held against every purge that is known here.
+  return {
+    result,
+    reason,
+    forwarded,
+    stored,
+    trace: x.collapsed ? null : upstream,
+    valid: context.purges.now(),
+  };
+}
+
+function flat(fields: Fields, leftOut: readonly string[] = []): string[] {
+  const list: string[] = [];
+  for (const [name, value] of fields.entries()) if (!leftOut.includes(name)) list.push(name, value);
+  return list;
+}
+
+function passOn(reason: CacheReason, untilMs: number): OwnerReply {
+  return { head: { kind: "pass", reason, untilMs }, body: null };
+}
+
+function unavailable(why: string): OwnerReply {
+  return { head: { kind: "unavailable", why }, body: null };
+}
+
+function failed(error: unknown, x: RoutedExchange | null): OwnerReply {
+  const known = error instanceof UpstreamError ? error : null;
+  return {
+    head: {
+      kind: "error",
+      code: known?.code ?? "proxy_internal_error",
+      message: messageOf(error),
+      retryable: known?.retryable ?? false,
+      trace: x?.collapsed === false ? x.upstream : null,
+    },
+    body: null,
+  };
+}

@@ -1,0 +1,94 @@
+/** The data plane of a node's config, in whatever process it runs: its access log, its settings, what its origins may reach. */
+import { readFile } from "node:fs/promises";
+import { networkInterfaces } from "node:os";
+import type { Clock } from "../base/clock.ts";
+import { parseListenAddress } from "../config/address.ts";
+import type { NodeConfig } from "../config/schema.ts";
+import { Edge as DataPlane } from "../edge/edge.ts";
+import type { OriginPermissions } from "../edge/origins.ts";
+import type { Peers } from "../edge/peers.ts";
+import { addressSet, parseIp } from "../http/ip.ts";
+import { AccessLog } from "../telemetry/access-log.ts";
+import { isLoopback } from "./control-guard.ts";
+import type { NodeLog } from "./log.ts";
+
+/** Larger headers the runtime refuses by itself, in bytes. */
+const RUNTIME_HEADER_BYTES_MAX = 16 * 1024;
+
+/** What a data plane is made from. */
+export interface PlaneSetup {
+  readonly config: NodeConfig;
+  readonly version: string;
+  readonly clock: Clock;
+  readonly log: NodeLog;
+  /** Token in CDN-Loop. */
+  readonly loopId: string;
+  controlPort(): number | null;
+  /** Most memory for stored responses, in bytes: the node's, or this worker's share. */
+  readonly memoryBytesMax: number;
+  readonly peers: Peers | null;
+}
+
+/** Makes the data plane and its access log, nothing of it in force yet. */
+export function makePlane(setup: PlaneSetup) {
+  const { config, version, clock, log } = setup;
+  const accessLog =
+    config.accessLog === undefined
+      ? null
+      : new AccessLog({
+          sink: config.accessLog.file,
+          clock,
+          onProblem: (message) => log("error", `access log: ${message}`),
+        });
+  const settings = {
+    name: "Proxima",
+    loopId: setup.loopId,
+    trustedProxies: config.trustedProxies.length > 0 ? addressSet(config.trustedProxies) : null,
+    headerCharsMax:
+      config.limits.requestHeaderBytes < RUNTIME_HEADER_BYTES_MAX ? config.limits.requestHeaderBytes : null,
+    requestBodyBytesMax: config.limits.requestBody,
+    httpsPort: null as number | null,
+  };
+  const plane = new DataPlane({
+    clock,
+    version,
+    settings,
+    permissions: permissionsOf(config, setup.controlPort),
+    memoryBytesMax: setup.memoryBytesMax,
+    objectBytesMax: config.cache.objectMax,
+    accessLog,
+    peers: setup.peers,
+    onBug: (error) =>
+      log(
+        "error",
+        `a request failed by a bug: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
+      ),
+  });
+  return { plane, settings, accessLog };
+}
+
+/** What this node's origins may reach: never its own control listener (design, section 6). */
+export function permissionsOf(config: NodeConfig, controlPort: () => number | null): OriginPermissions {
+  const { permitted } = config;
+  const control = parseListenAddress(config.listen.control);
+  const ranges = permitted?.addresses === undefined ? null : addressSet(permitted.addresses);
+  const roots = permitted?.directories;
+  return {
+    allowAddress(address, port) {
+      // A connection to the unspecified address ends at this machine.
+      const plain = parseIp(address)?.text ?? address;
+      const unspecified = plain === "0.0.0.0" || plain === "::";
+      const here = unspecified || isLoopback(plain) || plain === control?.hostname || isOwnAddress(plain);
+      if (here && port === controlPort()) return false;
+      return ranges === null || ranges.has(address);
+    },
+    allowRoot: (path) =>
+      roots === undefined ||
+      roots.some((root) => path === root || path.startsWith(`${root.replace(/\/$/, "")}/`)),
+    readFile: (path) => readFile(path, "utf8"),
+  };
+}
+
+function isOwnAddress(address: string): boolean {
+  return Object.values(networkInterfaces()).some((list) => list?.some((entry) => entry.address === address));
+}

@@ -1,0 +1,174 @@
+/**
+ * What the supervisor and its workers say to each other, over the runtime's IPC. Each call has a number and
+ * gets one answer; calls arrive in the order in which they were sent. Both ends are this very program.
+ */
+import { messageOf, ProximaError } from "../../base/errors.ts";
+import type { NodeConfig, SiteConfig } from "../../config/schema.ts";
+import type { Explanation } from "../../edge/explanation.ts";
+import type { ListenAddress } from "../../edge/listener/ports.ts";
+import type { Broadcast } from "../../edge/peers.ts";
+import type { TlsMaterial } from "../../edge/tls/material.ts";
+import type { StatsSnapshot } from "../../telemetry/stats.ts";
+import type { ExplainOptions } from "../edge-handle.ts";
+import type { LogLevel } from "../log.ts";
+
+/** What a worker is told when it starts. */
+export interface WorkerInit {
+  readonly slot: number;
+  readonly slots: number;
+  /** How often a worker of this slot was started. */
+  readonly start: number;
+  readonly version: string;
+  readonly config: NodeConfig;
+  readonly loopId: string;
+  readonly controlPort: number | null;
+  /** Share of the memory limit, in bytes. */
+  readonly memoryBytesMax: number;
+  /** Folder of the sockets on which workers answer each other. */
+  readonly socketFolder: string;
+}
+
+/** Where a worker listens. */
+export interface WorkerListen {
+  readonly http: ListenAddress | null;
+  readonly https: ListenAddress | null;
+  /** This worker alone holds the UDP port. */
+  readonly http3: boolean;
+  readonly http3Port: number | null;
+  readonly tls: TlsMaterial | null;
+}
+
+/** Calls of the supervisor: argument and answer. */
+export interface WorkerCalls {
+  init: [WorkerInit, null];
+  /** Sites that are new or changed; they count when a snapshot names them. */
+  sites: [readonly (readonly [string, SiteConfig])[], null];
+  /** Compiles a snapshot of these sites, in this order. */
+  prepare: [{ readonly number: number; readonly ids: readonly string[] }, null];
+  /** Puts the prepared snapshot in force. */
+  commit: [{ readonly number: number }, null];
+  /** From here on the worker gets every broadcast. */
+  join: [{ readonly purgeSequence: number; readonly sequence: number }, null];
+  listen: [WorkerListen, null];
+  /** Which workers are up: the number of their start, 0 while down. */
+  peers: [readonly number[], null];
+  apply: [{ readonly message: Broadcast; readonly sequence: number }, number];
+  counted: [number, number];
+  startPurgesAt: [number, null];
+  tls: [TlsMaterial, null];
+  stats: [null, StatsSnapshot];
+  explain: [
+    { readonly url: string; readonly options: ExplainOptions },
+    { readonly explanation: Explanation; readonly owner: number | null },
+  ];
+  reopenLog: [null, null];
+  drain: [number, null];
+  stop: [null, null];
+  ping: [null, null];
+}
+
+/** Calls of a worker. */
+export interface SupervisorCalls {
+  broadcast: [Broadcast, number];
+  log: [{ readonly level: LogLevel; readonly message: string }, null];
+}
+
+interface Call {
+  readonly id: number;
+  readonly call: string;
+  readonly argument: unknown;
+}
+
+interface Answer {
+  readonly id: number;
+  readonly value?: unknown;
+  readonly error?: { readonly code: string; readonly message: string };
+}
+
+/** One end of the conversation: `Out` are the calls it makes, `In` those it answers. */
+export class Channel<Out, In> {
+  readonly #send: (packet: Call | Answer) => void;
+  readonly #handlers: {
+    readonly [K in keyof In]: (argument: In[K] extends [infer A, unknown] ? A : never) => unknown;
+  };
+  readonly #pending = new Map<number, { resolve(value: unknown): void; reject(error: unknown): void }>();
+  #next = 1;
+  #closed: ProximaError | null = null;
+
+  constructor(
+    send: (packet: Call | Answer) => void,
+    handlers: {
+      readonly [K in keyof In]: (argument: In[K] extends [infer A, unknown] ? A : never) => unknown;
+    },
+  ) {
+    this.#send = send;
+    this.#handlers = handlers;
+  }
+
+  /** Calls the other end. Rejects with a ProximaError when it fails, or when the other end is gone. */
+  call<K extends keyof Out & string>(
+    name: K,
+    argument: Out[K] extends [infer A, unknown] ? A : never,
+  ): Promise<Out[K] extends [unknown, infer R] ? R : never> {
+    if (this.#closed !== null) return Promise.reject(this.#closed);
+    const id = this.#next++;
+    return new Promise((resolve, reject) => {
+      // What the other end answers is of the type that its handler has.
+      this.#pending.set(id, { resolve: resolve as (value: unknown) => void, reject });
+      try {
+        this.#send({ id, call: name, argument });
+      } catch (error) {
+        this.#pending.delete(id);
+        reject(new ProximaError("worker_gone", messageOf(error), { source: "node", cause: error }));
+      }
+    });
+  }
+
+  /** Takes what came from the other end. */
+  receive(packet: Call | Answer): void {
+    if ("call" in packet) {
+      void this.#answer(packet);
+      return;
+    }
+    const waiting = this.#pending.get(packet.id);
+    this.#pending.delete(packet.id);
+    if (packet.error === undefined) waiting?.resolve(packet.value);
+    else waiting?.reject(new ProximaError(packet.error.code, packet.error.message, { source: "node" }));
+  }
+
+  /** The other end is gone: every open call fails. */
+  close(why: string): void {
+    this.#closed ??= new ProximaError("worker_gone", why, { source: "node" });
+    for (const { reject } of this.#pending.values()) reject(this.#closed);
+    this.#pending.clear();
+  }
+
+  async #answer({ id, call, argument }: Call): Promise<void> {
+    let answer: Answer;
+    try {
+      // The name and the argument come from `call` of the same program.
+      const handler = this.#handlers[call as keyof In] as (argument: unknown) => unknown;
+      answer = { id, value: await handler(argument) };
+    } catch (error) {
+      answer = {
+        id,
+        error: {
+          code: error instanceof ProximaError ? error.code : "worker_failed",
+          message: messageOf(error),
+        },
+      };
+    }
+    try {
+      this.#send(answer);
+    } catch {
+      // The other end has gone meanwhile: nobody waits for this.
+    }
+  }
+}
+
+/** A packet as it came; anything else is dropped. */
+export function packetOf(value: unknown): (Call | Answer) | null {
+  if (typeof value !== "object" || value === null || !("id" in value) || typeof value.id !== "number")
+    return null;
+  return value as Call | Answer;
+}

@@ -1,0 +1,79 @@
+/** The counters of several processes as those of one node. */
+import { mergeLatency } from "./latency.ts";
+import { hitRatioOf, type SiteSnapshot, type StatsSnapshot } from "./stats.ts";
+
+/** Sums counters and gauges; ratios and quantiles are worked out anew. The list must not be empty. */
+export function mergeStats(parts: readonly StatsSnapshot[]): StatsSnapshot {
+  const [first, ...others] = parts;
+  if (first === undefined) throw new RangeError("there are no counters to merge");
+  return others.reduce(mergeTwo, first);
+}
+
+/** What remains of a process that has ended: its counters, without what it held. */
+export function withoutGauges(stats: StatsSnapshot): StatsSnapshot {
+  return {
+    ...stats,
+    requestsInFlight: 0,
+    store: { ...stats.store, objects: 0, bytes: 0, bytesMax: 0 },
+    memory: { ...stats.memory, residentBytes: 0 },
+  };
+}
+
+function mergeTwo(a: StatsSnapshot, b: StatsSnapshot): StatsSnapshot {
+  const results = addRecords(a.results, b.results);
+  const sites: Record<string, SiteSnapshot> = Object.create(null);
+  for (const id of new Set([...Object.keys(a.sites), ...Object.keys(b.sites)])) {
+    const [one, other] = [a.sites[id], b.sites[id]];
+    sites[id] =
+      one !== undefined && other !== undefined ? mergeSites(one, other) : ((one ?? other) as SiteSnapshot);
+  }
+  return {
+    ...a,
+    snapshotNumber: Math.max(a.snapshotNumber, b.snapshotNumber),
+    siteCount: Math.max(a.siteCount, b.siteCount),
+    startedAt: [a.startedAt, b.startedAt].sort()[0] ?? a.startedAt,
+    uptimeSeconds: Math.max(a.uptimeSeconds, b.uptimeSeconds),
+    requests: a.requests + b.requests,
+    requestsInFlight: a.requestsInFlight + b.requestsInFlight,
+    hitRatio: hitRatioOf(results),
+    results,
+    statuses: addRecords(a.statuses, b.statuses),
+    staleServed: a.staleServed + b.staleServed,
+    collapsed: a.collapsed + b.collapsed,
+    tagsDropped: a.tagsDropped + b.tagsDropped,
+    bytes: addRecords(a.bytes, b.bytes),
+    origin: {
+      requests: a.origin.requests + b.origin.requests,
+      bytesReceived: a.origin.bytesReceived + b.origin.bytesReceived,
+      errors: addRecords(a.origin.errors, b.origin.errors),
+    },
+    latency: {
+      hit: mergeLatency(a.latency.hit, b.latency.hit),
+      miss: mergeLatency(a.latency.miss, b.latency.miss),
+    },
+    store: addRecords(a.store, b.store),
+    accessLog: addRecords(a.accessLog, b.accessLog),
+    memory: addRecords(a.memory, b.memory),
+    sites,
+  };
+}
+
+function mergeSites(a: SiteSnapshot, b: SiteSnapshot): SiteSnapshot {
+  const results = addRecords(a.results, b.results);
+  return {
+    requests: a.requests + b.requests,
+    hitRatio: hitRatioOf(results),
+    bytesSent: a.bytesSent + b.bytesSent,
+    bytesReceived: a.bytesReceived + b.bytesReceived,
+    results,
+    statusClasses: addRecords(a.statusClasses, b.statusClasses),
+  };
+}
+
+/** Adds numbers by name; a name that one side lacks counts as 0 there. */
+function addRecords<T extends Readonly<Record<string, number>>>(a: T, b: T): T {
+  const sum: Record<string, number> = { ...a };
+  for (const [name, value] of Object.entries(b)) sum[name] = (sum[name] ?? 0) + value;
+  // The same names as the two that went in.
+  return sum as T;
+}

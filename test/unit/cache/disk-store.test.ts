@@ -1,0 +1,345 @@
+/** The disk store as its callers see it, on real files. */
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { allShards, shardOf } from "../../../src/cache/shard.ts";
+import type { DiskStore } from "../../../src/cache/store/disk/disk-store.ts";
+import { DESCRIPTORS_MAX } from "../../../src/cache/store/disk/limits.ts";
+import { bytesBelow, bytesOf, filesBelow, keyOf, openStore, parts, scratch, settle } from "./disk-kit.ts";
+
+let dir: ReturnType<typeof scratch>;
+const opened: DiskStore[] = [];
+const open = async (options: Parameters<typeof openStore>[1] = {}) => {
+  const result = await openStore(dir.path, options);
+  opened.push(result.store);
+  return result;
+};
+beforeEach(() => {
+  dir = scratch();
+});
+afterEach(async () => {
+  for (const store of opened.splice(0)) await store.close();
+  dir.clean();
+});
+
+describe("what was stored", () => {
+  test("is found and read back, whole and in part, also after a restart", async () => {
+    const { store } = await open();
+    const key = keyOf(0, 0);
+    const body = bytesOf(1, 200_000);
+    const stored = await store.put(
+      key,
+      parts({ vary: ["accept"], variant: "a\u0000b", tags: ["t1", "t 2"], sequence: 9 }),
+      body,
+    );
+    if (stored === null) throw new Error("not stored");
+    expect(await store.read(stored)).toEqual(body);
+    expect(await store.read(stored, 65_530, 131_080)).toEqual(body.slice(65_530, 131_080));
+    await store.close();
+
+    const { store: again, problems } = await open();
+    const [found] = again.find(key);
+    if (found === undefined) throw new Error("not found");
+    expect(found).toMatchObject({
+      key,
+      vary: ["accept"],
+      variant: "a\u0000b",
+      tags: ["t1", "t 2"],
+      sequence: 9,
+      length: 200_000,
+    });
+    expect(found.meta).toEqual(bytesOf(7, 40));
+    expect(await again.read(found, 199_999)).toEqual(body.slice(199_999));
+    expect(await again.read(found, 5, 5)).toEqual(new Uint8Array(0));
+    expect(problems).toEqual([]);
+  });
+
+  test("may be empty, come in pieces, or as a stream that is larger than a segment takes", async () => {
+    const { store } = await open({ smallBytesMax: 100_000 });
+    const empty = await store.put(keyOf(0, 0), parts(), new Uint8Array(0));
+    const pieces = await store.put(keyOf(0, 1), parts(), [bytesOf(1, 10), bytesOf(2, 20)]);
+    const whole = bytesOf(3, 1_000_000);
+    const stream = async function* () {
+      for (let at = 0; at < whole.length; at += 70_001) yield whole.subarray(at, at + 70_001);
+    };
+    const large = await store.put(keyOf(1, 0), parts(), stream());
+    if (empty === null || pieces === null || large === null) throw new Error("not stored");
+    expect(await store.read(empty)).toEqual(new Uint8Array(0));
+    expect(await store.read(pieces)).toEqual(new Uint8Array([...bytesOf(1, 10), ...bytesOf(2, 20)]));
+    expect(large).toMatchObject({ large: true, complete: true, length: 1_000_000 });
+    expect(await store.read(large)).toEqual(whole);
+    await store.close();
+    const { store: again } = await open();
+    const [found] = again.find(keyOf(1, 0));
+    if (found === undefined) throw new Error("not found");
+    expect(await again.read(found, 262_100, 600_000)).toEqual(whole.slice(262_100, 600_000));
+  });
+
+  test("replaces the variant that it stands for and leaves the others", async () => {
+    const { store } = await open();
+    const key = keyOf(0, 0);
+    await store.put(key, parts({ vary: ["accept"], variant: "html" }), bytesOf(1, 10));
+    await store.put(key, parts({ vary: ["accept"], variant: "json" }), bytesOf(2, 10));
+    await store.put(key, parts({ vary: ["accept"], variant: "html" }), bytesOf(3, 10));
+    const found = store.find(key);
+    expect(found.map(({ variant }) => variant)).toEqual(["html", "json"]);
+    expect(await Promise.all(found.map((variant) => store.read(variant)))).toEqual([
+      bytesOf(3, 10),
+      bytesOf(2, 10),
+    ]);
+  });
+
+  test("has a limit of variants of one URL: the oldest goes", async () => {
+    const { store } = await open({ variantsMax: 3 });
+    for (let i = 0; i < 5; i++) await store.put(keyOf(0, 0), parts({ variant: `v${i}` }), bytesOf(i, 10));
+    expect(store.find(keyOf(0, 0)).map(({ variant }) => variant)).toEqual(["v4", "v3", "v2"]);
+  });
+
+  test("takes new metadata without being written again", async () => {
+    const { store } = await open();
+    const stored = await store.put(keyOf(0, 0), parts(), bytesOf(1, 10));
+    if (stored === null) throw new Error("not stored");
+    const updated = store.updateMeta(stored, bytesOf(9, 3), 12);
+    expect(updated).toMatchObject({ sequence: 12 });
+    await store.close();
+    const { store: again } = await open();
+    const [found] = again.find(keyOf(0, 0));
+    expect(found?.meta).toEqual(bytesOf(9, 3));
+    expect(found?.sequence).toBe(12);
+  });
+
+  test("is not stored when its body fails, and leaves no file", async () => {
+    const { store } = await open({ smallBytesMax: 1_000 });
+    const failing = async function* (after: number) {
+      for (let i = 0; i < after; i++) yield bytesOf(i, 100_000);
+      throw new Error("cut");
+    };
+    expect(await store.put(keyOf(0, 0), parts(), failing(0))).toBeNull();
+    expect(await store.put(keyOf(0, 0), parts(), failing(9))).toBeNull();
+    expect(store.find(keyOf(0, 0))).toEqual([]);
+    await settle(() => filesBelow(dir.path, /large/).length === 0);
+    expect(filesBelow(dir.path, /large/)).toEqual([]);
+  });
+});
+
+describe("removal", () => {
+  test("of a URL takes all variants, survives a restart, and stops what is on its way", async () => {
+    const { store } = await open({ smallBytesMax: 1_000 });
+    const key = keyOf(0, 0);
+    await store.put(key, parts({ variant: "a" }), bytesOf(1, 10));
+    await store.put(key, parts({ variant: "b" }), bytesOf(2, 300_000));
+    const gate = Promise.withResolvers<void>();
+    const slow = async function* () {
+      yield bytesOf(1, 5_000);
+      await gate.promise;
+      yield bytesOf(1, 5_000);
+    };
+    const onItsWay = [
+      store.put(key, parts({ variant: "c" }), bytesOf(3, 10)),
+      store.put(key, parts({ variant: "d" }), slow()),
+    ];
+    // The small one waits for its write by now.
+    for (let i = 0; i < 20; i++) await Promise.resolve();
+    expect(store.removeUrl(key)).toBe(2);
+    gate.resolve();
+    expect(await Promise.all(onItsWay)).toEqual([null, null]);
+    expect(store.find(key)).toEqual([]);
+    await store.close();
+    const { store: again } = await open();
+    expect(again.find(key)).toEqual([]);
+  });
+
+  test("by a walk sees every object once and counts what it drops", async () => {
+    const { store } = await open();
+    for (let i = 0; i < 300; i++)
+      await store.put(
+        keyOf(i % 2, Math.floor(i / 2)),
+        parts({ tags: [i % 3 === 0 ? "drop" : "keep"] }),
+        bytesOf(i, 100),
+      );
+    const seen = new Set<string>();
+    const counts = await store.sweep((variant) => {
+      expect(seen.has(variant.key)).toBe(false);
+      seen.add(variant.key);
+      return variant.tags[0] === "drop" ? "drop" : "keep";
+    });
+    expect(counts).toEqual({ seen: 300, dropped: 100, droppedBytes: 10_000, complete: true });
+    expect(store.stats().objects).toBe(200);
+  });
+});
+
+describe("a slice of the file", () => {
+  test("carries the bytes, and outlives eviction by its lease", async () => {
+    const { store, clock } = await open();
+    const body = bytesOf(1, 150_000);
+    const small = await store.put(keyOf(0, 0), parts(), body);
+    const large = await store.put(keyOf(0, 1), parts(), bytesOf(2, 2_000_000));
+    if (small === null || large === null) throw new Error("not stored");
+    expect(store.verified(small)).toBe(false);
+    const slices = [await store.fileSlice(small, 10, 100_000), await store.fileSlice(large, 5, 1_500_000)];
+    expect(store.verified(small)).toBe(true);
+    store.removeUrl(keyOf(0, 1));
+    expect(await slices[0]?.bytes()).toEqual(body.slice(10, 100_000));
+    expect(await slices[1]?.bytes()).toEqual(bytesOf(2, 2_000_000).slice(5, 1_500_000));
+    clock.advance(11_000);
+    await settle(() => filesBelow(dir.path, /large/).length === 0);
+    expect(filesBelow(dir.path, /large/)).toEqual([]);
+  });
+});
+
+describe("the limit in bytes", () => {
+  test("holds for everything in the directory while objects of all sizes come", async () => {
+    const bytesMax = 6 * 2 ** 20 * 32;
+    const { store } = await open({ bytesMax, shards: [0, 1] });
+    const share = bytesMax / 32;
+    for (let i = 0; i < 400; i++) {
+      await store.put(
+        keyOf(i % 2, i >> 1),
+        parts(),
+        bytesOf(i, i % 40 === 0 ? 1_500_000 : 1_000 + ((i * 7919) % 60_000)),
+      );
+      expect(store.stats().bytes).toBeLessThanOrEqual(share);
+    }
+    await settle(() => bytesBelow(dir.path) <= share);
+    expect(bytesBelow(dir.path)).toBeLessThanOrEqual(share);
+    expect(store.stats().evictions).toBeGreaterThan(50);
+    expect(store.stats().refused).toBe(0);
+    const [newest] = store.find(keyOf(1, 199));
+    if (newest === undefined) throw new Error("the newest went first");
+    expect(await store.read(newest)).toEqual(bytesOf(399, newest.length));
+  });
+
+  test("holds when very much comes at once: what has no room is not stored", async () => {
+    const { store } = await open({ bytesMax: 4 * 2 ** 20 * 64, shards: [0] });
+    let most = 0;
+    const puts = Array.from({ length: 200 }, (_, i) =>
+      store.put(keyOf(0, i), parts(), bytesOf(i, 60_000)).then((stored) => {
+        most = Math.max(most, store.stats().bytes);
+        return stored;
+      }),
+    );
+    const stored = (await Promise.all(puts)).filter((variant) => variant !== null);
+    expect(stored.length).toBeGreaterThan(30);
+    expect(most).toBeLessThanOrEqual(4 * 2 ** 20);
+  });
+
+  test("spares what was hit, also when the hits were before a restart", async () => {
+    const options = { bytesMax: 4 * 2 ** 20 * 64, shards: [0] };
+    const { store } = await open(options);
+    for (let i = 0; i < 40; i++) await store.put(keyOf(0, i), parts(), bytesOf(i, 50_000));
+    for (const i of [3, 5, 7]) {
+      const [variant] = store.find(keyOf(0, i));
+      if (variant !== undefined) await store.read(variant);
+    }
+    await store.close();
+    const { store: again } = await open(options);
+    for (let i = 40; i < 90; i++) await again.put(keyOf(0, i), parts(), bytesOf(i, 50_000));
+    const left = [...Array(40).keys()].filter((i) => again.find(keyOf(0, i)).length > 0);
+    expect(left).toContain(3);
+    expect(left).toContain(7);
+    expect(left).not.toContain(4);
+    expect(again.stats().reinserted).toBeGreaterThanOrEqual(3);
+    const [spared] = again.find(keyOf(0, 5));
+    if (spared === undefined) throw new Error("not spared");
+    expect(await again.read(spared)).toEqual(bytesOf(5, 50_000));
+  });
+
+  test("a handle from before eviction wrote the object again still reads it", async () => {
+    const { store } = await open({ bytesMax: 4 * 2 ** 20 * 64, shards: [0] });
+    const stored = await store.put(keyOf(0, 0), parts(), bytesOf(0, 50_000));
+    if (stored === null) throw new Error("not stored");
+    store.touch(stored);
+    for (let i = 1; store.stats().reinserted === 0 && i < 200; i++)
+      await store.put(keyOf(0, i), parts(), bytesOf(i, 50_000));
+    expect(store.stats().reinserted).toBe(1);
+    expect(await store.read(stored)).toEqual(bytesOf(0, 50_000));
+  });
+
+  test("everything being hit does not stop eviction", async () => {
+    const { store } = await open({ bytesMax: 4 * 2 ** 20 * 64, shards: [0] });
+    for (let i = 0; i < 200; i++) {
+      const stored = await store.put(keyOf(0, i), parts(), bytesOf(i, 50_000));
+      if (stored === null) throw new Error(`object ${i} was not stored`);
+      store.touch(stored);
+    }
+    expect(store.stats().evictions).toBeGreaterThan(50);
+  });
+
+  test("a body larger than the store takes is refused", async () => {
+    const { store } = await open({ bytesMax: 4 * 2 ** 20 * 64, shards: [0] });
+    expect(await store.put(keyOf(0, 0), parts(), bytesOf(1, 2_200_000))).toBeNull();
+    expect(store.startSparse(keyOf(0, 0), parts(), 3_000_000)).toBeNull();
+  });
+});
+
+describe("opening", () => {
+  test("with other shards finds what belongs to them: another number of workers keeps the disk", async () => {
+    const { store } = await open({ shards: allShards });
+    for (let i = 0; i < 100; i++) await store.put(`key ${i}`, parts(), bytesOf(i, 100));
+    await store.close();
+    const halves = [
+      await open({ shards: allShards.slice(0, 32) }),
+      await open({ shards: allShards.slice(32) }),
+    ];
+    for (let i = 0; i < 100; i++) {
+      const owner = shardOf(`key ${i}`) < 32 ? 0 : 1;
+      expect(halves[owner]?.store.find(`key ${i}`).length).toBe(1);
+      expect(halves[1 - owner]?.store.find(`key ${i}`)).toEqual([]);
+      expect(halves[1 - owner]?.store.owns(`key ${i}`)).toBe(false);
+    }
+  });
+
+  test("is refused while another has one of the shards, and waits for it when told to", async () => {
+    const { store } = await open({ shards: [0, 1] });
+    await expect(openStore(dir.path, { shards: [1, 2] })).rejects.toMatchObject({ code: "disk_in_use" });
+    const waiting = open({ shards: [1, 2], lockWaitMs: 10_000 });
+    await store.close();
+    await waiting;
+  });
+
+  test("refuses what another version wrote, and empties it when told to", async () => {
+    const { store } = await open();
+    await store.put(keyOf(0, 0), parts(), bytesOf(1, 10));
+    await store.close();
+    writeFileSync(join(dir.path, "format"), "proxima-disk 999 0123456789abcdef\n");
+    await expect(openStore(dir.path)).rejects.toMatchObject({ code: "disk_version" });
+    expect(filesBelow(dir.path, /index\.db$/).length).toBe(2);
+    const { store: again } = await open({ otherVersion: "empty" });
+    expect(again.find(keyOf(0, 0))).toEqual([]);
+    expect(await again.put(keyOf(0, 0), parts(), bytesOf(1, 10))).not.toBeNull();
+  });
+
+  test("does not empty another version's directory while that runs", async () => {
+    const { store } = await open({ shards: [5] });
+    await store.put(keyOf(5, 0), parts(), bytesOf(1, 10));
+    writeFileSync(join(dir.path, "format"), "something else");
+    await expect(openStore(dir.path, { otherVersion: "empty" })).rejects.toMatchObject({
+      code: "disk_in_use",
+    });
+    expect(store.find(keyOf(5, 0)).length).toBe(1);
+  });
+
+  test("says what is allowed", async () => {
+    await expect(openStore(dir.path, { shards: [64] })).rejects.toThrow(/from 0 to 63/);
+    await expect(openStore(dir.path, { bytesMax: 1_000 })).rejects.toThrow(/67108864 or more/);
+  });
+
+  test("removes what a crash left and leaves what it does not know", async () => {
+    mkdirSync(join(dir.path, "shard-00", "large"), { recursive: true });
+    writeFileSync(join(dir.path, "shard-00", "large", "123"), "orphan");
+    writeFileSync(join(dir.path, "shard-00", "large", "README"), "someone's");
+    const { store } = await open();
+    await settle(() => !existsSync(join(dir.path, "shard-00", "large", "123")));
+    expect(filesBelow(dir.path, /large/).map((path) => path.split("/").at(-1))).toEqual(["README"]);
+    expect(await store.put(keyOf(0, 0), parts(), bytesOf(1, 10))).not.toBeNull();
+  });
+});
+
+test("open files stay bounded however many large objects are read", async () => {
+  const { store } = await open({ smallBytesMax: 10 });
+  const stored = await Promise.all(
+    Array.from({ length: 400 }, (_, i) => store.put(keyOf(i % 2, i >> 1), parts(), bytesOf(i, 100))),
+  );
+  for (const variant of stored) if (variant !== null) expect((await store.read(variant))?.length).toBe(100);
+  expect(store.stats().openFiles).toBeLessThanOrEqual(DESCRIPTORS_MAX);
+});
