@@ -108,6 +108,11 @@ export class StoredResponse implements EvictionNode<QueueNode>, BodyForm {
     return this.url.key;
   }
 
+  /** False when it was stale on arrival (no-cache, max-age=0): each request has to be validated for itself. */
+  get reusable(): boolean {
+    return this.freshness.freshUntilMs > this.storedAtMs;
+  }
+
   /** The stored fields, a copy each time. */
   get fields(): Fields {
     return Fields.unpack(this.#fields);

@@ -36,6 +36,13 @@ export function flightKey(x: RoutedExchange, context: EdgeContext): string {
     : `${x.secondary}|${vary.join(",")}|${selectingKey(vary, x.request.fields)}`;
 }
 
+/** Does a response that another viewer fetched answer this one's request (RFC 9111 section 4.1), and was it not purged since? */
+export function fits(x: RoutedExchange, outcome: FlightResponse, { purges }: EdgeContext): boolean {
+  if (!outcome.fill.retained || !purges.covers(x.base, outcome.tags, outcome.asked)) return false;
+  if (outcome.vary.length === 0) return true;
+  return outcome.variant === x.secondary + selectingKey(outcome.vary, x.request.fields);
+}
+
 /** Sends a cacheable request to the next hop. `entry` is a stored response to revalidate; `shared` lets others join. */
 export function startFlight(
   x: RoutedExchange,
@@ -97,14 +104,7 @@ async function fly(
       response.body?.cancel();
       throw new UpstreamError("http_protocol_error", "the origin answered 206 to a request without a range");
     }
-    // A background refresh that gets an error has failed: the stale answer is served on (RFC 5861 sections 3 and 4).
-    if (entry !== null && ERROR_STATUSES.has(response.status) && context.clock.now() < staleUntilMs(entry)) {
-      response.body?.cancel();
-      return { kind: "stale", status: response.status };
-    }
-    const received = receiveResponse(x, context, flight, response);
-    if (entry !== null && supersedes(received)) context.store.remove(entry);
-    return received;
+    return replace(x, context, entry, flight, response, null);
   } catch (error) {
     return { kind: "error", error };
   }
@@ -139,21 +139,28 @@ async function askPeer(
       context.store.recount(entry);
       return { kind: "freshened", entry, reusable: outcome.tier.reusable, tier: outcome.tier };
     }
-    case "response": {
-      const { response } = outcome;
-      if (
-        entry !== null &&
-        ERROR_STATUSES.has(response.status) &&
-        context.clock.now() < staleUntilMs(entry)
-      ) {
-        response.body?.cancel();
-        return { kind: "stale", status: response.status };
-      }
-      const received = receiveResponse(x, context, flight, response, response);
-      if (entry !== null && supersedes(received)) context.store.remove(entry);
-      return received;
-    }
+    case "response":
+      return replace(x, context, entry, flight, outcome.response, outcome.response);
   }
+}
+
+/** A response that is to stand for `entry`, from the origin or from the owner. */
+function replace(
+  x: RoutedExchange,
+  context: EdgeContext,
+  entry: StoredResponse | null,
+  flight: Flight,
+  response: UpstreamResponse,
+  owned: TierResponse | null,
+): FlightOutcome {
+  // A background refresh that gets an error has failed: the stale answer is served on (RFC 5861 sections 3 and 4).
+  if (entry !== null && ERROR_STATUSES.has(response.status) && context.clock.now() < staleUntilMs(entry)) {
+    response.body?.cancel();
+    return { kind: "stale", status: response.status };
+  }
+  const received = receiveResponse(x, context, flight, response, owned);
+  if (entry !== null && supersedes(received)) context.store.remove(entry);
+  return received;
 }
 
 function staleUntilMs({ freshness }: StoredResponse): number {
@@ -175,7 +182,7 @@ function receiveResponse(
   context: EdgeContext,
   flight: Flight,
   response: UpstreamResponse,
-  owned: TierResponse | null = null,
+  owned: TierResponse | null,
 ): FlightResponse {
   const { fields, status } = response;
   const storage = owned?.storage ?? storageOf(x, context, response);
@@ -188,6 +195,7 @@ function receiveResponse(
     storage.reason === "response-no-freshness" &&
     status >= 500 &&
     isImpersonal(x.request.fields);
+  const tags = readTags(fields, x.authority);
   const fill = new Fill(response.body ?? bodyOf(new Uint8Array(0)), {
     clock: context.clock,
     budget: context.fillBudget,
@@ -213,6 +221,7 @@ function receiveResponse(
             variant,
             negotiable,
             coding,
+            tags,
             owned,
           });
         if (owned === null && fill.state !== "failed" && !fill.retained)
@@ -234,7 +243,7 @@ function receiveResponse(
     fill,
     negotiable,
     asked: flight.asked,
-    tags: readTags(fields, x.authority).tags,
+    tags: tags.tags,
     responseTimeMs: response.responseTimeMs,
     settled,
     reusable:

@@ -21,7 +21,7 @@ export function freshen(
   response: UpstreamResponse,
 ): Extract<FlightOutcome, { kind: "freshened" }> | null {
   if (!isSameRepresentation(entry, response.fields)) return null;
-  const fields = entry.fields.clone();
+  const fields = entry.fields;
   const update = storedFields(response.fields, [
     "content-encoding",
     "content-type",

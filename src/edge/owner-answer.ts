@@ -5,7 +5,6 @@
  */
 import { unreachable } from "../base/assert.ts";
 import { messageOf } from "../base/errors.ts";
-import { selectingKey } from "../cache/key.ts";
 import { PASS_MS } from "../cache/limits.ts";
 import type { StoredResponse } from "../cache/stored.ts";
 import type { BodyReader } from "../http/body.ts";
@@ -13,11 +12,11 @@ import { Fields } from "../http/fields.ts";
 import { UpstreamError } from "../upstream/next-hop.ts";
 import type { EdgeContext } from "./context.ts";
 import { Exchange, type RoutedExchange } from "./exchange.ts";
-import { flightKey, startFlight } from "./flight.ts";
+import { fits, flightKey, startFlight } from "./flight.ts";
 import type { FlightOutcome, FlightResponse } from "./flights.ts";
 import type { CacheReason, ViewerRequest } from "./message.ts";
+import { endUnfresh, mayUse } from "./phases/cacheability.ts";
 import { within } from "./phases/deliver-stream.ts";
-import { cookieForwardedUnkeyed } from "./phases/origin-request.ts";
 import { VARIANT_RESTARTS_MAX, WHOLE_BODY_BYTES_MAX, WHOLE_BODY_WAIT_MS } from "./settings.ts";
 import type { TierAnswer, TierFacts, TierQuestion } from "./tier.ts";
 
@@ -97,8 +96,7 @@ async function lookUp(
   for (let attempt = 0; attempt <= VARIANT_RESTARTS_MAX; attempt++) {
     const nowMs = context.clock.now();
     const entry = context.purges.find(x.base, x.secondary, x.request.fields);
-    if (entry !== null && !entry.freshness.explicit && cookieForwardedUnkeyed(x))
-      return passOn("request-cookie", 0);
+    if (entry !== null && !mayUse(x, entry.freshness)) return passOn("request-cookie", 0);
     if (entry !== null && nowMs < entry.freshness.freshUntilMs) {
       x.end("hit", "fresh");
       x.forwarded = undefined;
@@ -111,17 +109,10 @@ async function lookUp(
     }
     if (question.onlyStored) return passOn("not-stored", 0);
     const url = context.store.get(x.base);
-    if (entry !== null) {
-      x.end("expired", "past-freshness");
-      x.forwarded = "stale";
-    } else {
-      const known = url !== undefined && url.count > 0;
-      x.end("miss", known ? "vary-mismatch" : "not-stored");
-      x.forwarded = known ? "vary-miss" : "uri-miss";
-    }
+    endUnfresh(x, url, entry);
     const pass = url?.pass ?? null;
     if (pass !== null && nowMs < pass.untilMs) return passOn(pass.reason, pass.untilMs);
-    const alone = entry !== null && entry.freshness.freshUntilMs <= entry.storedAtMs;
+    const alone = entry !== null && !entry.reusable;
     const underway =
       x.behavior.collapse && !alone ? context.flights.find(x.base, flightKey(x, context)) : undefined;
     x.collapsed = underway !== undefined;
@@ -168,8 +159,7 @@ async function land(
     if (outcome.reusable && fits(x, outcome, context)) return stream(x, outcome, context);
     return passOn(storage.reason, context.clock.now() + PASS_MS);
   }
-  if (x.collapsed && !storage.freshness.explicit && cookieForwardedUnkeyed(x))
-    return passOn("request-cookie", 0);
+  if (x.collapsed && !mayUse(x, storage.freshness)) return passOn("request-cookie", 0);
   if (x.collapsed && !outcome.reusable) {
     const stored = await within(outcome.settled, WHOLE_BODY_WAIT_MS, context.clock);
     return alone(x, stored !== null && fits(x, outcome, context) ? stored : null, question, side);
@@ -195,15 +185,6 @@ async function alone(
   return land(x, entry, await startFlight(x, side.context, entry, false).outcome, question, side);
 }
 
-/** RFC 9111 section 4.1, and no purge since. */
-function fits(x: RoutedExchange, outcome: FlightResponse, { purges }: EdgeContext): boolean {
-  if (!outcome.fill.retained || !purges.covers(x.base, outcome.tags, outcome.asked)) return false;
-  return (
-    outcome.vary.length === 0 ||
-    outcome.variant === x.secondary + selectingKey(outcome.vary, x.request.fields)
-  );
-}
-
 /** A stored response; without its body when the asker holds the same. */
 function give(x: RoutedExchange, entry: StoredResponse, question: TierQuestion, side: OwnerSide): OwnerReply {
   side.context.store.hit(entry);
@@ -213,7 +194,7 @@ function give(x: RoutedExchange, entry: StoredResponse, question: TierQuestion, 
   const head: TierAnswer = {
     kind: "response",
     ...factsOf(x, side.context),
-    reusable: entry.freshness.freshUntilMs > entry.storedAtMs,
+    reusable: entry.reusable,
     same,
     copy: entry.copy,
     status: entry.status,

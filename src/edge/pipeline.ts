@@ -1,14 +1,3 @@
-/**
- * The life of a request: the phases in order, and every branch between them. The phases themselves
- * are plain functions and know nothing of each other.
- *
- *   receive -> route -> key -> lookup -+-> deliver                          (hit)
- *                 |                    +-> flight (fetch, store) -> deliver (miss, expired, revalidated)
- *                 +-> pass (fetch) -> deliver                               (bypass)
- *
- * then log. A plain hit runs from receive to log without a promise.
- */
-import { baseKey, selectingKey } from "../cache/key.ts";
 import { REFRESH_BACKOFF_MS } from "../cache/limits.ts";
 import type { StoredResponse } from "../cache/stored.ts";
 import { groupTag, readGroups } from "../cache/tags.ts";
@@ -17,7 +6,7 @@ import { Fields } from "../http/fields.ts";
 import type { EdgeContext } from "./context.ts";
 import type { RoutedExchange } from "./exchange.ts";
 import { Exchange } from "./exchange.ts";
-import { flightKey, startFlight } from "./flight.ts";
+import { fits, flightKey, startFlight } from "./flight.ts";
 import type { FlightOutcome, FlightResponse } from "./flights.ts";
 import type {
   CacheReason,
@@ -27,11 +16,10 @@ import type {
   ViewerResponse,
 } from "./message.ts";
 import { madeAnswer } from "./phases/answer.ts";
-import { bypassReason, makeKey } from "./phases/cacheability.ts";
+import { bypassReason, endUnfresh, makeKey, mayUse } from "./phases/cacheability.ts";
 import { deliverStored } from "./phases/deliver.ts";
 import { deliverFlight, deliverPass, within } from "./phases/deliver-stream.ts";
 import { errorAnswer } from "./phases/fetch.ts";
-import { cookieForwardedUnkeyed } from "./phases/origin-request.ts";
 import { receive } from "./phases/receive.ts";
 import { behaviorFor, originPath, route } from "./phases/route.ts";
 import { isWebSocket, upgrade } from "./phases/upgrade.ts";
@@ -67,7 +55,7 @@ export class Pipeline {
       if (bypass !== null) return this.#settle(x, this.#pass(routed, bypass));
       makeKey(routed);
       const entry = context.purges.find(x.base, x.secondary, request.fields);
-      if (entry !== null && !mayUse(routed, entry))
+      if (entry !== null && !mayUse(routed, entry.freshness))
         return this.#settle(x, this.#pass(routed, "request-cookie"));
       if (entry !== null && x.startMs < entry.freshness.freshUntilMs) {
         const answer = this.#hit(routed, entry);
@@ -151,9 +139,7 @@ export class Pipeline {
   /** An unsafe request that succeeded makes what is stored for its URL invalid (RFC 9111 section 4.4). */
   async #invalidate(x: RoutedExchange, fields: Fields): Promise<void> {
     makeKey(x);
-    const keys = [
-      x.originPath === x.path ? x.base : baseKey(x.site.id, x.scheme, x.authority, x.originPath, x.keyQuery),
-    ];
+    const keys = [x.base];
     for (const name of ["location", "content-location"]) {
       const key = this.#sameHostKey(x, fields.get(name));
       if (key !== null) keys.push(key);
@@ -189,7 +175,7 @@ export class Pipeline {
       const nowMs = context.clock.now();
       const entry = context.purges.find(x.base, x.secondary, x.request.fields);
       const url = context.store.get(x.base);
-      if (entry !== null && !mayUse(x, entry)) return this.#unusable(x);
+      if (entry !== null && !mayUse(x, entry.freshness)) return this.#unusable(x);
       if (entry !== null && nowMs < entry.freshness.freshUntilMs) {
         context.store.hit(entry);
         x.end("hit", "fresh");
@@ -206,14 +192,7 @@ export class Pipeline {
       const elsewhere = context.peers !== null && context.peers.slotOf(x.base) !== context.peers.slot;
       const onlyIfCached = parseCacheControl(x.request.fields.get("cache-control")).onlyIfCached;
       if (onlyIfCached && (!elsewhere || entry !== null)) return this.#onlyIfCached(x);
-      if (entry !== null) {
-        x.end("expired", "past-freshness");
-        x.forwarded = "stale";
-      } else {
-        const known = url !== undefined && url.count > 0;
-        x.end("miss", known ? "vary-mismatch" : "not-stored");
-        x.forwarded = known ? "vary-miss" : "uri-miss";
-      }
+      endUnfresh(x, url, entry);
       const onlyStored = onlyIfCached || (x.method === "HEAD" && entry === null);
       // A HEAD fetches no body that nobody asked for.
       if (onlyStored && !elsewhere) return this.#passCacheable(x, false);
@@ -224,8 +203,7 @@ export class Pipeline {
         return this.#passCacheable(x, pass.reason === "response-too-large");
       }
       // What has to be validated for each request is not waited for together.
-      const alone =
-        passing || onlyStored || (entry !== null && entry.freshness.freshUntilMs <= entry.storedAtMs);
+      const alone = passing || onlyStored || (entry !== null && !entry.reusable);
       const outcome = await this.#fly(x, entry, x.behavior.collapse && !alone);
       const response = await this.#land(x, entry, outcome);
       if (response !== null) return response;
@@ -315,15 +293,15 @@ export class Pipeline {
         return this.#passCacheable(x, true);
       }
       // Those who waited go on their own, all at once; an error is shared, or a dying origin would get them all.
-      if (x.collapsed && !(outcome.reusable && this.#fits(x, outcome)))
+      if (x.collapsed && !(outcome.reusable && fits(x, outcome, this.#context)))
         return this.#passCacheable(x, storage.reason === "response-too-large");
       return deliverFlight(x, context, outcome);
     }
-    if (x.collapsed && !storage.freshness.explicit && cookieForwardedUnkeyed(x)) return this.#unusable(x);
+    if (x.collapsed && !mayUse(x, storage.freshness)) return this.#unusable(x);
     if (x.collapsed && !outcome.reusable) return this.#alone(x, outcome);
     // What is too large for a copy here the owner streams to each viewer for itself.
     if (x.collapsed && outcome.tier !== null && !outcome.fill.retained) return this.#validate(x, entry);
-    if (x.collapsed && !this.#fits(x, outcome)) return null;
+    if (x.collapsed && !fits(x, outcome, this.#context)) return null;
     x.stored = !x.collapsed && (outcome.tier?.stored ?? true);
     return deliverFlight(x, context, outcome);
   }
@@ -334,21 +312,13 @@ export class Pipeline {
     const entry = shared.storage.store
       ? await within(shared.settled, WHOLE_BODY_WAIT_MS, this.#context.clock)
       : null;
-    return this.#validate(x, entry !== null && this.#fits(x, shared) ? entry : null);
+    return this.#validate(x, entry !== null && fits(x, shared, this.#context) ? entry : null);
   }
 
   /** Asks the origin for this viewer alone, on the condition of what is stored. */
   async #validate(x: RoutedExchange, entry: StoredResponse | null): Promise<ViewerResponse | null> {
     x.collapsed = false;
     return this.#land(x, entry, await startFlight(x, this.#context, entry, false).outcome);
-  }
-
-  /** Does a response that another viewer fetched answer this one's request (RFC 9111 section 4.1)? */
-  #fits(x: RoutedExchange, outcome: FlightResponse): boolean {
-    if (!outcome.fill.retained || !this.#context.purges.covers(x.base, outcome.tags, outcome.asked))
-      return false;
-    if (outcome.vary.length === 0) return true;
-    return outcome.variant === x.secondary + selectingKey(outcome.vary, x.request.fields);
   }
 
   /** What others get says nothing about this viewer, whose cookies the origin has to see. */
@@ -444,11 +414,6 @@ export class Pipeline {
     }
     return { status: page.status ?? response.status, fields, body: x.method === "HEAD" ? null : found.body };
   }
-}
-
-/** What was stored by the operator's lifetime or a heuristic says nothing about viewers whose cookies the origin sees. */
-function mayUse(x: RoutedExchange, entry: StoredResponse): boolean {
-  return entry.freshness.explicit || !cookieForwardedUnkeyed(x);
 }
 
 function cancelBody(response: ViewerResponse): void {

@@ -5,7 +5,7 @@ import { decideStorage } from "../cache/freshness.ts";
 import { keyQuery } from "../cache/key.ts";
 import { INLINE_BODY_BYTES_MAX, OWNERLESS_MS_MAX } from "../cache/limits.ts";
 import type { StoredResponse } from "../cache/stored.ts";
-import { readTags } from "../cache/tags.ts";
+import type { Tags } from "../cache/tags.ts";
 import { parseHttpDate } from "../http/date.ts";
 import type { Fields } from "../http/fields.ts";
 import { parseVary } from "../http/vary.ts";
@@ -97,6 +97,7 @@ export function keep(
     readonly variant: string;
     readonly negotiable: boolean;
     readonly coding: ReturnType<typeof codingOf>;
+    readonly tags: Tags;
     readonly owned: TierResponse | null;
   },
 ): StoredResponse | null {
@@ -104,6 +105,8 @@ export function keep(
   const body = joinPieces(parts.fill.takePieces());
   const length = body instanceof Uint8Array ? body.byteLength : body.size;
   const fields = storedFields(response.fields, storage.removeFields);
+  // What a limit cut off is counted once for the node, so that nobody relies on a purge that can not work.
+  if (owned === null && parts.tags.dropped > 0) context.stats.recordTagsDropped(parts.tags.dropped);
   const stored = context.store.put(
     x.base,
     parts.vary,
@@ -117,8 +120,7 @@ export function keep(
         parts.negotiable &&
         (parts.coding !== "identity" || (length >= COMPRESS_BYTES_MIN && length <= COMPRESS_BYTES_MAX)),
       freshness: x.ownerless ? shortLived(storage.freshness, context.clock.now()) : storage.freshness,
-      tags:
-        owned === null ? tagsOf(x, context, response.fields) : readTags(response.fields, x.authority).tags,
+      tags: parts.tags.tags,
       validSequence: Math.min(flight.asked.sequence, owned?.tier.valid.sequence ?? Number.POSITIVE_INFINITY),
       validLocal: Math.min(flight.asked.local, owned?.tier.valid.local ?? Number.POSITIVE_INFINITY),
       etag: fields.get("etag"),
@@ -154,11 +156,4 @@ function joinPieces(pieces: readonly Uint8Array[]): Uint8Array | Blob {
     offset += piece.byteLength;
   }
   return body;
-}
-
-/** The tags to store; what a limit cut off is counted, so that nobody relies on a purge that can not work. */
-export function tagsOf(x: RoutedExchange, context: EdgeContext, fields: Fields): readonly string[] {
-  const { tags, dropped } = readTags(fields, x.authority);
-  if (dropped > 0) context.stats.recordTagsDropped(dropped);
-  return tags;
 }

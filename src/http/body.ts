@@ -11,6 +11,21 @@ export interface BodyReader {
   cancel(): void;
 }
 
+/** Pieces as one array of its own; a single piece is given back as it is. */
+export function joinBytes(pieces: readonly Uint8Array[]): Uint8Array {
+  const [only] = pieces;
+  if (pieces.length === 1 && only !== undefined) return only;
+  let length = 0;
+  for (const piece of pieces) length += piece.byteLength;
+  const whole = new Uint8Array(length);
+  let at = 0;
+  for (const piece of pieces) {
+    whole.set(piece, at);
+    at += piece.byteLength;
+  }
+  return whole;
+}
+
 /** A body of one piece. */
 export function bodyOf(bytes: Uint8Array): BodyReader {
   let rest: Uint8Array | null = bytes.byteLength > 0 ? bytes : null;

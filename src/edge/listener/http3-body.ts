@@ -4,7 +4,7 @@
  * sent whole, with its length. Beyond them the caller chooses (docs/decisions/0003-http3-bodies.md).
  */
 import type { Clock } from "../../base/clock.ts";
-import type { BodyReader } from "../../http/body.ts";
+import { type BodyReader, joinBytes } from "../../http/body.ts";
 import { joined } from "./body-stream.ts";
 import type { ListenerLimits } from "./limits.ts";
 
@@ -42,7 +42,7 @@ export class Http3Spool {
         const reading = body.read();
         const piece = await Promise.race([reading, late.promise]);
         if (piece === "late") return { kind: "beyond", body: joined(pieces, resumed(reading, body)) };
-        if (piece === null) return { kind: "complete", bytes: concatenated(pieces, bytes) };
+        if (piece === null) return { kind: "complete", bytes: joinBytes(pieces) };
         pieces.push(piece);
         bytes += piece.byteLength;
         this.#heldBytes += piece.byteLength;
@@ -72,16 +72,4 @@ function resumed(reading: Promise<Uint8Array | null>, body: BodyReader): BodyRea
     },
     cancel: () => body.cancel(),
   };
-}
-
-function concatenated(pieces: readonly Uint8Array[], bytes: number): Uint8Array {
-  const only = pieces[0];
-  if (pieces.length === 1 && only !== undefined) return only;
-  const whole = new Uint8Array(bytes);
-  let at = 0;
-  for (const piece of pieces) {
-    whole.set(piece, at);
-    at += piece.byteLength;
-  }
-  return whole;
 }

@@ -1,9 +1,12 @@
 /** Whether a request may use the cache at all; and, if it may, its key. */
+import type { Freshness } from "../../cache/freshness.ts";
 import { baseKey, keyQuery, secondaryKey, selectingKey } from "../../cache/key.ts";
+import type { StoredResponse, StoredUrl } from "../../cache/stored.ts";
 import { nominatesFields } from "../../http/hop-by-hop.ts";
 import { splitQuery } from "../../http/target.ts";
 import type { RoutedExchange } from "../exchange.ts";
 import type { CacheReason } from "../message.ts";
+import { cookieForwardedUnkeyed } from "./origin-request.ts";
 
 /** Fields that a stored answer to OPTIONS depends on (the CORS preflight). */
 const PREFLIGHT_FIELDS = ["access-control-request-headers", "access-control-request-method", "origin"];
@@ -44,6 +47,27 @@ function isBypassed({ behavior, request, query }: RoutedExchange): boolean {
   }
   if (bypass.queryParameters.size === 0 || query === null) return false;
   return splitQuery(query).some(({ name }) => bypass.queryParameters.has(name));
+}
+
+/** What was stored by the operator's lifetime or a heuristic says nothing about viewers whose cookies the origin sees. */
+export function mayUse(x: RoutedExchange, freshness: Freshness): boolean {
+  return freshness.explicit || !cookieForwardedUnkeyed(x);
+}
+
+/** How a lookup ends that found nothing fresh: a stale response, another variant, or nothing. */
+export function endUnfresh(
+  x: RoutedExchange,
+  url: StoredUrl | undefined,
+  entry: StoredResponse | null,
+): void {
+  if (entry !== null) {
+    x.end("expired", "past-freshness");
+    x.forwarded = "stale";
+    return;
+  }
+  const known = url !== undefined && url.count > 0;
+  x.end("miss", known ? "vary-mismatch" : "not-stored");
+  x.forwarded = known ? "vary-miss" : "uri-miss";
 }
 
 /** A name, or a prefix that ends in "*" (session cookies often carry a random tail). */

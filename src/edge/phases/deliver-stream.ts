@@ -32,20 +32,11 @@ import {
   isNegotiable,
   lengthenBrowserTtl,
   mayBeWhole,
+  NOT_ON_304,
   recode,
   statusFields,
   viewerFields,
 } from "./viewer-fields.ts";
-
-/** What a 304 does not repeat (RFC 9110 section 15.4.5). */
-const NOT_ON_304 = [
-  "content-length",
-  "content-encoding",
-  "content-type",
-  "content-language",
-  "accept-ranges",
-  "content-range",
-];
 
 /** Answers from a flight: from the stored response when it is whole soon enough, else from the body on its way. */
 export async function deliverFlight(

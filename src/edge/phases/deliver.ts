@@ -22,6 +22,7 @@ import {
   applyRules,
   ensureDate,
   lengthenBrowserTtl,
+  NOT_ON_304,
   recode,
   statusFields,
   viewerFields,
@@ -185,16 +186,7 @@ function notModified(
   context: DeliverContext,
 ): ViewerResponse {
   const fields = statused(x, entry, form, nowMs, context);
-  for (const name of [
-    "content-length",
-    "content-encoding",
-    "content-type",
-    "content-language",
-    "accept-ranges",
-    "content-range",
-  ]) {
-    fields.delete(name);
-  }
+  for (const name of NOT_ON_304) fields.delete(name);
   return { status: 304, fields, body: null };
 }
 

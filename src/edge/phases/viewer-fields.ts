@@ -34,6 +34,16 @@ const FOR_CACHES: ReadonlySet<string> = new Set([
 /** Fields that a stored response does not keep: they are about one exchange, or derived anew. */
 const NOT_STORED: ReadonlySet<string> = new Set(["age", "content-length", "alt-svc", "x-cache"]);
 
+/** What a 304 does not repeat (RFC 9110 section 15.4.5). */
+export const NOT_ON_304: readonly string[] = [
+  "content-length",
+  "content-encoding",
+  "content-type",
+  "content-language",
+  "accept-ranges",
+  "content-range",
+];
+
 /** The origin's fields as they are stored. */
 export function storedFields(origin: Fields, remove: readonly string[]): Fields {
   const flat: string[] = [];

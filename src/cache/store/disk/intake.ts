@@ -2,6 +2,7 @@
  * How bodies come in: what stays small is collected and appended to a segment, what grows beyond becomes a
  * file of its own, block by block, while it still comes. What waits in memory has one limit for all.
  */
+import { joinBytes } from "../../../http/body.ts";
 import { LARGE_BLOCK_BYTES, META_BYTES_MAX, PENDING_BYTES_MAX } from "./limits.ts";
 import type { DiskBody } from "./options.ts";
 import type { Pending, Shard } from "./shard.ts";
@@ -63,7 +64,7 @@ export class Intake {
       const reserved = bytes + rowBytes(key, parts);
       if (!(await this.#context.reserve(reserved))) return null;
       try {
-        return await shard.putSmall(pending, parts, joined(pieces, bytes));
+        return await shard.putSmall(pending, parts, joinBytes(pieces));
       } finally {
         this.#context.release(reserved);
       }
@@ -139,16 +140,4 @@ export function isStorable(key: string, parts: VariantParts): boolean {
     bytes += text.length;
   }
   return bytes <= META_BYTES_MAX && Number.isSafeInteger(parts.sequence) && parts.sequence >= 0;
-}
-
-function joined(pieces: readonly Uint8Array[], bytes: number): Uint8Array {
-  const [only] = pieces;
-  if (pieces.length === 1 && only !== undefined) return only;
-  const whole = new Uint8Array(bytes);
-  let at = 0;
-  for (const piece of pieces) {
-    whole.set(piece, at);
-    at += piece.byteLength;
-  }
-  return whole;
 }
