@@ -70,6 +70,18 @@ export interface Freshness {
   readonly mustRevalidate: boolean;
 }
 
+/** A lifetime that ended at `sinceMs`, its stale windows counted from then (must-revalidate keeps them shut). */
+export function expireAt(freshness: Freshness, sinceMs: number): Freshness {
+  const earlierMs = freshness.freshUntilMs - sinceMs;
+  if (earlierMs <= 0) return freshness;
+  return {
+    ...freshness,
+    freshUntilMs: sinceMs,
+    whileRevalidateUntilMs: freshness.whileRevalidateUntilMs - earlierMs,
+    ifErrorUntilMs: freshness.ifErrorUntilMs - earlierMs,
+  };
+}
+
 /** What of the request matters to storing. */
 export interface StorageRequest {
   /** 0 to 1, by the key: where it stands in the jitter. */

@@ -30,3 +30,30 @@ export const OWNERLESS_MS_MAX = 5_000;
 
 /** Share of the memory limit that bodies still being fetched may take; beyond it they pass without being stored. */
 export const FILL_MEMORY_SHARE = 0.25;
+
+/** Bodies above this size are kept on disk alone where there is a disk tier, in bytes. */
+export const MEMORY_BODY_BYTES_MAX = 1024 * 1024;
+
+/** What one request for missing bytes of a large body asks for at most, in bytes; more than this ahead of a fetch is not waited for. */
+export const LARGE_SPAN_BYTES = 8 * 1024 * 1024;
+
+/** How far before its end the next span is asked for, in bytes. */
+export const LARGE_AHEAD_BYTES = 2 * 1024 * 1024;
+
+/** Most bytes that one read of a large body gives. */
+export const LARGE_READ_BYTES_MAX = 512 * 1024;
+
+/** Blocks that are held in memory for readers when the disk takes nothing. */
+export const LARGE_HELD_BLOCKS_MAX = 16;
+
+/** Failed fetches in a row after which a reader gives up. */
+export const LARGE_SPAN_TRIES_MAX = 3;
+
+/** What is not usable for at least this long is not written to disk, in milliseconds. */
+export const DISK_LIFE_MS_MIN = 10_000;
+
+/** How long after an invalidation by tag what is stored is swept for it, in milliseconds. */
+export const LOCAL_SWEEP_MS = 60_000;
+
+/** How long after a sweep that the disk did not take whole it is tried again, in milliseconds. */
+export const SWEEP_AGAIN_MS = 5_000;

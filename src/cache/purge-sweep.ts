@@ -23,20 +23,27 @@ export class PurgeSweep {
   #running: Promise<void> | null = null;
   readonly #walk: () => Iterable<PurgeableObject>;
   readonly #visit: (object: PurgeableObject) => void;
+  readonly #rest: () => Promise<void>;
   readonly #done: (purge: Purge, objects: number) => void;
+  readonly #ended: () => void;
 
   /**
    * `walk` gives every object; it may change while it is walked. `visit` holds one against the purges,
-   * and calls `count` when it is hit. `done` is told the number of each purge.
+   * and calls `count` when it is hit. `rest` does the same for what can not be walked at once (the disk).
+   * `done` is told the number of each purge, `ended` that a round is over.
    */
   constructor(options: {
     walk: () => Iterable<PurgeableObject>;
     visit: (object: PurgeableObject) => void;
+    rest?: () => Promise<void>;
     done: (purge: Purge, objects: number) => void;
+    ended?: () => void;
   }) {
     this.#walk = options.walk;
     this.#visit = options.visit;
+    this.#rest = options.rest ?? (() => Promise.resolve());
     this.#done = options.done;
+    this.#ended = options.ended ?? (() => undefined);
   }
 
   /** Takes a purge to count; the next round of the sweep covers it. */
@@ -80,8 +87,10 @@ export class PurgeSweep {
         await new Promise((resolve) => setImmediate(resolve));
         sliceStart = performance.now();
       }
+      await this.#rest();
       this.#pending = this.#pending.filter((pending) => !round.includes(pending));
       for (const { purge, count } of round) this.#done(purge, count);
+      this.#ended();
     }
   }
 }

@@ -6,9 +6,11 @@
 import { parseHttpDate } from "../http/date.ts";
 import { type FieldReader, Fields } from "../http/fields.ts";
 import type { EvictionNode } from "./eviction/policy.ts";
-import type { Freshness, NotStoredReason } from "./freshness.ts";
+import { expireAt, type Freshness, type NotStoredReason } from "./freshness.ts";
 import { selectingKey } from "./key.ts";
+import { LargeBody } from "./large-body.ts";
 import { ENTRY_OVERHEAD_BYTES, FORM_OVERHEAD_BYTES, TAG_OVERHEAD_BYTES } from "./limits.ts";
+import type { DiskVariant } from "./store/disk/variant.ts";
 
 /** A node of the store: what can be evicted. */
 export type QueueNode = StoredResponse | PassMarker;
@@ -16,10 +18,13 @@ export type QueueNode = StoredResponse | PassMarker;
 /** The codings in which a body can be held. */
 export type Coding = "identity" | "gzip" | "br" | "zstd";
 
+/** A stored body: in memory, or on disk, where parts of it may be missing. */
+export type StoredBody = Uint8Array | Blob | LargeBody;
+
 /** One coded form of a stored body; all but the first are derived on demand. */
 export interface BodyForm {
   readonly coding: Coding;
-  readonly body: Uint8Array | Blob;
+  readonly body: StoredBody;
   readonly length: number;
   /** The deliver phase's own prepared answer for this form. */
   hot: unknown;
@@ -30,7 +35,7 @@ export interface StoredParts {
   readonly status: number;
   /** As received; hop-by-hop fields, purge tags and fields that may not be stored taken out. */
   readonly fields: Fields;
-  readonly body: Uint8Array | Blob;
+  readonly body: StoredBody;
   readonly coding: Coding;
   /** Other codings may be derived from it. */
   readonly negotiable: boolean;
@@ -62,7 +67,7 @@ export class StoredResponse implements EvictionNode<QueueNode>, BodyForm {
   readonly length: number;
   readonly coding: Coding;
   readonly negotiable: boolean;
-  readonly body: Uint8Array | Blob;
+  readonly body: StoredBody;
   /** The deliver phase's own prepared answer for the body as it is stored. */
   hot: unknown = null;
   /** Names and values, a line each: one string costs a fifth of forty. */
@@ -80,6 +85,8 @@ export class StoredResponse implements EvictionNode<QueueNode>, BodyForm {
   refreshNotBeforeMs = 0;
   /** What the worker that owns the key calls its original, where workers are several. */
   copy: string | null = null;
+  /** Where it stands in the disk tier; null when it is not there (yet). */
+  disk: DiskVariant | null = null;
 
   constructor(url: StoredUrl, vary: readonly string[], variant: string, parts: StoredParts) {
     this.url = url;
@@ -111,6 +118,11 @@ export class StoredResponse implements EvictionNode<QueueNode>, BodyForm {
   /** False when it was stale on arrival (no-cache, max-age=0): each request has to be validated for itself. */
   get reusable(): boolean {
     return this.freshness.freshUntilMs > this.storedAtMs;
+  }
+
+  /** The body, when it is one that stands on disk alone and may have gaps. */
+  get large(): LargeBody | null {
+    return this.body instanceof LargeBody ? this.body : null;
   }
 
   /** The stored fields, a copy each time. */
@@ -161,15 +173,8 @@ export class StoredResponse implements EvictionNode<QueueNode>, BodyForm {
 
   /** A soft purge: stale since `sinceMs`, its stale windows counted from then (must-revalidate keeps them shut). */
   expire(sinceMs: number): void {
-    const { freshness } = this;
-    if (freshness.freshUntilMs <= sinceMs) return;
-    const earlierMs = freshness.freshUntilMs - sinceMs;
-    this.freshness = {
-      ...freshness,
-      freshUntilMs: sinceMs,
-      whileRevalidateUntilMs: freshness.whileRevalidateUntilMs - earlierMs,
-      ifErrorUntilMs: freshness.ifErrorUntilMs - earlierMs,
-    };
+    if (this.freshness.freshUntilMs <= sinceMs) return;
+    this.freshness = expireAt(this.freshness, sinceMs);
     this.forget();
   }
 
@@ -193,7 +198,11 @@ export class StoredResponse implements EvictionNode<QueueNode>, BodyForm {
   /** What this response costs in memory, as the store's limit counts it. */
   countBytes(): number {
     let bytes =
-      ENTRY_OVERHEAD_BYTES + this.url.key.length + this.variant.length + this.#fields.length + this.length;
+      ENTRY_OVERHEAD_BYTES +
+      this.url.key.length +
+      this.variant.length +
+      this.#fields.length +
+      (this.body instanceof LargeBody ? 0 : this.length);
     for (const tag of this.tags) bytes += tag.length + TAG_OVERHEAD_BYTES;
     for (const form of this.#derived ?? []) bytes += form.length + FORM_OVERHEAD_BYTES;
     return bytes;
@@ -323,7 +332,8 @@ function sameNames(a: readonly string[], b: readonly string[]): boolean {
   return a.length === b.length && a.every((name, i) => name === b[i]);
 }
 
-/** Size in bytes of a body in either form. */
-export function sizeOf(body: Uint8Array | Blob): number {
-  return body instanceof Uint8Array ? body.byteLength : body.size;
+/** Size in bytes of a body in any form. */
+export function sizeOf(body: StoredBody): number {
+  if (body instanceof Uint8Array) return body.byteLength;
+  return body instanceof LargeBody ? body.length : body.size;
 }

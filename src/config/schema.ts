@@ -71,6 +71,18 @@ const nodeShape = {
         .size(1024, "1KiB", 2 ** 40, "1TiB")
         .prefault("32MiB")
         .describe("Largest object kept in memory; never more than cache.memory."),
+      disk: z
+        .strictObject({
+          size: v
+            .size(2 ** 26, "64MiB", 2 ** 50, "1PiB")
+            .describe("Most room on disk that stored answers take, their index included."),
+          path: v.filePath
+            .optional()
+            .describe("Folder for them, of this node alone. Left out: cache, in dataDir."),
+        })
+        .register(typeNames, { name: "DiskCacheInput" })
+        .optional()
+        .describe("Disk behind the memory: it outlives a restart and takes large objects. Left out: none."),
     })
     .register(typeNames, { name: "CacheInput" })
     .prefault({})
@@ -83,7 +95,7 @@ const nodeShape = {
     ),
   dataDir: v.filePath
     .prefault("./.proxima")
-    .describe("Folder for what the node keeps: its local CA, its last good config."),
+    .describe("Folder for what the node keeps: its local CA, its purge log, its disk cache."),
   trustedProxies: z
     .array(v.cidr)
     .max(RANGES_MAX)

@@ -1,6 +1,7 @@
 /** What the phases share: the edge's store, flights, origins and clock. */
 import type { Clock } from "../base/clock.ts";
 import type { FillBudget } from "../cache/fill.ts";
+import type { DiskTier } from "../cache/store/disk-tier.ts";
 import type { MemoryStore } from "../cache/store/memory.ts";
 import type { Snapshot } from "../config/plan.ts";
 import type { Stats } from "../telemetry/stats.ts";
@@ -15,6 +16,8 @@ export interface EdgeContext {
   readonly clock: Clock;
   readonly settings: EdgeSettings;
   readonly store: MemoryStore;
+  /** The tier behind it; null when there is none. */
+  readonly disk: DiskTier | null;
   readonly flights: Flights;
   readonly fillBudget: FillBudget;
   readonly origins: Origins;

@@ -8,6 +8,9 @@ import type { Clock } from "../base/clock.ts";
 import { FillBudget } from "../cache/fill.ts";
 import { FILL_MEMORY_SHARE } from "../cache/limits.ts";
 import { keyParts } from "../cache/purge-table.ts";
+import type { DiskStore } from "../cache/store/disk/disk-store.ts";
+import type { MarkGate } from "../cache/store/disk-mark.ts";
+import { DiskTier } from "../cache/store/disk-tier.ts";
 import { MemoryStore } from "../cache/store/memory.ts";
 import { compileSnapshot } from "../config/compile.ts";
 import { HostIndex } from "../config/pattern.ts";
@@ -28,7 +31,7 @@ import { Origins } from "./origins.ts";
 import { answerAsOwner, type OwnerReply } from "./owner-answer.ts";
 import type { Broadcast, Peers } from "./peers.ts";
 import { Pipeline } from "./pipeline.ts";
-import { EdgePurges } from "./purges.ts";
+import { EdgePurges, type TagInvalidation } from "./purges.ts";
 import type { EdgeSettings } from "./settings.ts";
 import type { TierQuestion } from "./tier.ts";
 import { urlKey } from "./url-key.ts";
@@ -43,10 +46,22 @@ export interface EdgeOptions {
   readonly memoryBytesMax: number;
   readonly objectBytesMax: number;
   readonly accessLog: AccessLog | null;
+  /** The disk behind the memory; left out when there is none. */
+  readonly disk?: DiskBacking | null;
+  /** Notes an invalidation by tag for later starts, before it is applied. */
+  readonly remember?: (invalidation: TagInvalidation) => void;
   /** The other workers of the node; left out when there are none. */
   readonly peers?: Peers | null;
   /** Told of bugs: exceptions that no phase expected. */
   readonly onBug: (error: unknown) => void;
+}
+
+/** An opened disk cache. */
+export interface DiskBacking {
+  readonly store: DiskStore;
+  readonly gate: MarkGate;
+  /** Identity of the purge log. */
+  readonly log: string;
 }
 
 /** A data plane. */
@@ -57,24 +72,42 @@ export class Edge {
   readonly #version: string;
   #siteStats = new Map<SitePlan | null, SiteStats>();
   #inFlight = 0;
-  /** Purges by broadcast whose count nobody has asked for yet. */
-  readonly #counting = new Map<number, Promise<number>>();
 
   constructor(options: EdgeOptions) {
     const { clock } = options;
     this.#log = options.accessLog;
     this.#version = options.version;
+    let disk: DiskTier | null = null;
     const store = new MemoryStore({
       bytesMax: options.memoryBytesMax,
       objectBytesMax: options.objectBytesMax,
+      onRemoved: (entry) => disk?.forget(entry),
     });
+    const backing = options.disk ?? null;
+    if (backing !== null)
+      disk = new DiskTier({
+        memory: store,
+        disk: backing.store,
+        clock,
+        holds: (entry) => purges.holds(entry),
+        log: backing.log,
+      });
     const flights = new Flights();
+    const purges = new EdgePurges({
+      store,
+      disk,
+      flights,
+      clock,
+      ...(options.remember === undefined ? {} : { remember: options.remember }),
+    });
+    if (backing !== null) backing.gate.forgotten = () => purges.forgotten;
     this.#context = {
       clock,
       settings: options.settings,
       store,
+      disk,
       flights,
-      purges: new EdgePurges(store, flights),
+      purges,
       peers: options.peers ?? null,
       fillBudget: new FillBudget(
         Math.max(options.objectBytesMax, options.memoryBytesMax * FILL_MEMORY_SHARE),
@@ -132,20 +165,13 @@ export class Edge {
         count = purges.invalidate(message, sequence);
         break;
       case "purge":
-        this.#counting.set(message.purge.sequence, purges.apply(message.purge));
+        purges.apply(message.purge);
         break;
       default:
         unreachable(message);
     }
     peers?.moved();
     return count;
-  }
-
-  /** Resolves with the number of objects that a purge hit, once its sweep has passed. */
-  async countedOf(sequence: number): Promise<number> {
-    const counted = this.#counting.get(sequence);
-    this.#counting.delete(sequence);
-    return (await counted) ?? 0;
   }
 
   /** The purges of this edge. */
@@ -173,20 +199,24 @@ export class Edge {
   }
 
   stats(): StatsSnapshot {
-    const { store, snapshot, stats } = this.#context;
+    const { store, disk, snapshot, stats } = this.#context;
     return stats.snapshot({
       version: this.#version,
       snapshotNumber: snapshot.number,
       sites: snapshot.sites.size,
       store: store.stats(),
+      disk: disk?.stats() ?? null,
       accessLog: { written: this.#log?.written ?? 0, dropped: this.#log?.dropped ?? 0 },
       requestsInFlight: this.#inFlight,
     });
   }
 
-  /** Closes connections to origins. */
-  close(): void {
-    this.#context.origins.close();
+  /** Closes connections to origins, writes what waits for the disk, and gives that back. */
+  async close(): Promise<void> {
+    const { origins, purges, disk } = this.#context;
+    origins.close();
+    purges.close();
+    await disk?.close();
   }
 
   #finish(x: Exchange, response: ViewerResponse): ViewerResponse {

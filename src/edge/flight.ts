@@ -4,7 +4,7 @@
  */
 import { Fill } from "../cache/fill.ts";
 import { selectingKey } from "../cache/key.ts";
-import { HOT_COPY_BYTES_MAX, PASS_MS } from "../cache/limits.ts";
+import { HOT_COPY_BYTES_MAX, MEMORY_BODY_BYTES_MAX, PASS_MS } from "../cache/limits.ts";
 import type { PassMarker, StoredResponse } from "../cache/stored.ts";
 import { readTags } from "../cache/tags.ts";
 import { bodyOf } from "../http/body.ts";
@@ -14,12 +14,13 @@ import type { UpstreamResponse } from "../upstream/next-hop.ts";
 import { UpstreamError } from "../upstream/next-hop.ts";
 import type { EdgeContext } from "./context.ts";
 import type { RoutedExchange } from "./exchange.ts";
-import type { Flight, FlightOutcome, FlightResponse } from "./flights.ts";
+import type { Flight, FlightOutcome, FlightResponse, FlightStorage } from "./flights.ts";
 import { freshen } from "./freshen.ts";
 import { askOrigin } from "./phases/fetch.ts";
 import { isNegotiable, mayBeWhole } from "./phases/viewer-fields.ts";
 import { WHOLE_BODY_BYTES_MAX } from "./settings.ts";
-import { keep, storageOf, varyOf } from "./storing.ts";
+import { blocksOf, firstRange, partOf } from "./spans.ts";
+import { type Keeping, keep, keepLarge, mayBeOnDisk, storageOf, varyOf } from "./storing.ts";
 import { askOwner, type TierOutcome, type TierResponse, wantsOnlyStored } from "./tier.ts";
 
 /** Statuses for which a stale copy is better (RFC 5861 section 4). */
@@ -74,10 +75,12 @@ async function fly(
   context: EdgeContext,
   entry: StoredResponse | null,
   flight: Flight,
+  byRange = true,
 ): Promise<FlightOutcome> {
   try {
     const owned = context.peers === null || x.fromPeer ? null : await askPeer(x, context, entry, flight);
     if (owned !== null) return owned;
+    const range = byRange ? firstRange(x, context, entry) : null;
     const method = x.method === "OPTIONS" ? "OPTIONS" : "GET";
     const conditional =
       entry !== null && (entry.etag !== null || entry.lastModifiedMs !== null) ? entry : null;
@@ -88,6 +91,7 @@ async function fly(
       body: null,
       signal: null,
       keepRange: false,
+      ...(range === null ? {} : { span: { range, ifRange: null } }),
     });
     if (response.status === 304) {
       if (conditional === null)
@@ -100,9 +104,17 @@ async function fly(
       if (!flight.invalidated) context.store.remove(conditional);
       return await fly(x, context, null, flight);
     }
-    if (response.status === 206) {
+    // What is still being written of this URL must not come after what is begun now.
+    if (context.disk !== null) await context.disk.quiet(x.base);
+    if (response.status === 206 && range === null) {
       response.body?.cancel();
       throw new UpstreamError("http_protocol_error", "the origin answered 206 to a request without a range");
+    }
+    if (response.status === 206) return await receivePart(x, context, entry, flight, response);
+    // The viewer's own Range tells him how long it is.
+    if (response.status === 416 && range !== null) {
+      response.body?.cancel();
+      return { kind: "pass", reason: "not-stored" };
     }
     return replace(x, context, entry, flight, response, null);
   } catch (error) {
@@ -137,7 +149,8 @@ async function askPeer(
       entry.validSequence = Math.min(flight.asked.sequence, outcome.tier.valid.sequence);
       entry.validLocal = Math.min(flight.asked.local, outcome.tier.valid.local);
       context.store.recount(entry);
-      return { kind: "freshened", entry, reusable: outcome.tier.reusable, tier: outcome.tier };
+      const reusable = context.purges.holds(entry) && outcome.tier.reusable;
+      return { kind: "freshened", entry, reusable, tier: outcome.tier };
     }
     case "response":
       return replace(x, context, entry, flight, outcome.response, outcome.response);
@@ -158,9 +171,112 @@ function replace(
     response.body?.cancel();
     return { kind: "stale", status: response.status };
   }
-  const received = receiveResponse(x, context, flight, response, owned);
+  const decided = decide(x, context, response, owned);
+  if (isLarge(x, context, flight, decided)) {
+    const begun = beginLarge(x, context, flight, decided);
+    if (begun !== null) {
+      void begun.body.fill(response.body ?? bodyOf(new Uint8Array(0)), 0, decided.bodyLength).then(() => {
+        if (x.internal) begun.body.rest();
+      });
+      return begun;
+    }
+  }
+  const received = receiveResponse(x, context, flight, decided);
   if (entry !== null && supersedes(received)) context.store.remove(entry);
   return received;
+}
+
+/**
+ * 206 to a range of our own: the whole when it is the whole; else the first span of a large object. What can
+ * not be put together from parts is asked for anew, as a whole.
+ */
+async function receivePart(
+  x: RoutedExchange,
+  context: EdgeContext,
+  entry: StoredResponse | null,
+  flight: Flight,
+  response: UpstreamResponse,
+): Promise<FlightOutcome> {
+  const part = partOf(response);
+  if (part !== null && part.start === 0 && part.end === part.response.bodyLength)
+    return replace(x, context, entry, flight, part.response, null);
+  const decided = part === null ? null : decide(x, context, part.response, null);
+  const blocks = part === null || part.validator === null ? null : blocksOf(part);
+  if (decided === null || blocks === null || !isLarge(x, context, flight, decided)) {
+    response.body?.cancel();
+    if (decided === null || decided.storage.store) return await fly(x, context, entry, flight, false);
+    // Not to be stored at all: the viewer's own Range goes to the origin.
+    context.store.markPass(x.base, context.clock.now() + PASS_MS, decided.storage.reason);
+    return { kind: "pass", reason: decided.storage.reason };
+  }
+  const begun = beginLarge(x, context, flight, decided);
+  if (begun === null) {
+    blocks.body.cancel();
+    return await fly(x, context, entry, flight, false);
+  }
+  void begun.body.fill(blocks.body, blocks.start, blocks.end);
+  return begun;
+}
+
+/** What was decided about a response: whether and as what it is stored. */
+interface Decided extends Omit<Keeping, "storage"> {
+  readonly storage: FlightStorage;
+  readonly bodyLength: number | null;
+}
+
+type DecidedLarge = Decided & Pick<Keeping, "storage"> & { readonly bodyLength: number };
+
+function decide(
+  x: RoutedExchange,
+  context: EdgeContext,
+  response: UpstreamResponse,
+  owned: TierResponse | null,
+): Decided {
+  const { fields, status, bodyLength } = response;
+  const coding = codingOf(fields.get("content-encoding"));
+  const vary = varyOf(x, fields, coding);
+  return {
+    response,
+    bodyLength,
+    storage: owned?.storage ?? storageOf(x, context, response),
+    coding,
+    vary,
+    variant: x.secondary + (vary.length > 0 ? selectingKey(vary, x.request.fields) : ""),
+    negotiable: isNegotiable(x.behavior, status, fields, bodyLength),
+    tags: readTags(fields, x.authority),
+    owned,
+  };
+}
+
+/** Is it for the disk alone? */
+function isLarge(
+  x: RoutedExchange,
+  context: EdgeContext,
+  flight: Flight,
+  decided: Decided,
+): decided is DecidedLarge {
+  const { storage, response, bodyLength, coding, negotiable, owned } = decided;
+  return (
+    storage.store &&
+    owned === null &&
+    !flight.invalidated &&
+    response.status === 200 &&
+    bodyLength !== null &&
+    bodyLength > MEMORY_BODY_BYTES_MAX &&
+    coding === "identity" &&
+    !negotiable &&
+    mayBeOnDisk(x, context)
+  );
+}
+
+function beginLarge(
+  x: RoutedExchange,
+  context: EdgeContext,
+  flight: Flight,
+  decided: DecidedLarge,
+): Extract<FlightOutcome, { kind: "large" }> | null {
+  const kept = keepLarge(x, context, flight, decided, decided.bodyLength);
+  return kept === null ? null : { kind: "large", ...kept, reusable: kept.entry.reusable };
 }
 
 function staleUntilMs({ freshness }: StoredResponse): number {
@@ -181,21 +297,20 @@ function receiveResponse(
   x: RoutedExchange,
   context: EdgeContext,
   flight: Flight,
-  response: UpstreamResponse,
-  owned: TierResponse | null,
+  decided: Decided,
 ): FlightResponse {
+  const { response, owned, vary, variant, negotiable, tags } = decided;
   const { fields, status } = response;
-  const storage = owned?.storage ?? storageOf(x, context, response);
-  const coding = codingOf(fields.get("content-encoding"));
-  const negotiable = isNegotiable(x.behavior, status, fields, response.bodyLength);
-  const vary = varyOf(x, fields, coding);
-  const variant = x.secondary + (vary.length > 0 ? selectingKey(vary, x.request.fields) : "");
+  // The disk did not take what is too large for memory.
+  const storage =
+    owned === null && decided.storage.store && (response.bodyLength ?? 0) > context.store.objectBytesMax
+      ? ({ store: false, reason: "response-too-large" } as const)
+      : decided.storage;
   const shareError =
     !storage.store &&
     storage.reason === "response-no-freshness" &&
     status >= 500 &&
     isImpersonal(x.request.fields);
-  const tags = readTags(fields, x.authority);
   const fill = new Fill(response.body ?? bodyOf(new Uint8Array(0)), {
     clock: context.clock,
     budget: context.fillBudget,
@@ -212,18 +327,7 @@ function receiveResponse(
   });
   const settled = storage.store
     ? fill.whole().then((whole) => {
-        if (whole && !flight.invalidated)
-          return keep(x, context, flight, {
-            response,
-            fill,
-            storage,
-            vary,
-            variant,
-            negotiable,
-            coding,
-            tags,
-            owned,
-          });
+        if (whole && !flight.invalidated) return keep(x, context, flight, { ...decided, storage }, fill);
         if (owned === null && fill.state !== "failed" && !fill.retained)
           context.store.markPass(x.base, context.clock.now() + PASS_MS, "response-too-large");
         return null;
@@ -241,6 +345,7 @@ function receiveResponse(
     vary,
     variant,
     fill,
+    given: owned?.given ?? null,
     negotiable,
     asked: flight.asked,
     tags: tags.tags,

@@ -6,9 +6,11 @@
  */
 import type { Fill } from "../cache/fill.ts";
 import type { NotStoredReason, Storage } from "../cache/freshness.ts";
+import type { LargeBody } from "../cache/large-body.ts";
 import type { StoredResponse } from "../cache/stored.ts";
 import type { Fields } from "../http/fields.ts";
 import type { CacheReason } from "./message.ts";
+import type { RangePlan } from "./phases/ranges.ts";
 import type { AskedAt } from "./purges.ts";
 import type { TierFacts } from "./tier.ts";
 
@@ -33,6 +35,8 @@ export interface FlightResponse {
   readonly asked: AskedAt;
   readonly tags: readonly string[];
   readonly fill: Fill;
+  /** What of the body is in it, when its sender has answered the viewer's Range; null when it is the whole. */
+  readonly given: RangePlan | null;
   /** Other codings may be derived from it. */
   readonly negotiable: boolean;
   readonly responseTimeMs: number;
@@ -53,6 +57,13 @@ export type FlightOutcome =
       readonly entry: StoredResponse;
       readonly reusable: boolean;
       readonly tier?: TierFacts;
+    }
+  /** A large object has begun to be stored: it is read from there, by each for himself. */
+  | {
+      readonly kind: "large";
+      readonly entry: StoredResponse;
+      readonly body: LargeBody;
+      readonly reusable: boolean;
     }
   /** The owner has nothing to give: each viewer is fetched for alone. */
   | { readonly kind: "pass"; readonly reason: CacheReason }
@@ -103,6 +114,14 @@ export class Flights {
     let oldest = otherwise;
     for (const list of this.#byBase.values())
       for (const flight of list) oldest = Math.min(oldest, flight.asked.sequence);
+    return oldest;
+  }
+
+  /** The same for invalidations of the node. */
+  oldestLocal(otherwise: number): number {
+    let oldest = otherwise;
+    for (const list of this.#byBase.values())
+      for (const flight of list) oldest = Math.min(oldest, flight.asked.local);
     return oldest;
   }
 

@@ -67,11 +67,19 @@ export function freshen(
   if (tags.length > 0) entry.tags = tags;
   entry.storedAtMs = response.responseTimeMs;
   context.store.recount(entry);
+  context.disk?.renew(entry);
+  // A purge that came since this was asked has its word, while its mark is still there.
+  if (!context.purges.holds(entry)) return { kind: "freshened", entry, reusable: false };
   const reusable = storage.freshness.freshUntilMs > response.responseTimeMs;
   const vary = varyOf(x, fields, entry.coding);
   if (vary.join() === entry.vary.join() || flight.invalidated || !context.store.holds(entry))
     return { kind: "freshened", entry, reusable };
   // The 304's Vary is another: the response is filed anew, under what this request said.
+  if (entry.large !== null) {
+    // Its place on disk is bound to the old one: it serves the one who asked, and goes.
+    context.store.remove(entry);
+    return { kind: "freshened", entry, reusable: false };
+  }
   const moved = refile(x, context, entry, vary);
   return { kind: "freshened", entry: moved, reusable };
 }
@@ -96,15 +104,11 @@ function refile(
   vary: readonly string[],
 ): StoredResponse {
   context.store.remove(entry);
-  return (
-    context.store.put(
-      x.base,
-      vary,
-      x.secondary + selectingKey(vary, x.request.fields),
-      entry.parts,
-      x.behavior.variantsMax,
-    ) ?? entry
-  );
+  const variant = x.secondary + selectingKey(vary, x.request.fields);
+  const moved = context.store.put(x.base, vary, variant, entry.parts, x.behavior.variantsMax);
+  if (moved === null) return entry;
+  context.disk?.save(moved);
+  return moved;
 }
 
 function withAge(fields: Fields, received: Fields): Fields {

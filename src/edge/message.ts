@@ -15,6 +15,7 @@ export type CacheReason =
   | "fresh"
   | "not-stored"
   | "vary-mismatch"
+  | "partly-stored"
   | "past-freshness"
   | "not-modified"
   | "stale-while-revalidate"

@@ -55,6 +55,12 @@ export class Origins {
     return made;
   }
 
+  /** True for an origin whose content lies on this machine. */
+  isLocal(site: SitePlan, name: string): boolean {
+    const config = site.origins.get(name);
+    return config !== undefined && "directory" in config;
+  }
+
   /** Reads the CA files that a snapshot names, before it comes into force. Rejects with the file's error. */
   async prepare(snapshot: Snapshot): Promise<void> {
     for (const site of snapshot.sites.values()) {

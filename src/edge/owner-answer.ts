@@ -6,6 +6,7 @@
 import { unreachable } from "../base/assert.ts";
 import { messageOf } from "../base/errors.ts";
 import { PASS_MS } from "../cache/limits.ts";
+import { LargeBody } from "../cache/large-body.ts";
 import type { StoredResponse } from "../cache/stored.ts";
 import type { BodyReader } from "../http/body.ts";
 import { Fields } from "../http/fields.ts";
@@ -15,7 +16,10 @@ import { Exchange, type RoutedExchange } from "./exchange.ts";
 import { fits, flightKey, startFlight } from "./flight.ts";
 import type { FlightOutcome, FlightResponse } from "./flights.ts";
 import type { CacheReason, ViewerRequest } from "./message.ts";
+import { findStored } from "./lookup.ts";
 import { endUnfresh, mayUse } from "./phases/cacheability.ts";
+import { openLarge, selectLarge } from "./phases/deliver-large.ts";
+import { chain } from "./phases/ranges.ts";
 import { within } from "./phases/deliver-stream.ts";
 import { VARIANT_RESTARTS_MAX, WHOLE_BODY_BYTES_MAX, WHOLE_BODY_WAIT_MS } from "./settings.ts";
 import type { TierAnswer, TierFacts, TierQuestion } from "./tier.ts";
@@ -66,7 +70,7 @@ function exchangeOf(question: TierQuestion, context: EdgeContext): RoutedExchang
     scheme: question.scheme,
     http3: false,
     url: `${question.scheme}://${question.authority}${question.path}`,
-    fields: new Fields([...question.fields]),
+    fields: fieldsOf(question),
     peerAddress: question.peer,
     body: () => null,
     signal: new AbortController().signal,
@@ -87,6 +91,13 @@ function exchangeOf(question: TierQuestion, context: EdgeContext): RoutedExchang
   return x as RoutedExchange;
 }
 
+function fieldsOf(question: TierQuestion): Fields {
+  const fields = new Fields([...question.fields]);
+  if (question.range !== null) fields.set("range", question.range);
+  if (question.ifRange !== null) fields.set("if-range", question.ifRange);
+  return fields;
+}
+
 async function lookUp(
   x: RoutedExchange,
   question: TierQuestion,
@@ -95,17 +106,16 @@ async function lookUp(
   const { context } = side;
   for (let attempt = 0; attempt <= VARIANT_RESTARTS_MAX; attempt++) {
     const nowMs = context.clock.now();
-    const entry = context.purges.find(x.base, x.secondary, x.request.fields);
+    const entry = await findStored(x, context);
     if (entry !== null && !mayUse(x, entry.freshness)) return passOn("request-cookie", 0);
-    if (entry !== null && nowMs < entry.freshness.freshUntilMs) {
-      x.end("hit", "fresh");
-      x.forwarded = undefined;
-      return give(x, entry, question, side);
-    }
     if (entry !== null && nowMs < entry.freshness.whileRevalidateUntilMs) {
-      side.refresh(x, entry, nowMs);
-      x.end("updating", "stale-while-revalidate");
-      return give(x, entry, question, side);
+      const fresh = nowMs < entry.freshness.freshUntilMs;
+      if (!fresh) side.refresh(x, entry, nowMs);
+      x.end(fresh ? "hit" : "updating", fresh ? "fresh" : "stale-while-revalidate");
+      x.forwarded = undefined;
+      const reply = await give(x, entry, question, side);
+      if (reply !== null) return reply;
+      continue;
     }
     if (question.onlyStored) return passOn("not-stored", 0);
     const url = context.store.get(x.base);
@@ -137,6 +147,10 @@ async function land(
       if (x.collapsed && entry !== outcome.entry) return null;
       if (x.collapsed && !outcome.reusable) return alone(x, entry, question, side);
       x.end("revalidated", "not-modified");
+      return give(x, outcome.entry, question, side);
+    case "large":
+      if (x.collapsed) return null;
+      x.stored = true;
       return give(x, outcome.entry, question, side);
     case "stale":
     case "error":
@@ -185,26 +199,70 @@ async function alone(
   return land(x, entry, await startFlight(x, side.context, entry, false).outcome, question, side);
 }
 
-/** A stored response; without its body when the asker holds the same. */
-function give(x: RoutedExchange, entry: StoredResponse, question: TierQuestion, side: OwnerSide): OwnerReply {
-  side.context.store.hit(entry);
+/** A stored response; without its body when the asker holds the same. Null when its version is gone. */
+async function give(
+  x: RoutedExchange,
+  entry: StoredResponse,
+  question: TierQuestion,
+  side: OwnerSide,
+): Promise<OwnerReply | null> {
+  const { context } = side;
+  context.store.hit(entry);
+  if (entry.body instanceof LargeBody) return giveLarge(x, entry, entry.body, context);
   entry.copy ??= `${side.copyPrefix}${++copies}`;
   const same = question.have === entry.copy;
-  const { body } = entry;
-  const head: TierAnswer = {
+  return { head: { ...headOf(x, entry, context), same, whole: true }, body: same ? null : entry.body };
+}
+
+/** What the asker's viewer wants of a large stored response. */
+async function giveLarge(
+  x: RoutedExchange,
+  entry: StoredResponse,
+  body: LargeBody,
+  context: EdgeContext,
+): Promise<OwnerReply | null> {
+  const { plan, ranges } = selectLarge(x, entry);
+  let read: Awaited<ReturnType<typeof openLarge>>;
+  try {
+    read = await openLarge(x, context, body, ranges, false);
+  } catch (error) {
+    return failed(error, x);
+  }
+  if (read === null) {
+    context.store.remove(entry);
+    return null;
+  }
+  const open = read;
+  const head = { ...headOf(x, entry, context), copy: null, given: plan };
+  const [only] = ranges;
+  if (only === undefined) return { head, body: null };
+  if (ranges.length === 1) {
+    const given = open(only);
+    return { head, body: given };
+  }
+  return { head, body: chain(ranges.map((range) => () => open(range))) };
+}
+
+/** The head of an answer from a stored response. */
+function headOf(
+  x: RoutedExchange,
+  entry: StoredResponse,
+  context: EdgeContext,
+): Extract<TierAnswer, { kind: "response" }> {
+  return {
     kind: "response",
-    ...factsOf(x, side.context),
+    ...factsOf(x, context),
     reusable: entry.reusable,
-    same,
+    same: false,
     copy: entry.copy,
     status: entry.status,
     fields: flat(entry.fields),
     storage: { store: true, freshness: entry.freshness, removeFields: [] },
     bodyLength: entry.length,
-    whole: true,
+    given: null,
+    whole: false,
     receivedMs: entry.storedAtMs,
   };
-  return { head, body: same ? null : body };
 }
 
 /** A response on its way. */
@@ -221,6 +279,7 @@ function stream(x: RoutedExchange, outcome: FlightResponse, context: EdgeContext
     fields: flat(fields, own),
     storage,
     bodyLength: outcome.bodyLength,
+    given: null,
     whole: false,
     receivedMs: outcome.responseTimeMs,
   };

@@ -16,8 +16,10 @@ import type {
   ViewerResponse,
 } from "./message.ts";
 import { madeAnswer } from "./phases/answer.ts";
+import { findStored } from "./lookup.ts";
 import { bypassReason, endUnfresh, makeKey, mayUse } from "./phases/cacheability.ts";
 import { deliverStored } from "./phases/deliver.ts";
+import { deliverLarge } from "./phases/deliver-large.ts";
 import { deliverFlight, deliverPass, within } from "./phases/deliver-stream.ts";
 import { errorAnswer } from "./phases/fetch.ts";
 import { receive } from "./phases/receive.ts";
@@ -57,7 +59,7 @@ export class Pipeline {
       const entry = context.purges.find(x.base, x.secondary, request.fields);
       if (entry !== null && !mayUse(routed, entry.freshness))
         return this.#settle(x, this.#pass(routed, "request-cookie"));
-      if (entry !== null && x.startMs < entry.freshness.freshUntilMs) {
+      if (entry !== null && x.startMs < entry.freshness.freshUntilMs && entry.large === null) {
         const answer = this.#hit(routed, entry);
         return answer instanceof Promise ? this.#settle(x, answer) : this.#finish(x, answer);
       }
@@ -173,20 +175,18 @@ export class Pipeline {
     const context = this.#context;
     for (let attempt = 0; attempt <= VARIANT_RESTARTS_MAX; attempt++) {
       const nowMs = context.clock.now();
-      const entry = context.purges.find(x.base, x.secondary, x.request.fields);
+      const entry = await findStored(x, context);
       const url = context.store.get(x.base);
       if (entry !== null && !mayUse(x, entry.freshness)) return this.#unusable(x);
-      if (entry !== null && nowMs < entry.freshness.freshUntilMs) {
-        context.store.hit(entry);
-        x.end("hit", "fresh");
-        x.forwarded = undefined;
-        return deliverStored(x, entry, nowMs, context);
-      }
       if (entry !== null && nowMs < entry.freshness.whileRevalidateUntilMs) {
         context.store.hit(entry);
-        this.refresh(x, entry, nowMs);
-        x.end("updating", "stale-while-revalidate");
-        return deliverStored(x, entry, nowMs, context);
+        const fresh = nowMs < entry.freshness.freshUntilMs;
+        if (!fresh) this.refresh(x, entry, nowMs);
+        x.end(fresh ? "hit" : "updating", fresh ? "fresh" : "stale-while-revalidate");
+        x.forwarded = undefined;
+        const answer = await this.#deliver(x, entry);
+        if (answer !== null) return answer;
+        continue;
       }
       // With an owner elsewhere, what is stored for the node is not all here.
       const elsewhere = context.peers !== null && context.peers.slotOf(x.base) !== context.peers.slot;
@@ -198,12 +198,15 @@ export class Pipeline {
       if (onlyStored && !elsewhere) return this.#passCacheable(x, false);
       const pass = url?.pass ?? null;
       const passing = pass !== null && nowMs < pass.untilMs;
-      if (passing && (pass.reason === "response-too-large" || elsewhere)) {
+      const ranged = x.request.fields.has("range");
+      // The origin cuts a range of what is not stored better than we do.
+      if (passing && (pass.reason === "response-too-large" || elsewhere || ranged)) {
         x.end("bypass", pass.reason);
-        return this.#passCacheable(x, pass.reason === "response-too-large");
+        return this.#passCacheable(x, true);
       }
-      // What has to be validated for each request is not waited for together.
-      const alone = passing || onlyStored || (entry !== null && !entry.reusable);
+      // What has to be validated for each request is not waited for together; an owner cuts a range for each.
+      const alone =
+        passing || onlyStored || (entry !== null && !entry.reusable) || (elsewhere && ranged);
       const outcome = await this.#fly(x, entry, x.behavior.collapse && !alone);
       const response = await this.#land(x, entry, outcome);
       if (response !== null) return response;
@@ -243,19 +246,38 @@ export class Pipeline {
         if (x.collapsed && entry !== outcome.entry) return null;
         if (x.collapsed && !outcome.reusable) return this.#validate(x, entry);
         if (tier === null) x.end("revalidated", "not-modified");
-        return deliverStored(x, outcome.entry, context.clock.now(), context);
+        return this.#deliver(x, outcome.entry);
       }
+      case "large":
+        // Each reads it for himself, where he likes; who did not begin it finds it stored.
+        if (x.collapsed) return null;
+        x.stored = true;
+        return this.#deliver(x, outcome.entry);
       case "stale":
       case "error": {
         if (entry !== null && context.clock.now() < entry.freshness.ifErrorUntilMs) {
           x.end("stale", "stale-if-error");
-          return deliverStored(x, entry, context.clock.now(), context);
+          return this.#deliver(x, entry);
         }
         if (outcome.kind === "stale") return null;
         return errorAnswer(x, context, outcome.error);
       }
       case "response":
         return this.#landResponse(x, entry, outcome);
+    }
+  }
+
+  /** Answers from a stored response; null when it is a large one whose version is gone, and the viewer has to look again. */
+  async #deliver(x: RoutedExchange, entry: StoredResponse): Promise<ViewerResponse | null> {
+    const context = this.#context;
+    const { large } = entry;
+    if (large === null) return deliverStored(x, entry, context.clock.now(), context);
+    try {
+      const answer = await deliverLarge(x, entry, large, context);
+      if (answer === null) context.store.remove(entry);
+      return answer;
+    } catch (error) {
+      return errorAnswer(x, context, error);
     }
   }
 
@@ -273,10 +295,10 @@ export class Pipeline {
     if (reason === "not-stored")
       return parseCacheControl(x.request.fields.get("cache-control")).onlyIfCached
         ? this.#onlyIfCached(x)
-        : this.#passCacheable(x, false);
+        : this.#passCacheable(x, true);
     x.end("bypass", reason);
     if (reason === "request-cookie") x.forwarded = "bypass";
-    return this.#passCacheable(x, reason === "response-too-large");
+    return this.#passCacheable(x, true);
   }
 
   async #landResponse(

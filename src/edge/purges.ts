@@ -1,10 +1,14 @@
 /**
  * Purges at the edge: what is stored is held against the purge table when it is used, and by the sweep
  * that follows each purge. What was asked for before a purge and comes back after it is stored with the
- * older sequence, so the purge wins against it as well.
+ * older sequence, so the purge wins against it as well. Every row of the disk is swept before a mark is
+ * forgotten, and each shard notes how far it was swept: one that missed something is known by that.
  */
+import type { Clock } from "../base/clock.ts";
+import { LOCAL_SWEEP_MS, SWEEP_AGAIN_MS } from "../cache/limits.ts";
 import { PurgeSweep } from "../cache/purge-sweep.ts";
-import { type Purge, PurgeTable } from "../cache/purge-table.ts";
+import { type Purge, PurgeTable, type Validity } from "../cache/purge-table.ts";
+import type { DiskTier, JudgedRow } from "../cache/store/disk-tier.ts";
 import type { MemoryStore } from "../cache/store/memory.ts";
 import type { StoredResponse } from "../cache/stored.ts";
 import type { FieldReader } from "../http/fields.ts";
@@ -18,33 +22,56 @@ export interface AskedAt {
   readonly local: number;
 }
 
+/** Tags of a site that an unsafe request made invalid, at its place among the node's invalidations. */
+export interface TagInvalidation {
+  readonly sequence: number;
+  readonly site: string;
+  readonly tags: readonly string[];
+}
+
+/** What the purges of an edge act on. */
+export interface PurgesOptions {
+  readonly store: MemoryStore;
+  /** Null where there is no disk tier. */
+  readonly disk: DiskTier | null;
+  readonly flights: Flights;
+  readonly clock: Clock;
+  /** Notes an invalidation by tag, before it is applied, for those who start after it; the disk needs it. */
+  readonly remember?: (invalidation: TagInvalidation) => void;
+}
+
 /** The purges that an edge has applied. */
 export class EdgePurges {
-  readonly #store: MemoryStore;
-  readonly #flights: Flights;
+  readonly #options: PurgesOptions;
   readonly #table = new PurgeTable();
   /** Invalidations by unsafe requests: of this node alone, with a sequence of their own (design, section 5). */
   readonly #local = new PurgeTable();
   /** The newest of them; those by key alone are not in the table, or every hit after one would be held against it. */
   #invalidations = 0;
   readonly #sweep: PurgeSweep;
-  readonly #counted = new Map<number, (objects: number) => void>();
+  /** Purges whose objects are being counted, or whose count nobody has asked for yet. */
+  readonly #counts = new Map<number, PromiseWithResolvers<number>>();
+  /** Up to where marks were forgotten: a shard that was away for longer can not be checked any more. */
+  #forgotten: AskedAt = { sequence: 0, local: 0 };
+  #localSweepDue = false;
+  /** The disk could not be swept whole: nothing is forgotten until it can. */
+  #sweptWhole = true;
+  #closed = false;
 
-  constructor(store: MemoryStore, flights: Flights) {
-    this.#store = store;
-    this.#flights = flights;
+  constructor(options: PurgesOptions) {
+    this.#options = options;
+    const { store, disk } = options;
     this.#sweep = new PurgeSweep({
       walk: () => store.entries(),
       visit: (object) => {
         this.holds(object as StoredResponse);
       },
+      ...(disk === null ? {} : { rest: () => this.#sweepDisk(disk) }),
       done: (purge, objects) => {
-        this.#counted.get(purge.sequence)?.(objects);
-        this.#counted.delete(purge.sequence);
-        // A mark is needed until everything older was swept and every older request has come back.
-        this.#table.forget(
-          Math.min(this.#sweep.sweptBefore - 1, flights.oldestSequence(this.#table.sequence)),
-        );
+        this.#counts.get(purge.sequence)?.resolve(objects);
+      },
+      ended: () => {
+        if (this.#sweptWhole) this.#forget(this.#sweep.sweptBefore - 1);
       },
     });
   }
@@ -59,6 +86,11 @@ export class EdgePurges {
     return { sequence: this.#table.sequence, local: this.#invalidations };
   }
 
+  /** Marks up to here are gone: what was last held against the purges before can not be trusted. */
+  get forgotten(): AskedAt {
+    return this.#forgotten;
+  }
+
   /**
    * Makes everything under these base keys (in both schemes, also what is on its way) and everything of
    * the site with one of these tags invalid, at once. `sequence` is its place among the node's
@@ -68,27 +100,34 @@ export class EdgePurges {
     what: { readonly keys: readonly string[]; readonly site: string; readonly tags: readonly string[] },
     sequence = this.#invalidations + 1,
   ): number {
+    const { store, disk, flights } = this.#options;
     let count = 0;
     for (const key of what.keys) {
       const other = key.includes(" https://")
         ? key.replace(" https://", " http://")
         : key.replace(" http://", " https://");
       for (const one of [key, other]) {
-        this.#flights.invalidate(one);
-        count += this.#store.removeUrl(one);
+        flights.invalidate(one);
+        const inMemory = [...(store.get(one)?.variants() ?? [])].filter((entry) => entry.disk === null).length;
+        const onDisk = disk?.forgetUrl(one) ?? 0;
+        store.removeUrl(one);
+        count += inMemory + onDisk;
       }
     }
     this.#invalidations = sequence;
-    if (what.tags.length > 0)
-      this.#local.apply({
-        sequence,
-        site: what.site,
-        scope: "tag",
-        targets: what.tags,
-        mode: "hard",
-        acceptedMs: 0,
-      });
+    if (what.tags.length > 0) {
+      const { site, tags } = what;
+      this.#options.remember?.({ sequence, site, tags });
+      this.applyTags({ sequence, site, tags });
+    }
     return count;
+  }
+
+  /** Applies an invalidation by tag: a new one, or one from before the start. */
+  applyTags({ sequence, site, tags }: TagInvalidation): void {
+    this.#invalidations = Math.max(this.#invalidations, sequence);
+    this.#local.apply({ sequence, site, scope: "tag", targets: tags, mode: "hard", acceptedMs: 0 });
+    this.#sweepLocalSoon();
   }
 
   /** Marks that stored responses are still held against. */
@@ -96,25 +135,53 @@ export class EdgePurges {
     return this.#table.size + this.#local.size;
   }
 
-  /** Applies the next entry of the log, at once; resolves with the number of objects when the sweep has passed. */
-  apply(purge: Purge): Promise<number> {
-    const { promise, resolve } = Promise.withResolvers<number>();
+  /** Applies the next entry of the log, at once; an entry that was applied before changes nothing. `countedOf` tells what it hit. */
+  apply(purge: Purge): void {
+    if (purge.sequence <= this.#table.sequence) return;
     this.#table.apply(purge);
-    this.#counted.set(purge.sequence, resolve);
+    this.#counts.set(purge.sequence, Promise.withResolvers<number>());
     this.#sweep.add(purge);
-    return promise;
   }
 
-  /** The log stands at this sequence although nothing of it is known here: after a start with an empty cache. */
-  startAt(sequence: number, local = 0): void {
+  /** Objects that a purge hit, once the sweep has passed; to be asked once. 0 for one that was not applied here. */
+  async countedOf(sequence: number): Promise<number> {
+    const count = (await this.#counts.get(sequence)?.promise) ?? 0;
+    this.#counts.delete(sequence);
+    return count;
+  }
+
+  /**
+   * The start: what is stored was held against everything up to `floor`; what came after is applied to it
+   * now, and both logs stand at `now`.
+   */
+  begin(
+    floor: AskedAt,
+    missed: { readonly purges: readonly Purge[]; readonly tags: readonly TagInvalidation[] },
+    now: AskedAt,
+  ): void {
+    this.#advanceTo(floor);
+    for (const invalidation of missed.tags) this.applyTags(invalidation);
+    for (const purge of missed.purges) this.apply(purge);
+    this.#advanceTo(now);
+    this.#forgotten = missed.purges.length + missed.tags.length > 0 ? floor : this.now();
+    if (missed.purges.length === 0) this.#markDisk();
+  }
+
+  #advanceTo({ sequence, local }: AskedAt): void {
     this.#table.advanceTo(sequence);
+    this.#local.advanceTo(local);
     this.#invalidations = Math.max(this.#invalidations, local);
+  }
+
+  /** Notes on the disk how far it was held against the purges. */
+  #markDisk(): void {
+    this.#options.disk?.setMark(this.#forgotten);
   }
 
   /** The stored variant that fits a request, if no purge has taken it. */
   find(base: string, secondary: string, fields: FieldReader): StoredResponse | null {
     for (;;) {
-      const entry = this.#store.get(base)?.find(secondary, fields) ?? null;
+      const entry = this.#options.store.get(base)?.find(secondary, fields) ?? null;
       if (entry === null) return null;
       const checked = entry.validSequence >= this.#table.sequence && entry.validLocal >= this.#local.sequence;
       if (checked || this.holds(entry)) return entry;
@@ -123,27 +190,33 @@ export class EdgePurges {
 
   /** Holds one stored response against the purges: false when it is gone. A soft purge makes it stale. */
   holds(entry: StoredResponse): boolean {
-    const { key, tags, validLocal: validSequence } = entry;
-    if (this.#local.validityOf({ key, tags, validSequence }).kind !== "valid") {
-      this.#store.remove(entry);
+    const { store, disk } = this.#options;
+    if (!this.#holdsLocally(entry)) {
+      store.remove(entry);
       return false;
     }
-    entry.validLocal = this.#local.sequence;
+    entry.validLocal = Math.max(entry.validLocal, this.#local.sequence);
     const validity = this.#table.validityOf(entry);
     switch (validity.kind) {
       case "valid":
-        break;
+        entry.validSequence = Math.max(entry.validSequence, this.#table.sequence);
+        return true;
       case "gone":
         this.#sweep.count(entry);
-        this.#store.remove(entry);
+        store.remove(entry);
         return false;
       case "stale":
         this.#sweep.count(entry);
         entry.expire(validity.sinceMs);
-        break;
+        entry.validSequence = this.#table.sequence;
+        // Now, so that the disk's own row is not met, and counted, as one more object.
+        disk?.renew(entry);
+        return true;
     }
-    entry.validSequence = this.#table.sequence;
-    return true;
+  }
+
+  #holdsLocally({ key, tags, validLocal }: Pick<StoredResponse, "key" | "tags" | "validLocal">): boolean {
+    return this.#local.validityOf({ key, tags, validSequence: validLocal }).kind === "valid";
   }
 
   /** May a response that was asked for then still be given to somebody who asks now? */
@@ -161,6 +234,80 @@ export class EdgePurges {
 
   /** Requests that are under way, for the metrics. */
   get flights(): number {
-    return this.#flights.size;
+    return this.#options.flights.size;
+  }
+
+  /** Nothing is swept any more. */
+  close(): void {
+    this.#closed = true;
+  }
+
+  async #sweepDisk(disk: DiskTier): Promise<void> {
+    this.#sweptWhole = await disk.sweep(
+      (row) => this.#judge(row),
+      () => this.#table.sequence,
+    );
+    if (this.#sweptWhole || this.#closed) return;
+    // What the disk did not take now it takes later; until then every mark stays.
+    this.#options.clock.after(SWEEP_AGAIN_MS, () => {
+      if (!this.#closed) void this.#sweepAgain(disk);
+    });
+  }
+
+  async #sweepAgain(disk: DiskTier): Promise<void> {
+    const { sequence } = this.#table;
+    await this.#sweepDisk(disk);
+    if (this.#sweptWhole) this.#forget(Math.min(sequence, this.#sweep.sweptBefore - 1));
+  }
+
+  #judge(row: JudgedRow): Validity {
+    if (this.#local.size > 0 && !this.#holdsLocally(row)) return { kind: "gone" };
+    const validity = this.#table.validityOf(row);
+    if (validity.kind !== "valid") this.#sweep.count(row);
+    return validity;
+  }
+
+  /** A mark is needed until everything older was swept and every older request has come back. */
+  #forget(swept: number): void {
+    const { disk, flights } = this.#options;
+    const oldest = flights.oldestSequence(this.#table.sequence);
+    const sequence = Math.min(swept, disk?.oldestSequence(oldest) ?? oldest);
+    if (sequence <= this.#forgotten.sequence) return;
+    this.#table.forget(sequence);
+    this.#forgotten = { ...this.#forgotten, sequence };
+    this.#markDisk();
+  }
+
+  /** Invalidations by tag are swept too, but seldom: they come with requests, not from an operator. */
+  #sweepLocalSoon(): void {
+    if (this.#localSweepDue) return;
+    this.#localSweepDue = true;
+    this.#options.clock.after(LOCAL_SWEEP_MS, () => void this.#sweepLocal());
+  }
+
+  async #sweepLocal(): Promise<void> {
+    if (this.#closed) return;
+    const { store, disk, flights } = this.#options;
+    const upTo = this.#local.sequence;
+    this.#localSweepDue = false;
+    let looked = 0;
+    for (const entry of store.entries()) {
+      if (!this.#holdsLocally(entry)) store.remove(entry);
+      if (++looked % 1024 === 0) await new Promise((resolve) => setImmediate(resolve));
+    }
+    const whole =
+      disk === null ||
+      (await disk.sweep(
+        (row) => this.#judge(row),
+        () => this.#table.sequence,
+      ));
+    const oldest = flights.oldestLocal(upTo);
+    const local = Math.min(upTo, disk?.oldestLocal(oldest) ?? oldest);
+    if (whole && local > this.#forgotten.local) {
+      this.#local.forget(local);
+      this.#forgotten = { ...this.#forgotten, local };
+      this.#markDisk();
+    }
+    if (this.#local.size > 0) this.#sweepLocalSoon();
   }
 }

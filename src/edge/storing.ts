@@ -3,8 +3,9 @@ import type { Fill } from "../cache/fill.ts";
 import type { Freshness, Storage, StorageRequest } from "../cache/freshness.ts";
 import { decideStorage } from "../cache/freshness.ts";
 import { keyQuery } from "../cache/key.ts";
+import type { LargeBody } from "../cache/large-body.ts";
 import { INLINE_BODY_BYTES_MAX, OWNERLESS_MS_MAX } from "../cache/limits.ts";
-import type { StoredResponse } from "../cache/stored.ts";
+import { type StoredParts, StoredResponse, StoredUrl } from "../cache/stored.ts";
 import type { Tags } from "../cache/tags.ts";
 import { parseHttpDate } from "../http/date.ts";
 import type { Fields } from "../http/fields.ts";
@@ -64,8 +65,10 @@ export function storageOf(
   if (!storage.store) return storage;
   // A stream of events is one viewer's: it has no end, and another would be given events of the past.
   if (isEventStream(fields)) return { store: false, reason: "response-not-cacheable" };
-  if ((response.bodyLength ?? 0) > context.store.objectBytesMax)
-    return { store: false, reason: "response-too-large" };
+  const bytesMax = mayBeOnDisk(x, context)
+    ? Math.max(context.store.objectBytesMax, context.disk?.objectBytesMax ?? 0)
+    : context.store.objectBytesMax;
+  if ((response.bodyLength ?? 0) > bytesMax) return { store: false, reason: "response-too-large" };
   if (status >= 300 && status < 400 && leadsBack(x, fields.get("location")))
     return { store: false, reason: "response-self-redirect" };
   return storage;
@@ -85,53 +88,94 @@ function leadsBack(x: RoutedExchange, location: string | null): boolean {
   return sameQuery && [x.path, x.originPath].some((path) => new URL(self + path).pathname === url.pathname);
 }
 
+/** What was decided about a response that is to be stored. */
+export interface Keeping {
+  readonly response: UpstreamResponse;
+  readonly storage: Extract<Storage, { store: true }>;
+  readonly vary: readonly string[];
+  readonly variant: string;
+  readonly negotiable: boolean;
+  readonly coding: ReturnType<typeof codingOf>;
+  readonly tags: Tags;
+  readonly owned: TierResponse | null;
+}
+
+/** Stores a response whose body is whole. */
 export function keep(
   x: RoutedExchange,
   context: EdgeContext,
   flight: Flight,
-  parts: {
-    readonly response: UpstreamResponse;
-    readonly fill: Fill;
-    readonly storage: Extract<Storage, { store: true }>;
-    readonly vary: readonly string[];
-    readonly variant: string;
-    readonly negotiable: boolean;
-    readonly coding: ReturnType<typeof codingOf>;
-    readonly tags: Tags;
-    readonly owned: TierResponse | null;
-  },
+  keeping: Keeping,
+  fill: Fill,
 ): StoredResponse | null {
-  const { response, storage, owned } = parts;
-  const body = joinPieces(parts.fill.takePieces());
+  const { owned, coding } = keeping;
+  const body = joinPieces(fill.takePieces());
   const length = body instanceof Uint8Array ? body.byteLength : body.size;
+  const negotiable =
+    keeping.negotiable &&
+    (coding !== "identity" || (length >= COMPRESS_BYTES_MIN && length <= COMPRESS_BYTES_MAX));
+  const parts = { ...partsOf(x, context, flight, keeping), body, negotiable };
+  const stored = context.store.put(x.base, keeping.vary, keeping.variant, parts, x.behavior.variantsMax);
+  if (stored === null) return null;
+  if (owned !== null) stored.copy = owned.copy;
+  // Now, while the marks of purges that it is older than are still there.
+  if (!context.purges.holds(stored)) return stored;
+  if (owned === null && !x.ownerless && mayBeOnDisk(x, context)) context.disk?.save(stored);
+  return stored;
+}
+
+/** Begins to store a large response, whose body is still on its way. Null when the disk does not take it. */
+export function keepLarge(
+  x: RoutedExchange,
+  context: EdgeContext,
+  flight: Flight,
+  keeping: Keeping,
+  length: number,
+): { readonly entry: StoredResponse; readonly body: LargeBody } | null {
+  const { vary, variant } = keeping;
+  const parts = partsOf(x, context, flight, keeping);
+  const body = context.disk?.startLarge(x.base, vary, variant, parts, length) ?? null;
+  if (body === null) return null;
+  const stored = { ...parts, body };
+  const entry =
+    context.store.put(x.base, vary, variant, stored, x.behavior.variantsMax) ??
+    new StoredResponse(new StoredUrl(x.base), vary, variant, stored);
+  entry.disk = body.variant;
+  body.onGone = () => context.store.remove(entry);
+  context.purges.holds(entry);
+  return { entry, body };
+}
+
+/** What is stored of a response beside its body. */
+function partsOf(
+  x: RoutedExchange,
+  context: EdgeContext,
+  flight: Flight,
+  keeping: Keeping,
+): Omit<StoredParts, "body"> {
+  const { response, storage, owned, tags } = keeping;
   const fields = storedFields(response.fields, storage.removeFields);
   // What a limit cut off is counted once for the node, so that nobody relies on a purge that can not work.
-  if (owned === null && parts.tags.dropped > 0) context.stats.recordTagsDropped(parts.tags.dropped);
-  const stored = context.store.put(
-    x.base,
-    parts.vary,
-    parts.variant,
-    {
-      status: response.status,
-      fields,
-      body,
-      coding: parts.coding ?? "identity",
-      negotiable:
-        parts.negotiable &&
-        (parts.coding !== "identity" || (length >= COMPRESS_BYTES_MIN && length <= COMPRESS_BYTES_MAX)),
-      freshness: x.ownerless ? shortLived(storage.freshness, context.clock.now()) : storage.freshness,
-      tags: parts.tags.tags,
-      validSequence: Math.min(flight.asked.sequence, owned?.tier.valid.sequence ?? Number.POSITIVE_INFINITY),
-      validLocal: Math.min(flight.asked.local, owned?.tier.valid.local ?? Number.POSITIVE_INFINITY),
-      etag: fields.get("etag"),
-      lastModifiedMs: parseHttpDate(fields.get("last-modified")),
-      dateMs: parseHttpDate(fields.get("date")) ?? response.responseTimeMs,
-      storedAtMs: response.responseTimeMs,
-    },
-    x.behavior.variantsMax,
-  );
-  if (stored !== null && owned !== null) stored.copy = owned.copy;
-  return stored;
+  if (owned === null && tags.dropped > 0) context.stats.recordTagsDropped(tags.dropped);
+  return {
+    status: response.status,
+    fields,
+    coding: keeping.coding ?? "identity",
+    negotiable: keeping.negotiable,
+    freshness: x.ownerless ? shortLived(storage.freshness, context.clock.now()) : storage.freshness,
+    tags: tags.tags,
+    validSequence: Math.min(flight.asked.sequence, owned?.tier.valid.sequence ?? Number.POSITIVE_INFINITY),
+    validLocal: Math.min(flight.asked.local, owned?.tier.valid.local ?? Number.POSITIVE_INFINITY),
+    etag: fields.get("etag"),
+    lastModifiedMs: parseHttpDate(fields.get("last-modified")),
+    dateMs: parseHttpDate(fields.get("date")) ?? response.responseTimeMs,
+    storedAtMs: response.responseTimeMs,
+  };
+}
+
+/** May what comes for this request be kept on disk? What lies in a directory of this machine is on a disk already. */
+export function mayBeOnDisk(x: RoutedExchange, context: EdgeContext): boolean {
+  return context.disk?.owns(x.base) === true && !context.origins.isLocal(x.site, x.behavior.origin);
 }
 
 /** What was fetched while its owner was down is not kept for long. */

@@ -20,6 +20,7 @@ import type { RoutedExchange, UpstreamTrace } from "./exchange.ts";
 import type { FlightStorage } from "./flights.ts";
 import type { CacheReason, CacheResult } from "./message.ts";
 import type { Owner } from "./peers.ts";
+import type { RangePlan } from "./phases/ranges.ts";
 import type { AskedAt } from "./purges.ts";
 import { WHOLE_BODY_BYTES_MAX } from "./settings.ts";
 
@@ -43,6 +44,9 @@ export interface TierQuestion {
   readonly peer: string;
   /** The viewer's fields as name, value, name, value; conditions and ranges are answered by the asker. */
   readonly fields: readonly string[];
+  /** The viewer's Range and If-Range: the owner cuts what it keeps on disk alone, and nothing else. */
+  readonly range: string | null;
+  readonly ifRange: string | null;
   /** How far the asker has applied purges and invalidations. */
   readonly asked: AskedAt;
   /** Nothing is fetched: only what is stored is wanted. */
@@ -87,6 +91,8 @@ export type TierAnswer =
       readonly fields: readonly string[];
       readonly storage: FlightStorage;
       readonly bodyLength: number | null;
+      /** What of the body follows, when the owner has answered the viewer's Range; null when it is the whole. */
+      readonly given: RangePlan | null;
       /** True when the body is complete at the owner. */
       readonly whole: boolean;
       readonly receivedMs: number;
@@ -97,6 +103,7 @@ export interface TierResponse extends UpstreamResponse {
   readonly tier: TierFacts;
   readonly storage: FlightStorage;
   readonly copy: string | null;
+  readonly given: RangePlan | null;
 }
 
 /** What asking an owner comes to. */
@@ -191,6 +198,7 @@ export async function askOwner(
     tier: answer,
     storage,
     copy: answer.copy,
+    given: answer.given,
   };
   return { kind: "response", response };
 }
@@ -226,6 +234,8 @@ function questionOf(
     client: x.client,
     peer: x.request.peerAddress,
     fields,
+    range: x.method === "GET" ? x.request.fields.get("range") : null,
+    ifRange: x.request.fields.get("if-range"),
     asked,
     onlyStored: entry === null && wantsOnlyStored(x),
     have: entry?.copy ?? null,

@@ -40,3 +40,40 @@ export function bodyOf(bytes: Uint8Array): BodyReader {
     },
   };
 }
+
+/** A Blob's bytes, read piece by piece. */
+export function blobReader(blob: Blob): BodyReader {
+  const reader = blob.stream().getReader();
+  return {
+    async read() {
+      const { done, value } = await reader.read();
+      return done ? null : value;
+    },
+    cancel() {
+      // What is left of a file is of no interest to anyone, and neither is its failure.
+      reader.cancel().catch(() => {});
+    },
+  };
+}
+
+/** The bytes from `start` to `end` (inclusive) of a body that is read from its beginning. */
+export function sliceReader(source: BodyReader, start: number, end: number): BodyReader {
+  let position = 0;
+  return {
+    async read() {
+      for (;;) {
+        if (position > end) {
+          source.cancel();
+          return null;
+        }
+        const piece = await source.read();
+        if (piece === null) return null;
+        const from = Math.max(0, start - position);
+        const to = Math.min(piece.byteLength, end + 1 - position);
+        position += piece.byteLength;
+        if (from < to) return piece.subarray(from, to);
+      }
+    },
+    cancel: () => source.cancel(),
+  };
+}

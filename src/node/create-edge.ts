@@ -12,11 +12,13 @@ import type { Config } from "../config/schema.ts";
 import type { Edge as DataPlane } from "../edge/edge.ts";
 import { type EdgeListeners, startListeners } from "../edge/listener/edge-listener.ts";
 import { ensureLocalCa, type LocalCa } from "../edge/tls/local-ca.ts";
+import { allShards } from "../cache/shard.ts";
 import type { AccessLog } from "../telemetry/access-log.ts";
 import { renderMetrics } from "../telemetry/prometheus.ts";
 import type { StatsSnapshot } from "../telemetry/stats.ts";
 import { Certificates } from "./certificates.ts";
 import type { DataDir } from "./data-dir.ts";
+import { openDiskCache } from "./disk-cache.ts";
 import type { Edge } from "./edge-handle.ts";
 import { formatAddress } from "./listen-error.ts";
 import type { CreateEdge } from "./node.ts";
@@ -28,6 +30,8 @@ export const createEdge = (async (setup) => {
   const { listen } = config;
   const https = listen.https === undefined ? null : listenAddress(listen.https);
   const localCa = https === null ? null : await ensureLocalCa(dataDir.path, clock);
+  const { history } = setup;
+  const disk = await openDiskCache({ config, shards: allShards, limits: history.limits(), clock, log });
   const { plane, settings, accessLog } = makePlane({
     config,
     version,
@@ -36,8 +40,13 @@ export const createEdge = (async (setup) => {
     loopId: loopId(dataDir),
     controlPort: () => setup.controlPort(),
     memoryBytesMax: config.cache.memory,
+    disk,
+    remember: (invalidation) => history.remember(invalidation),
     peers: null,
   });
+  const now = history.limits().newest;
+  const floor = disk?.gate.floor ?? now;
+  plane.purges.begin(floor, history.since(floor), now);
   // Redirects to https name the port that was really bound, which is known after the sockets stand.
   settings.httpsPort = https?.port ?? null;
   try {
@@ -66,7 +75,7 @@ export const createEdge = (async (setup) => {
       caFile: config.listen.tls.certificates.length > 0 ? null : (localCa?.certFile ?? null),
     };
   } catch (error) {
-    plane.close();
+    await plane.close();
     await accessLog?.close();
     throw error;
   }
@@ -126,11 +135,12 @@ class ListeningEdge implements Edge {
 
   purge(purge: Purge): ReturnType<Edge["purge"]> {
     // Applied in this very call: what is looked up from now on is held against it.
-    return { applied: Promise.resolve(), counted: this.#plane.purges.apply(purge) };
+    this.#plane.purges.apply(purge);
+    return { applied: Promise.resolve(), counted: this.counted(purge.sequence) };
   }
 
-  startPurgesAt(sequence: number): void {
-    this.#plane.purges.startAt(sequence);
+  counted(sequence: number): Promise<number> {
+    return this.#plane.purges.countedOf(sequence);
   }
 
   explain(...args: Parameters<Edge["explain"]>): ReturnType<Edge["explain"]> {
@@ -155,7 +165,7 @@ class ListeningEdge implements Edge {
   async stop(): Promise<void> {
     this.#certificates?.close();
     this.#listeners.stop();
-    this.#plane.close();
+    await this.#plane.close();
     await this.#log?.close();
   }
 }

@@ -34,8 +34,6 @@ export interface Edge extends PurgeTarget {
   metrics(): string | Promise<string>;
   explain(url: string, options: ExplainOptions): Explanation | Promise<Explanation>;
   ready(): Readiness;
-  /** The purge log stands here; what was logged before is not known to anything cached. */
-  startPurgesAt(sequence: number): void;
   /** Opens the access log anew, after a rotation. */
   reopenLog(): Promise<void>;
   /** Takes no new connection, withdraws Alt-Svc and waits until requests in flight ended, `deadlineMs` at most. */

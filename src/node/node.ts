@@ -24,6 +24,8 @@ export interface EdgeSetup {
   readonly version: string;
   readonly clock: Clock;
   readonly log: NodeLog;
+  /** What a disk cache has to be held against before it is used. */
+  readonly history: PurgeHistory;
   /** Port of the control listener once it stands: no origin may lead there. */
   controlPort(): number | null;
 }
@@ -89,19 +91,22 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
     const dataDir = openDataDir(config.dataDir, options.command);
     undo.push(() => dataDir.release());
 
+    const purgeLog = new PurgeLog(dataDir.file("purges.db"));
+    undo.push(() => purgeLog.close());
+    const invalidations =
+      config.cache.disk === undefined ? null : new InvalidationLog(dataDir.file("invalidations.db"));
+    undo.push(() => invalidations?.close());
     const { edge, snapshot, caFile } = await options.createEdge({
       config,
       dataDir,
       version,
       clock,
       log,
+      history: new PurgeHistory(purgeLog, invalidations),
       controlPort: () => controlPort,
     });
     undo.push(() => edge.stop());
 
-    const purgeLog = new PurgeLog(dataDir.file("purges.db"));
-    undo.push(() => purgeLog.close());
-    edge.startPurgesAt(purgeLog.newest);
     const purges = new PurgeService(purgeLog, edge, clock);
 
     const configs = new ConfigState(edge, config, snapshot, clock, log);
@@ -126,7 +131,10 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
       (newer) => configs.apply(newer),
       (problem) => configs.reject(problem),
     );
-    return running(options, edge, control, configs, dataDir, caFile, purgeLog);
+    return running(options, edge, control, configs, dataDir, caFile, () => {
+      purgeLog.close();
+      invalidations?.close();
+    });
   } catch (error) {
     for (const step of undo.reverse()) {
       try {
@@ -146,7 +154,7 @@ function running(
   configs: ConfigState,
   dataDir: DataDir,
   caFile: string | null,
-  purgeLog: PurgeLog,
+  closeLogs: () => void,
 ): RunningNode {
   let stopping: Promise<void> | null = null;
   const stop = async () => {
@@ -158,7 +166,7 @@ function running(
       // The control listener answers as long as anything drains: that is when one wants to look.
       await control.stop();
       await edge.stop();
-      purgeLog.close();
+      closeLogs();
       dataDir.release();
     }
   };

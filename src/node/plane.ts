@@ -4,9 +4,10 @@ import { networkInterfaces } from "node:os";
 import type { Clock } from "../base/clock.ts";
 import { parseListenAddress } from "../config/address.ts";
 import type { NodeConfig } from "../config/schema.ts";
-import { Edge as DataPlane } from "../edge/edge.ts";
+import { Edge as DataPlane, type DiskBacking } from "../edge/edge.ts";
 import type { OriginPermissions } from "../edge/origins.ts";
 import type { Peers } from "../edge/peers.ts";
+import type { TagInvalidation } from "../edge/purges.ts";
 import { addressSet, parseIp } from "../http/ip.ts";
 import { AccessLog } from "../telemetry/access-log.ts";
 import { isLoopback } from "./control-guard.ts";
@@ -26,6 +27,10 @@ export interface PlaneSetup {
   controlPort(): number | null;
   /** Most memory for stored responses, in bytes: the node's, or this worker's share. */
   readonly memoryBytesMax: number;
+  /** The opened disk cache; null when there is none. */
+  readonly disk: DiskBacking | null;
+  /** Notes an invalidation by tag for later starts. */
+  readonly remember?: (invalidation: TagInvalidation) => void;
   readonly peers: Peers | null;
 }
 
@@ -57,6 +62,8 @@ export function makePlane(setup: PlaneSetup) {
     memoryBytesMax: setup.memoryBytesMax,
     objectBytesMax: config.cache.objectMax,
     accessLog,
+    disk: setup.disk,
+    ...(setup.remember === undefined ? {} : { remember: setup.remember }),
     peers: setup.peers,
     onBug: (error) =>
       log(

@@ -130,6 +130,22 @@ export class PurgeLog {
       yield entryOf(row);
   }
 
+  /** Entries after `sequence`, in order. */
+  since(sequence: number): Purge[] {
+    return this.#db
+      .query<Row, [number]>("SELECT * FROM purges WHERE sequence > ? ORDER BY sequence")
+      .all(sequence)
+      .map((row) => {
+        const { id: _, counted: __, ...purge } = entryOf(row);
+        return purge;
+      });
+  }
+
+  /** Every entry after this one is still here. */
+  get from(): number {
+    return Math.max(0, this.newest - PURGES_KEPT_MAX);
+  }
+
   /** Sequence of the newest entry; 0 when there was none yet. */
   get newest(): number {
     return (

@@ -24,6 +24,8 @@ export interface PurgeTarget {
   urlTarget(site: string, url: string): string | null;
   /** Applies an entry: `applied` when nothing older is served any more, `counted` with the objects it hit. */
   purge(purge: Purge): { readonly applied: Promise<void>; readonly counted: Promise<number> };
+  /** Objects that an entry from before the start hit, once the sweep has passed; 0 when nothing outlived the start. */
+  counted(sequence: number): Promise<number>;
 }
 
 /**
@@ -100,12 +102,12 @@ export class PurgeService {
   #last: Promise<unknown> = Promise.resolve();
   readonly #counting = new Map<number, Promise<void>>();
 
-  /** A node starts with nothing cached before the log's end, so whatever was not counted has nothing left to count. */
+  /** What was not counted before the last end is counted now: the edge has applied it again to what outlived the start. */
   constructor(log: PurgeLog, target: PurgeTarget, clock: Clock) {
     this.#log = log;
     this.#target = target;
     this.#clock = clock;
-    for (const { sequence } of [...log.unswept()]) log.setCounted(sequence, 0);
+    for (const { sequence } of [...log.unswept()]) this.#count(sequence, target.counted(sequence));
   }
 
   /** Logs and applies a purge. Rejects with a ProximaError (source viewer) that says what is wrong with the request. */
@@ -149,12 +151,16 @@ export class PurgeService {
 
   async #apply(entry: LoggedPurge): Promise<void> {
     const { applied, counted } = this.#target.purge(entry);
-    const counting = counted
-      .then((objects) => this.#log.setCounted(entry.sequence, objects))
-      .catch(() => undefined)
-      .finally(() => this.#counting.delete(entry.sequence));
-    this.#counting.set(entry.sequence, counting);
+    this.#count(entry.sequence, counted);
     await applied;
+  }
+
+  #count(sequence: number, counted: Promise<number>): void {
+    const counting = counted
+      .then((objects) => this.#log.setCounted(sequence, objects))
+      .catch(() => undefined)
+      .finally(() => this.#counting.delete(sequence));
+    this.#counting.set(sequence, counting);
   }
 
   #parse(body: unknown): {

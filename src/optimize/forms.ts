@@ -2,6 +2,8 @@
  * Forms of a stored body: one stored object serves every coding. A form is derived once, however many
  * viewers ask for it at the same time, and is kept and counted with its response.
  */
+import { assert } from "../base/assert.ts";
+import { LargeBody } from "../cache/large-body.ts";
 import type { MemoryStore } from "../cache/store/memory.ts";
 import type { BodyForm, Coding, StoredResponse } from "../cache/stored.ts";
 import { decodeBytes, encodeBytes } from "./codings.ts";
@@ -29,7 +31,9 @@ export function formOf(
 }
 
 async function derive(store: MemoryStore, entry: StoredResponse, coding: Coding): Promise<BodyForm> {
-  const raw = entry.body instanceof Uint8Array ? entry.body : await entry.body.bytes();
+  const { body: stored } = entry;
+  assert(!(stored instanceof LargeBody), "a large body has one form");
+  const raw = stored instanceof Uint8Array ? stored : await stored.bytes();
   const plain =
     entry.coding === "identity" ? raw : await decodeBytes(raw, entry.coding, store.objectBytesMax);
   const body = coding === "identity" ? plain : await encodeBytes(plain, coding);

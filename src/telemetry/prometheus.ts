@@ -65,6 +65,7 @@ export function renderMetrics(stats: StatsSnapshot): string {
   page.counter("store_evictions_total", "Stored responses removed for want of room.", [
     [{}, stats.store.evictions],
   ]);
+  if (stats.disk !== null) diskMetrics(page, stats.disk);
   page.counter("access_log_written_total", "Entries written to the access log.", [
     [{}, stats.accessLog.written],
   ]);
@@ -178,4 +179,24 @@ function sumOf(a: SiteSnapshot, b: SiteSnapshot): SiteSnapshot {
     results,
     statusClasses,
   };
+}
+
+function diskMetrics(page: Page, disk: DiskGauges): void {
+  page.gauge("disk_objects", "Stored responses on disk.", [[{}, disk.objects]]);
+  page.gauge("disk_bytes", "Bytes that they take on disk, with their index.", [[{}, disk.bytes]]);
+  page.gauge("disk_limit_bytes", "Bytes that they may take on disk.", [[{}, disk.bytesMax]]);
+  page.gauge("disk_shards_off", "Parts of the disk cache (of 64) that can not be used now.", [
+    [{}, disk.shardsOff],
+  ]);
+  page.counter("disk_revived_total", "Stored responses that came back from disk into memory.", [
+    [{}, disk.revived],
+  ]);
+  page.counter("disk_written_total", "Stored responses written to disk.", [[{}, disk.written]]);
+  page.counter("disk_refused_total", "Stored responses that were not written to disk.", [[{}, disk.refused]]);
+  page.counter("disk_evictions_total", "Stored responses removed from disk for want of room.", [
+    [{}, disk.evictions],
+  ]);
+  page.counter("disk_damaged_total", "Stored responses that failed verification on disk and were removed.", [
+    [{}, disk.damaged],
+  ]);
 }

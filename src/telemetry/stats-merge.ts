@@ -15,6 +15,7 @@ export function withoutGauges(stats: StatsSnapshot): StatsSnapshot {
     ...stats,
     requestsInFlight: 0,
     store: { ...stats.store, objects: 0, bytes: 0, bytesMax: 0 },
+    disk: stats.disk === null ? null : { ...stats.disk, objects: 0, bytes: 0, bytesMax: 0, shardsOff: 0 },
     memory: { ...stats.memory, residentBytes: 0 },
   };
 }
@@ -52,6 +53,7 @@ function mergeTwo(a: StatsSnapshot, b: StatsSnapshot): StatsSnapshot {
       miss: mergeLatency(a.latency.miss, b.latency.miss),
     },
     store: addRecords(a.store, b.store),
+    disk: a.disk === null || b.disk === null ? (a.disk ?? b.disk) : addRecords(a.disk, b.disk),
     accessLog: addRecords(a.accessLog, b.accessLog),
     memory: addRecords(a.memory, b.memory),
     sites,

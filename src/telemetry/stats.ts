@@ -53,6 +53,22 @@ export interface SiteSnapshot {
   readonly statusClasses: Readonly<Record<string, number>>;
 }
 
+/** The disk cache: gauges, and counters since the start. A type, not an interface: its numbers are added by name. */
+export type DiskGauges = {
+  readonly objects: number;
+  readonly bytes: number;
+  readonly bytesMax: number;
+  /** Responses that came back into memory. */
+  readonly revived: number;
+  readonly written: number;
+  /** Not written for want of room, or because the disk could not be used. */
+  readonly refused: number;
+  readonly evictions: number;
+  readonly damaged: number;
+  /** Parts of 64 that can not be used now. */
+  readonly shardsOff: number;
+};
+
 /** Values that others keep and that are read when somebody asks. */
 export interface StatsGauges {
   readonly version: string;
@@ -64,6 +80,8 @@ export interface StatsGauges {
     readonly bytesMax: number;
     readonly evictions: number;
   };
+  /** Null without a disk cache. */
+  readonly disk: DiskGauges | null;
   readonly accessLog: { readonly written: number; readonly dropped: number };
   readonly requestsInFlight: number;
 }
@@ -98,6 +116,7 @@ export interface StatsSnapshot {
   };
   readonly latency: { readonly hit: LatencySnapshot; readonly miss: LatencySnapshot };
   readonly store: StatsGauges["store"];
+  readonly disk: DiskGauges | null;
   readonly accessLog: StatsGauges["accessLog"];
   readonly memory: { readonly residentBytes: number };
   readonly sites: Readonly<Record<string, SiteSnapshot>>;
@@ -271,6 +290,7 @@ export class Stats {
       },
       latency: { hit: this.#shared.hitLatency.snapshot(), miss: this.#shared.missLatency.snapshot() },
       store: gauges.store,
+      disk: gauges.disk,
       accessLog: gauges.accessLog,
       memory: { residentBytes: process.memoryUsage.rss() },
       sites,

@@ -23,6 +23,7 @@ export class MemoryStore {
   readonly objectBytesMax: number;
   readonly #urls = new Map<string, StoredUrl>();
   readonly #policy: EvictionPolicy<QueueNode>;
+  readonly #onRemoved: (entry: StoredResponse) => void;
   #objects = 0;
   #evictions = 0;
 
@@ -30,7 +31,10 @@ export class MemoryStore {
     readonly bytesMax: number;
     readonly objectBytesMax: number;
     readonly policy?: PolicyName;
+    /** Hears of each response that is removed for what it is, also when it was evicted before: not of those evicted or replaced. */
+    readonly onRemoved?: (entry: StoredResponse) => void;
   }) {
+    this.#onRemoved = options.onRemoved ?? (() => undefined);
     this.bytesMax = options.bytesMax;
     this.#policy = createPolicy(options.policy ?? STORE_POLICY, options.bytesMax);
     this.objectBytesMax = Math.min(options.objectBytesMax, options.bytesMax);
@@ -52,7 +56,7 @@ export class MemoryStore {
     const known = this.#urls.get(key);
     const url = known ?? new StoredUrl(key);
     const entry = new StoredResponse(url, vary, variant, parts);
-    if (entry.length > this.objectBytesMax || entry.bytes > this.bytesMax) return null;
+    if ((!entry.large && entry.length > this.objectBytesMax) || entry.bytes > this.bytesMax) return null;
     if (known === undefined) this.#urls.set(key, url);
     if (url.pass !== null) this.#clearPass(url);
     const replaced = url.add(entry);
@@ -106,6 +110,7 @@ export class MemoryStore {
 
   /** Takes one variant out. */
   remove(entry: StoredResponse): void {
+    this.#onRemoved(entry);
     if (!this.holds(entry)) return;
     this.#unlink(entry);
     entry.url.delete(entry);

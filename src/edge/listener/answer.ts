@@ -6,10 +6,10 @@
  */
 import { unreachable } from "../../base/assert.ts";
 import { ProximaError } from "../../base/errors.ts";
-import type { BodyReader } from "../../http/body.ts";
+import { type BodyReader, blobReader } from "../../http/body.ts";
 import type { RequestHandler, UpgradeResponse, ViewerResponse } from "../message.ts";
 import type { AltSvc } from "./alt-svc.ts";
-import { readerOf, type StreamFailure, streamOf } from "./body-stream.ts";
+import { type StreamFailure, streamOf } from "./body-stream.ts";
 import type { Http3Spool } from "./http3-body.ts";
 import { type RequestContext, RuntimeRequest } from "./runtime-request.ts";
 import {
@@ -135,7 +135,7 @@ function respond(
   try {
     if (body instanceof Blob && !isHead && mustStream(answered, body, request)) {
       const failure = context.http3 ? "hold" : "reset";
-      return stream(answered, readerOf(body), failure, request, server, context, altSvc);
+      return stream(answered, blobReader(body), failure, request, server, context, altSvc);
     }
     if (body === null || body instanceof Uint8Array || body instanceof Blob) {
       return completeResponse(answered, body, altSvc, isHead, context.clock);

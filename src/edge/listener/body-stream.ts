@@ -100,18 +100,3 @@ export function joined(pieces: readonly Uint8Array[], rest: BodyReader): BodyRea
     },
   };
 }
-
-/** A Blob's bytes, read piece by piece. */
-export function readerOf(blob: Blob): BodyReader {
-  const reader = blob.stream().getReader();
-  return {
-    async read() {
-      const { done, value } = await reader.read();
-      return done ? null : value;
-    },
-    cancel() {
-      // What is left of a file is of no interest to anyone, and neither is its failure.
-      reader.cancel().catch(() => {});
-    },
-  };
-}

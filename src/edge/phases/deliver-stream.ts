@@ -11,7 +11,7 @@ import { bodyOf } from "../../http/body.ts";
 import { evaluateConditional } from "../../http/conditional.ts";
 import { parseHttpDate } from "../../http/date.ts";
 import type { Fields } from "../../http/fields.ts";
-import { formatContentRange, formatUnsatisfiedRange, ifRangeMatches, parseRange } from "../../http/range.ts";
+import type { ByteRange } from "../../http/range.ts";
 import { codingOf, decodeStream, encodeBytes, encodeStream } from "../../optimize/codings.ts";
 import type { EdgeContext } from "../context.ts";
 import type { RoutedExchange } from "../exchange.ts";
@@ -23,8 +23,9 @@ import {
   WHOLE_BODY_BYTES_MAX,
   WHOLE_BODY_WAIT_MS,
 } from "../settings.ts";
-import { deliverStored, sliceReader } from "./deliver.ts";
+import { deliverStored } from "./deliver.ts";
 import { askOrigin } from "./fetch.ts";
+import { partial, planRanges, RangeSource, unsatisfiable } from "./ranges.ts";
 import {
   addVary,
   applyRules,
@@ -115,33 +116,33 @@ function bodyless(x: RoutedExchange, status: number, fields: Fields): ViewerResp
   return { status, fields: ruled(fields, x), body: null };
 }
 
-/** A single range cut from a body on its way, when its length is known. */
+/** Ranges cut from a body on its way, when its length is known and they come in order. */
 function rangeOf(x: RoutedExchange, flight: FlightResponse, fields: Fields): ViewerResponse | null {
-  const value = x.request.fields.get("range");
-  if (value === null || flight.status !== 200 || flight.bodyLength === null || x.method !== "GET")
-    return null;
+  const { bodyLength } = flight;
+  if (!x.request.fields.has("range") || flight.status !== 200 || bodyLength === null) return null;
   const coding = codingOf(fields.get("content-encoding"));
   if (coding !== "identity" && !accepts(x, coding)) return null;
-  const stored = {
+  const about = {
+    length: bodyLength,
     etag: fields.get("etag"),
     lastModifiedMs: parseHttpDate(fields.get("last-modified")),
     dateMs: parseHttpDate(fields.get("date")) ?? flight.responseTimeMs,
   };
-  if (!ifRangeMatches(x.request.fields.get("if-range"), stored)) return null;
-  const range = parseRange(value, flight.bodyLength);
+  const plan = flight.given ?? planRanges(x.method, x.request.fields, about);
   fields.set("accept-ranges", "bytes");
-  if (range.kind === "unsatisfiable") {
-    fields.set("content-range", formatUnsatisfiedRange(flight.bodyLength));
-    fields.set("content-length", "0");
-    fields.delete("content-encoding");
+  if (plan.kind === "unsatisfiable") {
     flight.fill.letGo();
-    return { status: 416, fields, body: null };
+    return unsatisfiable(fields, bodyLength);
   }
-  const only = range.kind === "ranges" && range.ranges.length === 1 ? range.ranges[0] : undefined;
-  if (only === undefined) return null;
-  fields.set("content-range", formatContentRange(only.start, only.end, flight.bodyLength));
-  fields.set("content-length", String(only.end - only.start + 1));
-  return { status: 206, fields, body: sliceReader(flight.fill.join(), only.start, only.end) };
+  // A body from its beginning is read once: ranges that go back are answered with the whole (RFC 9110 section 14.2).
+  if (plan.kind === "whole" || (flight.given === null && !inOrder(plan.parts))) return null;
+  const held = flight.given === null ? [{ start: 0, end: bodyLength - 1 }] : plan.parts;
+  const source = new RangeSource(flight.fill.join(), held, plan.parts);
+  return partial(fields, bodyLength, plan.parts, (range) => source.reader(range));
+}
+
+function inOrder(parts: readonly ByteRange[]): boolean {
+  return parts.every(({ start }, i) => i === 0 || start > (parts[i - 1] as ByteRange).end);
 }
 
 function accepts(x: RoutedExchange, coding: Coding | null): boolean {

@@ -2,20 +2,21 @@
  * deliver: from a stored response, or from a body on its way, to what one viewer gets: conditions,
  * range, coding, HEAD. A plain hit is one prepared answer for each second, shared by all who ask.
  */
+import { assert } from "../../base/assert.ts";
+import { LargeBody } from "../../cache/large-body.ts";
 import type { MemoryStore } from "../../cache/store/memory.ts";
-import type { BodyForm, Coding, StoredResponse } from "../../cache/stored.ts";
+import type { BodyForm, Coding, StoredBody, StoredResponse } from "../../cache/stored.ts";
 import type { BehaviorPlan } from "../../config/plan.ts";
 import { acceptedCodings } from "../../http/accept-encoding.ts";
-import type { BodyReader } from "../../http/body.ts";
 import { parseCacheControl } from "../../http/cache-control.ts";
 import { evaluateConditional } from "../../http/conditional.ts";
 import type { FieldReader, Fields } from "../../http/fields.ts";
 import { isCompressible } from "../../http/media-type.ts";
-import { formatContentRange, formatUnsatisfiedRange, ifRangeMatches, parseRange } from "../../http/range.ts";
 import { formOf } from "../../optimize/forms.ts";
 import type { RoutedExchange } from "../exchange.ts";
 import type { CacheReason, CacheResult, ViewerResponse } from "../message.ts";
 import type { EdgeSettings } from "../settings.ts";
+import { partial, planRanges, unsatisfiable } from "./ranges.ts";
 import {
   addVary,
   ageSeconds,
@@ -90,22 +91,10 @@ function deliverForm(
   context: DeliverContext,
 ): ViewerResponse {
   const { fields } = x.request;
-  // Conditions are only evaluated for what would be a success (RFC 9110 section 13.2.1).
-  const success = entry.status === 200;
-  if (success && isConditional(fields)) {
-    const outcome = evaluateConditional(x.method, fields, {
-      etag: entry.etag,
-      lastModifiedMs: entry.lastModifiedMs,
-      dateMs: entry.dateMs,
-    });
-    if (outcome === "not-modified") return notModified(x, entry, form, nowMs, context);
-  }
-  if (success && x.method === "GET") {
-    const range = fields.get("range");
-    if (range !== null && form.coding === entry.coding) {
-      const ranged = deliverRange(x, entry, form, range, nowMs, context);
-      if (ranged !== null) return ranged;
-    }
+  if (isUnchanged(x, entry)) return notModified(x, entry, form, nowMs, context);
+  if (entry.status === 200 && fields.has("range") && form.coding === entry.coding) {
+    const ranged = deliverRange(x, entry, form, nowMs, context);
+    if (ranged !== null) return ranged;
   }
   const second = Math.floor(nowMs / 1000);
   let hot = form.hot as HotAnswer | null;
@@ -147,7 +136,7 @@ function prepare(
     result: x.result,
     reason: x.reason,
     base,
-    whole: { status: entry.status, fields, body: bodyless ? null : form.body },
+    whole: { status: entry.status, fields, body: bodyless ? null : inMemory(form.body) },
     head: { status: entry.status, fields, body: null },
   };
 }
@@ -173,12 +162,21 @@ function ttlSeconds(entry: StoredResponse, nowMs: number): number {
   return Math.trunc((entry.freshness.freshUntilMs - nowMs) / 1000);
 }
 
-function isConditional(fields: FieldReader): boolean {
-  return fields.has("if-none-match") || fields.has("if-modified-since");
+/** Has the viewer this representation already? Conditions are only evaluated for what would be a success (RFC 9110 section 13.2.1). */
+export function isUnchanged(x: RoutedExchange, entry: StoredResponse): boolean {
+  const { fields } = x.request;
+  if (entry.status !== 200 || !(fields.has("if-none-match") || fields.has("if-modified-since"))) return false;
+  return evaluateConditional(x.method, fields, entry) === "not-modified";
+}
+
+/** A body that is delivered from memory. */
+function inMemory(body: StoredBody): Uint8Array | Blob {
+  assert(!(body instanceof LargeBody), "a large body is delivered from disk");
+  return body;
 }
 
 /** 304 with the fields that a 200 would have had and a cache needs (RFC 9110 section 15.4.5). */
-function notModified(
+export function notModified(
   x: RoutedExchange,
   entry: StoredResponse,
   form: BodyForm,
@@ -191,7 +189,7 @@ function notModified(
 }
 
 /** Fields of an answer made from a stored response for one exchange alone. */
-function statused(
+export function statused(
   x: RoutedExchange,
   entry: StoredResponse,
   form: BodyForm,
@@ -206,55 +204,21 @@ function statused(
   return fields;
 }
 
-/** 206 or 416 for a single range; null to send the whole (also for several ranges, which RFC 9110 section 14.2 allows). */
+/** 206 or 416; null to send the whole. */
 function deliverRange(
   x: RoutedExchange,
   entry: StoredResponse,
   form: BodyForm,
-  value: string,
   nowMs: number,
   context: DeliverContext,
 ): ViewerResponse | null {
-  const stored = { etag: entry.etag, lastModifiedMs: entry.lastModifiedMs, dateMs: entry.dateMs };
-  if (!ifRangeMatches(x.request.fields.get("if-range"), stored)) return null;
-  const range = parseRange(value, form.length);
-  if (range.kind === "none") return null;
+  const { etag, lastModifiedMs, dateMs } = entry;
+  const plan = planRanges(x.method, x.request.fields, { length: form.length, etag, lastModifiedMs, dateMs });
+  if (plan.kind === "whole") return null;
   const fields = statused(x, entry, form, nowMs, context);
-  if (range.kind === "unsatisfiable") {
-    fields.set("content-range", formatUnsatisfiedRange(form.length));
-    fields.set("content-length", "0");
-    fields.delete("content-encoding");
-    return { status: 416, fields, body: null };
-  }
-  const only = range.ranges[0];
-  if (range.ranges.length !== 1 || only === undefined) return null;
-  fields.set("content-range", formatContentRange(only.start, only.end, form.length));
-  fields.set("content-length", String(only.end - only.start + 1));
-  const body =
-    form.body instanceof Uint8Array
-      ? form.body.subarray(only.start, only.end + 1)
-      : form.body.slice(only.start, only.end + 1);
-  return { status: 206, fields, body };
-}
-
-/** The bytes from `start` to `end` (inclusive) of a body that is read from its beginning. */
-export function sliceReader(source: BodyReader, start: number, end: number): BodyReader {
-  let position = 0;
-  return {
-    async read() {
-      for (;;) {
-        if (position > end) {
-          source.cancel();
-          return null;
-        }
-        const piece = await source.read();
-        if (piece === null) return null;
-        const from = Math.max(0, start - position);
-        const to = Math.min(piece.byteLength, end + 1 - position);
-        position += piece.byteLength;
-        if (from < to) return piece.subarray(from, to);
-      }
-    },
-    cancel: () => source.cancel(),
-  };
+  if (plan.kind === "unsatisfiable") return unsatisfiable(fields, form.length);
+  const body = inMemory(form.body);
+  return partial(fields, form.length, plan.parts, ({ start, end }) =>
+    body instanceof Uint8Array ? body.subarray(start, end + 1) : body.slice(start, end + 1),
+  );
 }

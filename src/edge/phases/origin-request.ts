@@ -111,6 +111,8 @@ export interface OriginRequestOptions {
   readonly signal: AbortSignal | null;
   /** Keep the viewer's Range although the rest is cacheable (the object is known to be too large). */
   readonly keepRange: boolean;
+  /** A range of our own, of one version only when `ifRange` names it (RFC 9110 section 13.1.5). */
+  readonly span?: { readonly range: string; readonly ifRange: string | null };
 }
 
 /** Builds the request to the origin. */
@@ -135,6 +137,10 @@ export function originRequest(
   if (options.cacheable) {
     for (const name of CONDITIONS)
       if (!(options.keepRange && (name === "range" || name === "if-range"))) fields.delete(name);
+    if (options.span !== undefined) {
+      fields.set("range", options.span.range);
+      if (options.span.ifRange !== null) fields.set("if-range", options.span.ifRange);
+    }
     fields.delete("cache-control");
     fields.delete("pragma");
     forwardCookies(x, fields);

@@ -3,14 +3,17 @@
  * gets one answer; calls arrive in the order in which they were sent. Both ends are this very program.
  */
 import { messageOf, ProximaError } from "../../base/errors.ts";
+import type { MarkLimits } from "../../cache/store/disk-mark.ts";
 import type { NodeConfig, SiteConfig } from "../../config/schema.ts";
 import type { Explanation } from "../../edge/explanation.ts";
 import type { ListenAddress } from "../../edge/listener/ports.ts";
 import type { Broadcast } from "../../edge/peers.ts";
+import type { AskedAt } from "../../edge/purges.ts";
 import type { TlsMaterial } from "../../edge/tls/material.ts";
 import type { StatsSnapshot } from "../../telemetry/stats.ts";
 import type { ExplainOptions } from "../edge-handle.ts";
 import type { LogLevel } from "../log.ts";
+import type { Missed } from "../purge-history.ts";
 
 /** What a worker is told when it starts. */
 export interface WorkerInit {
@@ -26,6 +29,8 @@ export interface WorkerInit {
   readonly memoryBytesMax: number;
   /** Folder of the sockets on which workers answer each other. */
   readonly socketFolder: string;
+  /** Where the purges stand: what a disk cache may be used by. */
+  readonly limits: MarkLimits;
 }
 
 /** Where a worker listens. */
@@ -40,21 +45,23 @@ export interface WorkerListen {
 
 /** Calls of the supervisor: argument and answer. */
 export interface WorkerCalls {
-  init: [WorkerInit, null];
+  /** Answers up to where everything that it found on disk was held against the purges; null without a disk. */
+  init: [WorkerInit, MarkLimits["newest"] | null];
   /** Sites that are new or changed; they count when a snapshot names them. */
   sites: [readonly (readonly [string, SiteConfig])[], null];
   /** Compiles a snapshot of these sites, in this order. */
   prepare: [{ readonly number: number; readonly ids: readonly string[] }, null];
   /** Puts the prepared snapshot in force. */
   commit: [{ readonly number: number }, null];
+  /** Purges and invalidations that its disk missed: at the start, before it joins. */
+  missed: [Missed, null];
   /** From here on the worker gets every broadcast. */
-  join: [{ readonly purgeSequence: number; readonly sequence: number }, null];
+  join: [{ readonly floor: AskedAt; readonly now: AskedAt }, null];
   listen: [WorkerListen, null];
   /** Which workers are up: the number of their start, 0 while down. */
   peers: [readonly number[], null];
   apply: [{ readonly message: Broadcast; readonly sequence: number }, number];
   counted: [number, number];
-  startPurgesAt: [number, null];
   tls: [TlsMaterial, null];
   stats: [null, StatsSnapshot];
   explain: [

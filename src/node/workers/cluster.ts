@@ -27,6 +27,7 @@ import { listenAddress, loopId } from "../create-edge.ts";
 import type { Edge } from "../edge-handle.ts";
 import { formatAddress } from "../listen-error.ts";
 import type { CreateEdge, EdgeSetup } from "../node.ts";
+import { type PurgeHistory, slicesOf } from "../purge-history.ts";
 import type { WorkerListen } from "./calls.ts";
 import { RestartPolicy } from "./restart-policy.ts";
 import { socketPath } from "./socket-path.ts";
@@ -38,6 +39,8 @@ const BROADCAST_MS_MAX = 3_000;
 const CONFIG_MS_MAX = 60_000;
 /** New certificates: HTTP/3 is drained before its port is bound again. */
 const TLS_MS_MAX = 60_000;
+/** A sweep over a large disk takes its time. */
+const COUNT_MS_MAX = 3_600_000;
 const ASK_MS_MAX = 5_000;
 const STOP_MS_MAX = 5_000;
 /** Beside the drain's own deadline. */
@@ -80,6 +83,7 @@ class Cluster implements Edge {
   readonly #setup: EdgeSetup;
   readonly #command: readonly string[];
   readonly #slots: readonly Slot[];
+  readonly #history: PurgeHistory;
   readonly #listen: Omit<WorkerListen, "tls" | "http3">;
   readonly #certificates: Certificates | null;
   readonly #socketFolder: string;
@@ -89,9 +93,8 @@ class Cluster implements Edge {
   #tls: TlsMaterial | null;
   #config: Config;
   #snapshot = 1;
-  /** Place of the newest broadcast; the newest purge among them. */
-  #sequence = 0;
-  #purgeSequence = 0;
+  /** Place of the newest broadcast. */
+  #sequence: number;
   /** Counters of workers that have ended. */
   #past: StatsSnapshot[] = [];
   /** Config changes and starts happen one after another. */
@@ -137,6 +140,8 @@ class Cluster implements Edge {
     this.#setup = setup;
     this.#command = command;
     this.#config = setup.config;
+    this.#history = setup.history;
+    this.#sequence = setup.history.base;
     this.#listen = made.listen;
     this.#certificates = made.certificates;
     this.#tls = made.tls;
@@ -200,7 +205,7 @@ class Cluster implements Edge {
     slot.worker = worker;
     void worker.ended.then((how) => this.#ended(slot, worker, how));
     const { sites: _, ...node } = this.#config;
-    await worker.call(
+    worker.floor = await worker.call(
       "init",
       {
         slot: slot.index,
@@ -212,6 +217,7 @@ class Cluster implements Edge {
         controlPort: this.#setup.controlPort(),
         memoryBytesMax: Math.floor(node.cache.memory / this.#slots.length),
         socketFolder: this.#socketFolder,
+        limits: this.#history.limits(this.#sequence),
       },
       CONFIG_MS_MAX,
     );
@@ -220,14 +226,18 @@ class Cluster implements Edge {
     return worker;
   }
 
-  /** From the moment that this is sent, every broadcast follows it on the same channel. */
+  /**
+   * Brings a worker to where the purges stand now. Everything is sent in this very turn: from then on every
+   * broadcast follows it on the same channel.
+   */
   async #join(worker: WorkerProcess): Promise<void> {
-    worker.joined = true;
-    await worker.call(
-      "join",
-      { purgeSequence: this.#purgeSequence, sequence: this.#sequence },
-      CONFIG_MS_MAX,
+    const now = this.#history.limits(this.#sequence).newest;
+    const floor = worker.floor ?? now;
+    const calls = slicesOf(this.#history.since(floor)).map((slice) =>
+      worker.call("missed", slice, CONFIG_MS_MAX),
     );
+    worker.joined = true;
+    await Promise.all([...calls, worker.call("join", { floor, now }, CONFIG_MS_MAX)]);
   }
 
   async #listenOn(worker: WorkerProcess): Promise<void> {
@@ -297,7 +307,8 @@ class Cluster implements Edge {
    */
   async broadcast(message: Broadcast): Promise<number> {
     const sequence = ++this.#sequence;
-    if (message.kind === "purge") this.#purgeSequence = Math.max(this.#purgeSequence, message.purge.sequence);
+    if (message.kind === "invalidate" && message.tags.length > 0)
+      this.#history.remember({ sequence, site: message.site, tags: message.tags });
     const counts = await this.#each(async (worker) => {
       try {
         return await worker.call("apply", { message, sequence }, BROADCAST_MS_MAX);
@@ -355,6 +366,7 @@ class Cluster implements Edge {
       snapshotNumber: this.#snapshot,
       sites: Object.keys(this.#config.sites).length,
       store: { objects: 0, bytes: 0, bytesMax: 0, evictions: 0 },
+      disk: null,
       accessLog: { written: 0, dropped: 0 },
       requestsInFlight: 0,
     });
@@ -396,16 +408,12 @@ class Cluster implements Edge {
 
   purge(purge: Purge): ReturnType<Edge["purge"]> {
     const applied = this.broadcast({ kind: "purge", purge }).then(() => undefined);
-    const counted = applied.then(async () => {
-      const counts = await this.#each((worker) => worker.call("counted", purge.sequence, CONFIG_MS_MAX));
-      return counts.reduce((sum, count) => sum + count, 0);
-    });
-    return { applied, counted };
+    return { applied, counted: applied.then(() => this.counted(purge.sequence)) };
   }
 
-  startPurgesAt(sequence: number): void {
-    this.#purgeSequence = sequence;
-    void this.#each((worker) => worker.call("startPurgesAt", sequence, CONFIG_MS_MAX));
+  async counted(sequence: number): Promise<number> {
+    const counts = await this.#each((worker) => worker.call("counted", sequence, COUNT_MS_MAX));
+    return counts.reduce((sum, count) => sum + count, 0);
   }
 
   async reopenLog(): Promise<void> {

@@ -2,6 +2,7 @@
 import { ProximaError } from "../../base/errors.ts";
 import type { Config, SiteConfig } from "../../config/schema.ts";
 import type { Broadcast } from "../../edge/peers.ts";
+import type { AskedAt } from "../../edge/purges.ts";
 import type { StatsSnapshot } from "../../telemetry/stats.ts";
 import type { NodeLog } from "../log.ts";
 import { Channel, packetOf, type SupervisorCalls, type WorkerCalls } from "./calls.ts";
@@ -31,6 +32,8 @@ export class WorkerProcess {
   readonly ended: Promise<string>;
   /** Gets every broadcast. */
   joined = false;
+  /** Up to where what it found on disk was held against the purges; null without a disk. */
+  floor: AskedAt | null = null;
   /** Its counters as last asked for. */
   stats: StatsSnapshot | null = null;
   readonly #child: Bun.Subprocess;

@@ -5,12 +5,16 @@
  */
 import { systemClock } from "../../base/clock.ts";
 import { messageOf, ProximaError } from "../../base/errors.ts";
+import type { Purge } from "../../cache/purge-table.ts";
+import { shardOwners } from "../../cache/shard.ts";
 import type { SiteConfig } from "../../config/schema.ts";
 import type { Edge as DataPlane } from "../../edge/edge.ts";
 import { type EdgeListeners, startListeners } from "../../edge/listener/edge-listener.ts";
 import { type OwnerListener, startOwnerListener } from "../../edge/listener/owner-listener.ts";
 import { Peers } from "../../edge/peers.ts";
+import type { TagInvalidation } from "../../edge/purges.ts";
 import type { AccessLog } from "../../telemetry/access-log.ts";
+import { openDiskCache } from "../disk-cache.ts";
 import { installFaultHandlers } from "../faults.ts";
 import type { NodeLog } from "../log.ts";
 import { makePlane } from "../plane.ts";
@@ -49,13 +53,14 @@ export function runWorker(): void {
   const sites = new Map<string, SiteConfig>();
   let running: Running | null = null;
   let prepared: { readonly number: number; readonly commit: () => void } | null = null;
+  const missed: { purges: Purge[]; tags: TagInvalidation[] } = { purges: [], tags: [] };
   let owner: OwnerListener | null = null;
   let listeners: EdgeListeners | null = null;
 
   const channel: Channel<SupervisorCalls, WorkerCalls> = new Channel<SupervisorCalls, WorkerCalls>(
     (packet) => process.send?.(packet),
     {
-      init(init) {
+      async init(init) {
         const peers = new Peers({
           slot: init.slot,
           slots: init.slots,
@@ -63,7 +68,9 @@ export function runWorker(): void {
           socketOf: (slot) => socketPath(init.socketFolder, slot),
           broadcast: (message) => channel.call("broadcast", message),
         });
-        const { config, version, loopId, controlPort, memoryBytesMax } = init;
+        const { config, version, loopId, controlPort, memoryBytesMax, limits } = init;
+        const shards = shardOwners(init.slots).flatMap((slot, shard) => (slot === init.slot ? [shard] : []));
+        const disk = await openDiskCache({ config, shards, limits, clock, log });
         running = {
           init,
           peers,
@@ -75,10 +82,11 @@ export function runWorker(): void {
             loopId,
             controlPort: () => controlPort,
             memoryBytesMax,
+            disk,
             peers,
           }),
         };
-        return null;
+        return disk?.gate.floor ?? null;
       },
       sites(slice) {
         for (const [id, site] of slice) sites.set(id, site);
@@ -100,9 +108,16 @@ export function runWorker(): void {
         for (const id of [...sites.keys()]) if (!kept.has(id)) sites.delete(id);
         return null;
       },
-      join({ purgeSequence, sequence }) {
+      missed({ purges, tags }) {
+        missed.purges.push(...purges);
+        missed.tags.push(...tags);
+        return null;
+      },
+      join({ floor, now }) {
         const { plane, init } = mustRun();
-        plane.purges.startAt(purgeSequence, sequence);
+        plane.purges.begin(floor, missed, now);
+        missed.purges = [];
+        missed.tags = [];
         owner = startOwnerListener({
           path: socketPath(init.socketFolder, init.slot),
           clock,
@@ -119,14 +134,8 @@ export function runWorker(): void {
         mustRun().peers.update(starts);
         return null;
       },
-      startPurgesAt(sequence) {
-        const { plane, peers } = mustRun();
-        plane.purges.startAt(sequence);
-        peers.moved();
-        return null;
-      },
       apply: ({ message, sequence }) => mustRun().plane.applyBroadcast(message, sequence),
-      counted: (sequence) => mustRun().plane.countedOf(sequence),
+      counted: (sequence) => mustRun().plane.purges.countedOf(sequence),
       async tls(material) {
         await listeners?.replaceTls(material);
         return null;
@@ -150,7 +159,7 @@ export function runWorker(): void {
       async stop() {
         listeners?.stop();
         owner?.stop();
-        running?.plane.close();
+        await running?.plane.close();
         running?.peers.close();
         await running?.accessLog?.close();
         // The answer has to leave first.

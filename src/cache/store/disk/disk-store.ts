@@ -310,9 +310,14 @@ export class DiskStore {
   }
 
   /** Replaces the cache's own metadata (after a revalidation). Null when the variant is gone. Committed at once. */
-  updateMeta(variant: DiskVariant, meta: Uint8Array, sequence = variant.sequence): DiskVariant | null {
+  updateMeta(
+    variant: DiskVariant,
+    meta: Uint8Array,
+    sequence = variant.sequence,
+    tags = variant.tags,
+  ): DiskVariant | null {
     if (meta.byteLength > META_BYTES_MAX) return null;
-    return this.#shards.get(variant.shard)?.updateMeta(variant, meta, sequence) ?? null;
+    return this.#shards.get(variant.shard)?.updateMeta(variant, meta, sequence, tags) ?? null;
   }
 
   /** Removes one variant; true when it was there. Committed at once. */

@@ -175,7 +175,7 @@ export class ShardIndex {
     );
   }
 
-  /** Writes what may change: place, meta, sequence, completeness; with `id`, a new place in the queue. False when the row is gone. */
+  /** Writes what may change: place, meta, tags, sequence, completeness; with `id`, a new place in the queue. False when the row is gone. */
   update(variant: DiskVariant, id: number | null): boolean {
     const { place } = variant;
     const row: Value[] = [
@@ -183,10 +183,11 @@ export class ShardIndex {
       place.offset,
       variant.sequence,
       kindOf(variant),
+      listToText(variant.tags),
       variant.meta,
       rowSum(variant),
     ];
-    const sql = "UPDATE object SET file = ?, offset = ?, sequence = ?, kind = ?, meta = ?, sum = ?";
+    const sql = "UPDATE object SET file = ?, offset = ?, sequence = ?, kind = ?, tags = ?, meta = ?, sum = ?";
     const where = "WHERE hash = ? AND born = ?";
     const { changes } =
       id === null

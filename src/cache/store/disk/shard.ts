@@ -146,11 +146,16 @@ export class Shard {
     return this.guard(null, ({ index }) => index.current(variant));
   }
 
-  updateMeta(variant: DiskVariant, meta: Uint8Array, sequence: number): DiskVariant | null {
+  updateMeta(
+    variant: DiskVariant,
+    meta: Uint8Array,
+    sequence: number,
+    tags: readonly string[],
+  ): DiskVariant | null {
     return this.guard(null, ({ index }) => {
       const row = index.current(variant);
       if (row === null) return null;
-      const updated = { ...row, meta, sequence };
+      const updated = { ...row, meta, sequence, tags };
       index.update(updated, null);
       this.committed();
       return updated;

@@ -1,0 +1,76 @@
+/** deliver, for large bodies: those that stand on disk alone, of which parts may still have to be fetched. */
+import type { LargeBody } from "../../cache/large-body.ts";
+import type { StoredResponse } from "../../cache/stored.ts";
+import type { BodyReader } from "../../http/body.ts";
+import type { ByteRange } from "../../http/range.ts";
+import type { EdgeContext } from "../context.ts";
+import type { RoutedExchange } from "../exchange.ts";
+import type { ViewerBody, ViewerResponse } from "../message.ts";
+import { spanFetcher } from "../spans.ts";
+import { isUnchanged, notModified, statused } from "./deliver.ts";
+import { partial, planRanges, type RangePlan, unsatisfiable } from "./ranges.ts";
+
+/** What is read of a large body for one request. */
+export interface LargeSelection {
+  readonly plan: RangePlan;
+  /** The ranges in order; the whole is one range; none when no byte is wanted. */
+  readonly ranges: readonly ByteRange[];
+}
+
+/** What a request wants of a large response. */
+export function selectLarge(x: RoutedExchange, entry: StoredResponse): LargeSelection {
+  const plan = planRanges(x.method, x.request.fields, entry);
+  if (plan.kind === "parts") return { plan, ranges: plan.parts };
+  const none = plan.kind === "unsatisfiable" || x.method === "HEAD";
+  return { plan, ranges: none ? [] : [{ start: 0, end: entry.length - 1 }] };
+}
+
+/** Opens the ranges of a selection, as slices of the file where that is possible and wanted: the first is there when this resolves. Null when the version is gone. Rejects with an UpstreamError. */
+export async function openLarge(
+  x: RoutedExchange,
+  context: EdgeContext,
+  body: LargeBody,
+  ranges: readonly ByteRange[],
+  asSlice: boolean,
+): Promise<((range: ByteRange) => Exclude<ViewerBody, null>) | null> {
+  const fetch = spanFetcher(x, context, body.validator);
+  const [first] = ranges;
+  const whole = ranges.every(({ start, end }) => body.has(start, end + 1));
+  // Bytes that are not here are fetched: in part what was stored, in part not (RFC 9211 section 2.2).
+  if (!whole && (x.result === "hit" || x.result === "updating")) {
+    x.end("miss", "partly-stored");
+    x.forwarded = "partial";
+  }
+  if (first === undefined) return (range) => body.reader(range.start, range.end + 1, fetch);
+  const slice = ({ start, end }: ByteRange) => (asSlice ? body.slice(start, end + 1) : null);
+  let opened: BodyReader | Blob | null = slice(first);
+  opened ??= await body.open(first.start, first.end + 1, fetch);
+  if (opened === null) return null;
+  return (range) => {
+    if (range === first && opened !== null) {
+      const given = opened;
+      opened = null;
+      return given;
+    }
+    return slice(range) ?? body.reader(range.start, range.end + 1, fetch);
+  };
+}
+
+/** Answers from a large stored response. Null when its version is gone: the caller looks again. Rejects with an UpstreamError. */
+export async function deliverLarge(
+  x: RoutedExchange,
+  entry: StoredResponse,
+  body: LargeBody,
+  context: EdgeContext,
+): Promise<ViewerResponse | null> {
+  const nowMs = context.clock.now();
+  if (isUnchanged(x, entry)) return notModified(x, entry, entry, nowMs, context);
+  const { plan, ranges } = selectLarge(x, entry);
+  const read = await openLarge(x, context, body, ranges, true);
+  if (read === null) return null;
+  const fields = statused(x, entry, entry, nowMs, context);
+  if (plan.kind === "unsatisfiable") return unsatisfiable(fields, entry.length);
+  if (plan.kind === "parts") return partial(fields, entry.length, plan.parts, read);
+  const [whole] = ranges;
+  return { status: entry.status, fields, body: whole === undefined ? null : read(whole) };
+}

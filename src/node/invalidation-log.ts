@@ -1,0 +1,86 @@
+/**
+ * The node's own invalidations by tag (unsafe requests whose answers name groups), for a disk cache that
+ * outlives the process: those that a shard may not have been held against are applied to it again. Their
+ * sequence grows over restarts: the number of the start stands above the number of the invalidation.
+ */
+import { Database } from "bun:sqlite";
+import { ProximaError } from "../base/errors.ts";
+import type { TagInvalidation } from "../edge/purges.ts";
+
+/** Invalidations that are kept; a shard that missed more starts empty. */
+export const INVALIDATIONS_KEPT_MAX = 10_000;
+/** Entries beyond the limit that are let stand before they are deleted together. */
+const TRIM_EVERY = 1_000;
+/** Invalidations of one start: more than a node makes in years. */
+const SEQUENCES_PER_START = 2 ** 32;
+
+/** Where invalidations stand when a node starts, and how new ones are noted. */
+export class InvalidationLog {
+  readonly #db: Database;
+  /** Place of the newest invalidation before this start. */
+  readonly base: number;
+  #untrimmed = 0;
+
+  /** Opens or makes it, and begins a new start. Throws a ProximaError "invalidation_log_unusable". */
+  constructor(file: string) {
+    try {
+      this.#db = new Database(file, { create: true, strict: true });
+      // What is noted outlives the process; what a power cut takes, it takes from the disk cache as well.
+      this.#db.run("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;");
+      this.#db.run(`CREATE TABLE IF NOT EXISTS meta (starts INTEGER NOT NULL, trimmed INTEGER NOT NULL);
+        CREATE TABLE IF NOT EXISTS invalidations (sequence INTEGER PRIMARY KEY, site TEXT NOT NULL, tags TEXT NOT NULL);
+        INSERT INTO meta SELECT 0, 0 WHERE NOT EXISTS (SELECT 1 FROM meta);`);
+      const row = this.#db
+        .query<{ starts: number }, []>("UPDATE meta SET starts = starts + 1 RETURNING starts")
+        .get();
+      this.base = (row?.starts ?? 1) * SEQUENCES_PER_START;
+    } catch (cause) {
+      throw new ProximaError(
+        "invalidation_log_unusable",
+        `the log of invalidations ${file} can not be used: ${String(cause)}`,
+        { source: "node", cause },
+      );
+    }
+  }
+
+  /** Every invalidation after this one is known still. */
+  get from(): number {
+    return this.#db.query<{ trimmed: number }, []>("SELECT trimmed FROM meta").get()?.trimmed ?? 0;
+  }
+
+  /** Notes an invalidation; it outlives the process when this returns. */
+  append({ sequence, site, tags }: TagInvalidation): void {
+    this.#db
+      .query("INSERT OR REPLACE INTO invalidations (sequence, site, tags) VALUES (?, ?, ?)")
+      .run(sequence, site, JSON.stringify(tags));
+    if (++this.#untrimmed >= TRIM_EVERY) this.#trim();
+  }
+
+  /** Those after `sequence`, in order. */
+  since(sequence: number): TagInvalidation[] {
+    return this.#db
+      .query<{ sequence: number; site: string; tags: string }, [number]>(
+        "SELECT sequence, site, tags FROM invalidations WHERE sequence > ? ORDER BY sequence",
+      )
+      .all(sequence)
+      .map((row) => ({ sequence: row.sequence, site: row.site, tags: JSON.parse(row.tags) as string[] }));
+  }
+
+  close(): void {
+    this.#db.close();
+  }
+
+  #trim(): void {
+    this.#untrimmed = 0;
+    const last = this.#db
+      .query<{ sequence: number }, [number]>(
+        "SELECT sequence FROM invalidations ORDER BY sequence DESC LIMIT 1 OFFSET ?",
+      )
+      .get(INVALIDATIONS_KEPT_MAX);
+    if (last === null) return;
+    this.#db.transaction(() => {
+      this.#db.query("UPDATE meta SET trimmed = ?").run(last.sequence);
+      this.#db.query("DELETE FROM invalidations WHERE sequence <= ?").run(last.sequence);
+    })();
+  }
+}
