@@ -130,6 +130,22 @@ export class Shard {
     return `${this.name} of the disk cache ${this.#context.path}`;
   }
 
+  /** Its mark; null when it has none or is off. */
+  get mark(): string | null {
+    return this.guard(null, ({ index }) => index.mark());
+  }
+
+  /** Writes its mark; false when the disk did not take it. True while it is off: then it keeps the old one. */
+  setMark(mark: string): boolean {
+    if (this.#open === null) return true;
+    return this.guard(false, ({ index }) => {
+      if (index.mark() === mark) return true;
+      index.setMark(mark);
+      this.committed();
+      return true;
+    });
+  }
+
   // Lookup and removal.
 
   find(key: string): DiskVariant[] {
