@@ -141,8 +141,8 @@ test("a mark that one shard did not take is told, and the others have it", async
   const { store } = await openStore(dir.path);
   store.setMark("1");
   const [first] = filesBelow(dir.path, /shard-00.index\.db$/);
-  // The shard's own connection comes upon a table that is not there any more.
   await store.close();
+  // A disk that refuses just this write.
   const database = new Database(first ?? "");
   database.run("CREATE TRIGGER no BEFORE INSERT ON mark BEGIN SELECT RAISE(ABORT, 'no'); END");
   database.close();
