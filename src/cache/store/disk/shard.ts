@@ -705,11 +705,11 @@ export class Shard {
     if (open === this.#open) this.guard(undefined, ({ index }) => index.checkpoint());
   }
 
-  /** Counts the index's files; returns the bytes of the log. */
+  /** Counts the index's files; returns the bytes of the log, which counts as grown to its checkpoint from the start. */
   #measureIndex(): number {
     return this.guard(0, ({ index }) => {
       const log = statSync(`${index.path}-wal`, { throwIfNoEntry: false })?.size ?? 0;
-      const bytes = index.bytes() + log;
+      const bytes = index.bytes() + Math.max(log, this.#context.indexSizes.checkpointPages * 4096);
       this.#context.budget.add(bytes - this.#indexBytes);
       this.#indexBytes = bytes;
       return log;
