@@ -28,6 +28,7 @@ import {
   HEALTH_MS,
   HITS_FLUSH_MS,
   INDEX_CACHE_BYTES,
+  MARK_CHARS_MAX,
   META_BYTES_MAX,
   READ_BYTES_MAX,
   SCRUB_BYTES_PER_TICK,
@@ -190,6 +191,7 @@ export class DiskStore {
       release: (bytes) => this.#budget.give(bytes),
       full: (error) => this.#full(error),
       vanished: () => this.#vanished(),
+      accept: (mark) => this.#accept(mark),
     };
     for (const number of numbers) this.#shards.set(number, new Shard(number, context));
     this.#evictor = new Evictor(this.#budget, () => this.#shards.values());
@@ -399,6 +401,33 @@ export class DiskStore {
         `a sweep of the disk cache failed for an object: ${messageOf(error)}`,
       );
       return "keep";
+    }
+  }
+
+  /** The mark of each open shard; null for one that has none. */
+  marks(): readonly (string | null)[] {
+    return [...this.#shards.values()].filter(({ parts }) => parts !== null).map(({ mark }) => mark);
+  }
+
+  /**
+   * Writes a text of the caller's (at most MARK_CHARS_MAX characters) to every open shard; false when one did
+   * not take it. A shard that is off keeps its old one, so that `DiskOptions.accept` can tell what it missed.
+   */
+  setMark(mark: string): boolean {
+    assert(mark.length <= MARK_CHARS_MAX && mark.isWellFormed(), "a mark is a short text");
+    return [...this.#shards.values()].map((shard) => shard.setMark(mark)).every((taken) => taken);
+  }
+
+  #accept(mark: string | null): boolean {
+    try {
+      return this.#options.accept?.(mark) ?? true;
+    } catch (error) {
+      this.#problems.report(
+        "callback",
+        "accept",
+        `a shard of the disk cache starts empty, because its mark could not be judged: ${messageOf(error)}`,
+      );
+      return false;
     }
   }
 

@@ -3,7 +3,10 @@
 import { SHARDS } from "../../shard.ts";
 
 /** Version of everything below the data directory. Another version is never read. */
-export const FORMAT_VERSION = 1;
+export const FORMAT_VERSION = 2;
+
+/** Characters of a shard's mark. */
+export const MARK_CHARS_MAX = 256;
 
 /** Bytes that share one checksum in a segment: what a range of a small object has to read. Part of the format. */
 export const SMALL_BLOCK_BYTES = 64 * 1024;

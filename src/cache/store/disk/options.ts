@@ -14,6 +14,11 @@ export interface DiskOptions {
   readonly onProblem: (message: string) => void;
   /** What to do with what another version wrote. Default "refuse". */
   readonly otherVersion?: "refuse" | "empty";
+  /**
+   * Asked whenever a shard is opened, also when it comes back after it was off, with the mark that `setMark`
+   * gave it last (null: none, or it is empty). False empties the shard. Must not throw: that counts as false.
+   */
+  readonly accept?: (mark: string | null) => boolean;
   /** How long to wait for another process to give its shards up, in milliseconds. Default 0. */
   readonly lockWaitMs?: number;
   /** Variants that one URL may have. Default 64. */

@@ -56,6 +56,8 @@ export class ShardIndex {
   readonly #path: string;
   readonly #shard: number;
   readonly #statements = new Map<string, Statement>();
+  /** It was made just now: nothing is in it. */
+  readonly created: boolean;
 
   /** Opens or makes it. Reads only its first and last pages. */
   constructor(path: string, shard: number, sizes: IndexSizes) {
@@ -79,12 +81,13 @@ export class ShardIndex {
       run("PRAGMA temp_store = MEMORY");
       const version = this.#number("PRAGMA user_version");
       const tables = this.#number("SELECT count(*) FROM sqlite_schema");
-      if (tables === 0) this.#create();
+      this.created = tables === 0;
+      if (this.created) this.#create();
       else if (this.#number("PRAGMA application_id") !== APPLICATION_ID || version !== FORMAT_VERSION) {
         throw new ForeignIndexError(`its version is ${version}`);
       }
       // A look at each table: what is damaged at its root shows now.
-      for (const table of ["object", "chunk", "hit"])
+      for (const table of ["object", "chunk", "hit", "mark"])
         this.#database.query(`SELECT * FROM ${table} LIMIT 1`).values();
     } catch (error) {
       this.close();
@@ -104,6 +107,7 @@ export class ShardIndex {
         "CREATE TABLE chunk (born INTEGER NOT NULL, number INTEGER NOT NULL, sums BLOB NOT NULL, sum INTEGER NOT NULL, PRIMARY KEY (born, number)) WITHOUT ROWID",
       );
       run("CREATE TABLE hit (born INTEGER PRIMARY KEY)");
+      run("CREATE TABLE mark (id INTEGER PRIMARY KEY, text TEXT NOT NULL, sum INTEGER NOT NULL)");
       run(`PRAGMA application_id = ${APPLICATION_ID}`);
       run(`PRAGMA user_version = ${FORMAT_VERSION}`);
     })();
@@ -289,6 +293,19 @@ export class ShardIndex {
   /** Whether it was hit since it was written; forgets it. */
   takeHit(born: number): boolean {
     return this.#statement("DELETE FROM hit WHERE born = ?").run(born).changes > 0;
+  }
+
+  /** The shard's mark; null when it has none, or a damaged one. */
+  mark(): string | null {
+    const [text, sum] = this.#values("SELECT text, sum FROM mark WHERE id = 1")[0] ?? [];
+    return typeof text === "string" && chainedSum(text) === sum ? text : null;
+  }
+
+  setMark(text: string): void {
+    this.#statement("INSERT OR REPLACE INTO mark (id, text, sum) VALUES (1, ?, ?)").run(
+      text,
+      chainedSum(text),
+    );
   }
 
   /** Copies the write-ahead log into the database. Waits for the disk: see `Shard`. */

@@ -29,6 +29,8 @@ export interface OpenContext extends FileSetContext {
   readonly indexSizes: IndexSizes;
   /** The index was damaged; the shard starts empty. */
   onSetAside(why: string): void;
+  /** Asked with the shard's mark: false empties the shard. */
+  accept(mark: string | null): boolean;
 }
 
 /** Opens a shard. Throws a ProximaError `disk_in_use`, or the system's own error. */
@@ -53,16 +55,7 @@ export function openShardParts(shard: number, context: OpenContext): ShardParts 
 
 function openLocked(shard: number, directory: string, lock: ShardLock, context: OpenContext): ShardParts {
   removeTrash(directory);
-  const path = join(directory, "index.db");
-  let index: ShardIndex;
-  try {
-    index = new ShardIndex(path, shard, context.indexSizes);
-  } catch (error) {
-    if (!isCorrupt(error)) throw error;
-    context.onSetAside(sqliteMessage(error));
-    emptyShard(directory);
-    index = new ShardIndex(path, shard, context.indexSizes);
-  }
+  const index = openIndex(shard, directory, context);
   try {
     const lastId = index.lastId();
     const segments = new FileSet(join(directory, "segments"), context);
@@ -77,6 +70,27 @@ function openLocked(shard: number, directory: string, lock: ShardLock, context: 
     index.close();
     throw error;
   }
+}
+
+/** Opens the index, or an empty one when it is damaged or its mark is not accepted. */
+function openIndex(shard: number, directory: string, context: OpenContext): ShardIndex {
+  const openNow = (): ShardIndex => new ShardIndex(join(directory, "index.db"), shard, context.indexSizes);
+  let index: ShardIndex | null = null;
+  let mark: string | null = null;
+  try {
+    index = openNow();
+    mark = index.mark();
+  } catch (error) {
+    index?.close();
+    if (!isCorrupt(error)) throw error;
+    context.onSetAside(sqliteMessage(error));
+    emptyShard(directory);
+    index = openNow();
+  }
+  if (context.accept(mark) || index.created) return index;
+  index.close();
+  emptyShard(directory);
+  return openNow();
 }
 
 /** Takes everything of a shard away, at once for its users, bit by bit for the disk. The lock must be held. */

@@ -130,6 +130,22 @@ export class Shard {
     return `${this.name} of the disk cache ${this.#context.path}`;
   }
 
+  /** Its mark; null when it has none or is off. */
+  get mark(): string | null {
+    return this.guard(null, ({ index }) => index.mark());
+  }
+
+  /** Writes its mark; false when the disk did not take it. True while it is off: then it keeps the old one. */
+  setMark(mark: string): boolean {
+    if (this.#open === null) return true;
+    return this.guard(false, ({ index }) => {
+      if (index.mark() === mark) return true;
+      index.setMark(mark);
+      this.committed();
+      return true;
+    });
+  }
+
   // Lookup and removal.
 
   find(key: string): DiskVariant[] {
@@ -694,11 +710,11 @@ export class Shard {
     if (open === this.#open) this.guard(undefined, ({ index }) => index.checkpoint());
   }
 
-  /** Counts the index's files; returns the bytes of the log. */
+  /** Counts the index's files; returns the bytes of the log, which counts as grown to its checkpoint from the start. */
   #measureIndex(): number {
     return this.guard(0, ({ index }) => {
       const log = statSync(`${index.path}-wal`, { throwIfNoEntry: false })?.size ?? 0;
-      const bytes = index.bytes() + log;
+      const bytes = index.bytes() + Math.max(log, this.#context.indexSizes.checkpointPages * 4096);
       this.#context.budget.add(bytes - this.#indexBytes);
       this.#indexBytes = bytes;
       return log;
