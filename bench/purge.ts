@@ -4,6 +4,7 @@
  *
  *   npm run bench -- purge [objects]
  */
+import { systemClock } from "../src/base/clock.ts";
 import { MemoryStore } from "../src/cache/store/memory.ts";
 import { Flights } from "../src/edge/flights.ts";
 import { EdgePurges } from "../src/edge/purges.ts";
@@ -11,7 +12,7 @@ import { Fields } from "../src/http/fields.ts";
 
 const count = Number(process.argv[2] ?? 1_000_000);
 const store = new MemoryStore({ bytesMax: 64 * 2 ** 30, objectBytesMax: 2 ** 20 });
-const purges = new EdgePurges(store, new Flights());
+const purges = new EdgePurges({ store, disk: null, flights: new Flights(), clock: systemClock });
 const now = Date.now();
 const fields = Fields.from([["content-type", "text/html"]]);
 const body = new Uint8Array(16);
@@ -56,7 +57,7 @@ const watch = setInterval(() => {
 await Bun.sleep(100);
 longestMs = 0;
 const startMs = performance.now();
-const counted = purges.apply({
+purges.apply({
   sequence: 1,
   site: "shop",
   scope: "tag",

@@ -71,7 +71,7 @@ export class LargeBody {
 
   /** A slice of the file when it is there and verified: what costs least to send. */
   slice(start: number, end: number): Blob | null {
-    return this.#disk.sliceNow(this.variant, start, end);
+    return start > end ? null : null; // TEMP
   }
 
   /** Another version has come to stand for this one, or it was lost. */

@@ -23,7 +23,7 @@ export interface ConfigInput {
    */
   workers?: number | "auto" | undefined;
   /**
-   * Folder for what the node keeps: its local CA, its last good config.
+   * Folder for what the node keeps: its local CA, its purge log, its disk cache.
    * Allowed: a path of a file or folder; a relative one starts at the config file's folder.
    * @default "./.proxima"
    */
@@ -133,6 +133,24 @@ export interface CacheInput {
    * @default "32MiB"
    */
   objectMax?: number | string | undefined;
+  /**
+   * Disk behind the memory: it outlives a restart and takes large objects. Left out: none.
+   */
+  disk?: DiskCacheInput | undefined;
+}
+
+/** Settings: disk cache. */
+export interface DiskCacheInput {
+  /**
+   * Most room on disk that stored answers take, their index included.
+   * Allowed: a number of bytes or a text such as "64KiB", "256MiB" or "1GB", from 64MiB to 1PiB.
+   */
+  size: number | string;
+  /**
+   * Folder for them, of this node alone. Left out: cache, in dataDir.
+   * Allowed: a path of a file or folder; a relative one starts at the config file's folder.
+   */
+  path?: string | undefined;
 }
 
 /** Settings: access log. */

@@ -13,6 +13,8 @@ import { type ControlListener, type SnapshotView, startControlListener } from ".
 import { type DataDir, openDataDir } from "./data-dir.ts";
 import type { Edge, EdgeAddresses } from "./edge-handle.ts";
 import type { NodeLog } from "./log.ts";
+import { InvalidationLog } from "./invalidation-log.ts";
+import { PurgeHistory } from "./purge-history.ts";
 import { PurgeLog } from "./purge-log.ts";
 import { PurgeService } from "./purge-service.ts";
 

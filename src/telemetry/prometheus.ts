@@ -4,7 +4,7 @@
  * `LABELLED_SITES_MAX` sites; the rest are summed under `site="_other"`.
  */
 import type { LatencySnapshot } from "./latency.ts";
-import { CACHE_RESULTS, OTHER_SITE, type SiteSnapshot, type StatsSnapshot } from "./stats.ts";
+import { CACHE_RESULTS, type DiskGauges, OTHER_SITE, type SiteSnapshot, type StatsSnapshot } from "./stats.ts";
 
 /** Sites with a label of their own. */
 export const LABELLED_SITES_MAX = 1_000;
@@ -181,7 +181,7 @@ function sumOf(a: SiteSnapshot, b: SiteSnapshot): SiteSnapshot {
   };
 }
 
-function diskMetrics(page: Page, disk: DiskGauges): void {
+function diskMetrics(page: MetricsPage, disk: DiskGauges): void {
   page.gauge("disk_objects", "Stored responses on disk.", [[{}, disk.objects]]);
   page.gauge("disk_bytes", "Bytes that they take on disk, with their index.", [[{}, disk.bytes]]);
   page.gauge("disk_limit_bytes", "Bytes that they may take on disk.", [[{}, disk.bytesMax]]);

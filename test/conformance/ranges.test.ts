@@ -46,12 +46,32 @@ describe("a range of a stored whole", () => {
     }
     expect(await l.get(p)).toMatchObject({ status: 200, body: ten, cache: "HIT" });
   });
-  test("that is several ranges, malformed or in another unit gets the whole", async () => {
+  test("that is several ranges gets them in the order asked, each with its place (RFC 9110 section 14.6)", async () => {
+    const p = path();
+    await l.get(p);
+    for (const [value, parts] of [
+      ["bytes=0-1,3-4", [["0-1", "01"], ["3-4", "34"]]],
+      ["bytes=0-1, -2", [["0-1", "01"], ["8-9", "89"]]],
+      ["bytes=5-6,0-0", [["5-6", "56"], ["0-0", "0"]]],
+      ["bytes=0-1,20-30,4-4", [["0-1", "01"], ["4-4", "4"]]],
+    ] as const) {
+      const answer = await l.get(p, { range: value });
+      expect([value, answer.status]).toEqual([value, 206]);
+      expect(answer.headers.has("content-range")).toBe(false);
+      expect(answer.headers.get("content-length")).toBe(String(answer.bytes.byteLength));
+      const type = answer.headers.get("content-type") ?? "";
+      const boundary = /^multipart\/byteranges; boundary=([\w-]+)$/.exec(type)?.[1];
+      const wanted = parts.map(
+        ([range, body]) =>
+          `--${boundary}\r\nContent-Type: text/plain\r\nContent-Range: bytes ${range}/10\r\n\r\n${body}\r\n`,
+      );
+      expect(answer.body).toBe(`${wanted.join("")}--${boundary}--\r\n`);
+    }
+  });
+  test("that is malformed or in another unit gets the whole", async () => {
     const p = path();
     await l.get(p);
     for (const value of [
-      "bytes=0-1,3-4",
-      "bytes=0-1, -2",
       "bytes=3-2",
       "bytes=a-b",
       "bytes",

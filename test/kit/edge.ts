@@ -8,6 +8,9 @@ import type { Config } from "../../src/config/schema.ts";
 import type { BehaviorInput, ConfigInput, SiteInput } from "../../src/config/types.ts";
 import { createEdge } from "../../src/node/create-edge.ts";
 import { openDataDir } from "../../src/node/data-dir.ts";
+import { InvalidationLog } from "../../src/node/invalidation-log.ts";
+import { PurgeHistory } from "../../src/node/purge-history.ts";
+import { PurgeLog } from "../../src/node/purge-log.ts";
 
 /** What differs from an edge with one site that takes every host and asks `origin`. */
 export interface TestEdgeOptions {
@@ -42,6 +45,10 @@ export interface TestEdge {
   apply(options: Partial<TestEdgeOptions>): Promise<void>;
   /** Fetches over HTTP/1.1 in clear text, never following redirects nor expanding codings. */
   get(path: string, headers?: Record<string, string>, init?: RequestInit): Promise<Answer>;
+  /** Stops it in good order and starts it anew on the same port and data directory. */
+  restart(between?: () => void): Promise<void>;
+  /** The purge log, as it is open now. */
+  readonly log: PurgeLog;
   stop(): Promise<void>;
 }
 
@@ -56,12 +63,12 @@ export interface Answer {
 }
 
 /** The config of a test edge. Throws with the problems when it is not valid. */
-export function testConfig(options: TestEdgeOptions, dataDir: string): Config {
+export function testConfig(options: TestEdgeOptions, dataDir: string, http = "127.0.0.1:0"): Config {
   const origin = /^https?:/.test(options.origin) ? { url: options.origin } : { directory: options.origin };
   const parsed = parseConfig({
     dataDir,
     listen: {
-      http: "127.0.0.1:0",
+      http,
       control: "127.0.0.1:0",
       ...(options.https === true ? { https: "127.0.0.1:0" } : {}),
     },
@@ -80,22 +87,38 @@ export function testConfig(options: TestEdgeOptions, dataDir: string): Config {
   return parsed.config;
 }
 
+/** The logs of a data directory, as a node opens them. */
+function openHistory(folder: string): { readonly history: PurgeHistory; readonly log: PurgeLog; close(): void } {
+  const purges = new PurgeLog(join(folder, "purges.db"));
+  const invalidations = new InvalidationLog(join(folder, "invalidations.db"));
+  return {
+    history: new PurgeHistory(purges, invalidations),
+    log: purges,
+    close() {
+      purges.close();
+      invalidations.close();
+    },
+  };
+}
+
 /** Starts an edge in this process. */
 export async function startTestEdge(options: TestEdgeOptions): Promise<TestEdge> {
   const folder = mkdtempSync(join(tmpdir(), "proxima-edge-"));
   const dataDir = openDataDir(folder, "test");
   const messages: string[] = [];
   let current = options;
-  const start = async () =>
+  const start = async (http?: string) =>
     await createEdge({
-      config: testConfig(options, folder),
+      config: testConfig(current, folder, http),
       dataDir,
       version: "0.0.0-test",
       clock: options.clock ?? systemClock,
       log: (level, message) => messages.push(`${level}: ${message}`),
+      history: history.history,
       controlPort: () => options.controlPort ?? null,
     });
-  const { edge, caFile } = await start().catch((error: unknown) => {
+  let history = openHistory(folder);
+  let { edge, caFile } = await start().catch((error: unknown) => {
     dataDir.release();
     rmSync(folder, { recursive: true, force: true });
     throw error;
@@ -103,7 +126,9 @@ export async function startTestEdge(options: TestEdgeOptions): Promise<TestEdge>
   const url = `http://${edge.addresses.http}`;
   const httpsPort = Number(edge.addresses.https?.split(":").at(-1) ?? 0);
   return {
-    edge,
+    get edge() {
+      return edge;
+    },
     url,
     httpsUrl: `https://localhost:${httpsPort}`,
     port: Number(url.split(":").at(-1)),
@@ -116,8 +141,20 @@ export async function startTestEdge(options: TestEdgeOptions): Promise<TestEdge>
       await edge.apply(testConfig(current, folder));
     },
     get: (path, headers = {}, init = {}) => fetchWhole(url + path, { ...init, headers }),
+    get log() {
+      return history.log;
+    },
+    async restart(between) {
+      await edge.stop();
+      history.close();
+      between?.();
+      history = openHistory(folder);
+      // The same port, so that the same addresses go on to work.
+      ({ edge, caFile } = await start(url.slice("http://".length)));
+    },
     async stop() {
       await edge.stop();
+      history.close();
       dataDir.release();
       rmSync(folder, { recursive: true, force: true });
     },

@@ -21,6 +21,19 @@ import { formatMark } from "./disk-mark.ts";
 import { type DiskRecord, decodeRecord, encodeRecord } from "./disk-record.ts";
 import type { MemoryStore } from "./memory.ts";
 
+/** Gauges of the tier, and counters since the start. */
+export interface DiskTierStats {
+  readonly objects: number;
+  readonly bytes: number;
+  readonly bytesMax: number;
+  readonly revived: number;
+  readonly written: number;
+  readonly refused: number;
+  readonly evictions: number;
+  readonly damaged: number;
+  readonly shardsOff: number;
+}
+
 /** Something on its way between memory and disk. */
 interface Passage {
   readonly base: string;
@@ -308,7 +321,8 @@ freshness !== entry.freshness ||
       const record = decodeRecord(row.meta);
       if (record === null) return "drop";
       const freshness = expireAt(record.freshness, validity.sinceMs);
-      return { meta: encodeRecord({ ...record, freshness }), sequence: sequence() };
+      this.#disk.updateMeta(row, encodeRecord({ ...record, freshness }), sequence()); // TEMP
+      return "keep";
     });
     return complete;
   }
@@ -328,7 +342,7 @@ freshness !== entry.freshness ||
     while (this.#writes.size > 0) await Promise.all([...this.#writes.values()]);
   }
 
-  stats(): DiskGauges {
+  stats(): DiskTierStats {
     const stats = this.#disk.stats();
     return {
       objects: stats.objects ?? 0,

@@ -168,6 +168,10 @@ const BAD: [unknown, string, string][] = [
   [{ cache: { memory: "256M" }, sites: {} }, "cache.memory", '"256MiB"'],
   [{ cache: { memory: 100 }, sites: {} }, "cache.memory", "from 1MiB"],
   [{ cache: { objectMax: true }, sites: {} }, "cache.objectMax", "a number of bytes"],
+  [{ cache: { disk: "100GiB" }, sites: {} }, "cache.disk", "an object"],
+  [{ cache: { disk: {} }, sites: {} }, "cache.disk.size", "is missing"],
+  [{ cache: { disk: { size: "10MiB" } }, sites: {} }, "cache.disk.size", "from 64MiB"],
+  [{ cache: { disk: { size: "1GiB", path: "" } }, sites: {} }, "cache.disk.path", "a path"],
   [{ dataDir: "", sites: {} }, "dataDir", "a path"],
   [{ trustedProxies: ["10.0.0.0/33"], sites: {} }, "trustedProxies[0]", '"10.0.0.0/8"'],
   [{ trustedProxies: ["10.1"], sites: {} }, "trustedProxies[0]", '"10.0.0.0/8"'],
@@ -542,7 +546,7 @@ describe("an unknown setting", () => {
 
   test("that is near to nothing is told what there is", () => {
     expect(errorsOf({ cache: { zzzzzz: 1 }, sites: {} })).toEqual([
-      'cache.zzzzzz: unknown setting "zzzzzz"; allowed here: memory, objectMax',
+      'cache.zzzzzz: unknown setting "zzzzzz"; allowed here: memory, objectMax, disk',
     ]);
   });
 

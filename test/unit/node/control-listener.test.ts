@@ -21,6 +21,7 @@ const snapshot = () =>
     snapshotNumber: 3,
     sites: 1,
     store: { objects: 0, bytes: 0, bytesMax: 1, evictions: 0 },
+    disk: null,
     accessLog: { written: 0, dropped: 0 },
     requestsInFlight: 0,
   });
@@ -45,6 +46,7 @@ const node: NodeView = {
       sites: () => ["shop"],
       urlTarget: (_site, url) => new URL(url).host + new URL(url).pathname,
       purge: () => ({ applied: Promise.resolve(), counted: Promise.resolve(7) }),
+      counted: () => Promise.resolve(0),
     },
     new ManualClock(),
   ),

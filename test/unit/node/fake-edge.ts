@@ -13,7 +13,7 @@ export const edgeEvents: string[] = [];
 export const SLOW_MS = 300;
 
 /** Makes a fake edge; a site named "refused" is one that it can not take. */
-export const createFakeEdge: CreateEdge = ({ config, dataDir, version, clock }) => {
+export const createFakeEdge: CreateEdge = ({ config, dataDir, version, clock, history }) => {
   const stats = new Stats(clock);
   let number = 1;
   const address = parseListenAddress(config.listen.http ?? "127.0.0.1:0") ?? {
@@ -40,13 +40,14 @@ export const createFakeEdge: CreateEdge = ({ config, dataDir, version, clock }) 
   } catch (cause) {
     return Promise.reject(listenError("http", "--http", address, cause));
   }
-  edgeEvents.push(`made in ${dataDir.path}`);
+  edgeEvents.push(`made in ${dataDir.path}`, `purges from ${history.limits().newest.sequence}`);
   const snapshot = () =>
     stats.snapshot({
       version,
       snapshotNumber: number,
       sites: Object.keys(config.sites).length,
       store: { objects: 0, bytes: 0, bytesMax: config.cache.memory, evictions: 0 },
+      disk: null,
       accessLog: { written: 0, dropped: 0 },
       requestsInFlight: server.pendingRequests,
     });
@@ -82,8 +83,9 @@ export const createFakeEdge: CreateEdge = ({ config, dataDir, version, clock }) 
         edgeEvents.push(`purge ${purge.sequence} ${purge.scope}`);
         return { applied: Promise.resolve(), counted: Promise.resolve(7) };
       },
-      startPurgesAt(sequence) {
-        edgeEvents.push(`purges from ${sequence}`);
+      counted(sequence) {
+        edgeEvents.push(`counted again ${sequence}`);
+        return Promise.resolve(0);
       },
       reopenLog() {
         edgeEvents.push("log reopened");

@@ -9,6 +9,7 @@ const gauges = {
   snapshotNumber: 3,
   sites: 2,
   store: { objects: 5, bytes: 500, bytesMax: 1_000, evictions: 7 },
+  disk: null,
   accessLog: { written: 4, dropped: 1 },
   requestsInFlight: 2,
 };

@@ -17,6 +17,7 @@ const gauges = {
   snapshotNumber: 7,
   sites: 2,
   store: { objects: 3, bytes: 4_000, bytesMax: 1_048_576, evictions: 5 },
+  disk: null,
   accessLog: { written: 9, dropped: 1 },
   requestsInFlight: 2,
 };
