@@ -36,13 +36,13 @@ import {
   SEGMENT_BYTES_MIN,
   SMALL_BYTES_MAX,
   STORE_BYTES_MIN,
-  WALK_ROWS,
 } from "./limits.ts";
-import type { DiskBody, DiskOptions, DiskStats, SweepCounts } from "./options.ts";
+import type { DiskBody, DiskOptions, DiskStats, SweepCounts, SweepVerdict } from "./options.ts";
 import { Problems } from "./problems.ts";
 import { Scrubber } from "./scrubber.ts";
 import { Shard, type ShardContext } from "./shard.ts";
 import { SparseObject } from "./sparse-object.ts";
+import { sweep } from "./sweep.ts";
 import type { DiskVariant, VariantParts } from "./variant.ts";
 
 /** The disk tier. */
@@ -348,55 +348,16 @@ export class DiskStore {
   }
 
   /**
-   * Walks all objects, some at a time, and removes those that `decide` drops: all that were there when it began
-   * are seen. `decide` must not throw; when it does, the object is kept.
+   * Walks all objects, some at a time, and drops or changes those that `decide` says: all that were there when
+   * it began are seen. `decide` must not throw; when it does, the object is kept and the walk is not complete.
    */
-  async sweep(decide: (variant: DiskVariant) => "keep" | "drop"): Promise<SweepCounts> {
-    const counts = { seen: 0, dropped: 0, droppedBytes: 0, complete: true };
-    for (const shard of this.#shards.values()) {
-      let afterId = -1;
-      const { parts } = shard;
-      // To the very end: what eviction writes again meanwhile lies there, and must not be missed.
-      for (;;) {
-        const rows = shard.rowsAfter(afterId, WALK_ROWS);
-        // A shard that is off, or was in between, may come back with what this walk did not see.
-        if (rows === null || parts !== shard.parts || this.#closing !== null) {
-          counts.complete = false;
-          break;
-        }
-        const last = rows.at(-1);
-        if (last === undefined) break;
-        afterId = last.id;
-        const drop = rows.filter(({ variant }) => {
-          if (variant === null) return false;
-          counts.seen++;
-          return this.#decide(decide, variant) === "drop";
-        });
-        if (drop.length > 0) {
-          const removed = shard.removeAll(drop);
-          if (removed === null) counts.complete = false;
-          for (const variant of removed ?? []) {
-            counts.dropped++;
-            counts.droppedBytes += variant.length;
-          }
-        }
-        await new Promise<void>((resolve) => setImmediate(resolve));
-      }
-    }
-    return counts;
-  }
-
-  #decide(decide: (variant: DiskVariant) => "keep" | "drop", variant: DiskVariant): "keep" | "drop" {
-    try {
-      return decide(variant);
-    } catch (error) {
-      this.#problems.report(
-        "callback",
-        "sweep",
-        `a sweep of the disk cache failed for an object: ${messageOf(error)}`,
-      );
-      return "keep";
-    }
+  sweep(decide: (variant: DiskVariant) => SweepVerdict): Promise<SweepCounts> {
+    return sweep({
+      shards: this.#shards.values(),
+      problems: this.#problems,
+      stopped: () => this.#closing !== null,
+      decide,
+    });
   }
 
   /** The mark of each open shard; null for one that has none. */

@@ -40,7 +40,12 @@ export const PENDING_BYTES_MAX = 64 * 1024 * 1024;
 export const BATCH_RECORDS_MAX = 128;
 export const BATCH_BYTES_MAX = 4 * 1024 * 1024;
 
-/** Rows that one slice of a walk (eviction, sweep, scrubber) takes before it yields. */
+/** A slice of a sweep looks and decides for so long, or until so much is to be changed; it asks for so many rows at once. */
+export const SWEEP_SLICE_MS = 3;
+export const SWEEP_CHANGES_MAX = 64;
+export const SWEEP_ROWS = 16;
+
+/** Rows that one slice of eviction takes before it yields. */
 export const WALK_ROWS = 64;
 
 /** Share of what was scanned that may be written again for having been hit. */

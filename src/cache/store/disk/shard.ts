@@ -228,19 +228,16 @@ export class Shard {
     });
   }
 
-  /** Removes rows of a walk; returns what was removed, null when the disk did not take it. */
-  removeAll(rows: readonly IndexRow[]): DiskVariant[] | null {
-    return this.guard<DiskVariant[] | null>(null, ({ index }) => {
-      const removed: DiskVariant[] = [];
+  /** Drops and changes what a walk has just seen, all of it or nothing; false when the disk did not take it. */
+  apply(drop: readonly DiskVariant[], change: readonly DiskVariant[]): boolean {
+    return this.guard(false, ({ index }) => {
       index.transaction(() => {
-        for (const { variant } of rows) {
-          if (variant !== null && index.remove(variant.place.hash, variant.born, variant.large))
-            removed.push(variant);
-        }
+        for (const { place, born, large } of drop) index.remove(place.hash, born, large);
+        for (const variant of change) index.update(variant, null);
       });
-      for (const variant of removed) this.dropped(variant, true);
+      for (const variant of drop) this.dropped(variant, true);
       this.committed();
-      return removed;
+      return true;
     });
   }
 
