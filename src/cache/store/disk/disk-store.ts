@@ -260,28 +260,35 @@ export class DiskStore {
     this.#checkRange(variant, start, end);
     const shard = this.#shards.get(variant.shard);
     if (shard === undefined || shard.parts === null) return null;
-    shard.touch(variant.born);
     if (variant.large) {
-      const file = shard.largeOf(variant);
-      if (file === null || !(await file.verify(start, end))) return null;
-      const { parts } = shard;
-      if (parts === null || file.gone) return null;
-      parts.large.lease(variant.born);
-      return Bun.file(parts.large.path(variant.born)).slice(start, end);
-    }
-    if (start === end) return new Blob([]);
-    if (!shard.isVerified(variant.born)) {
+      if (!((await shard.largeOf(variant)?.verify(start, end)) ?? false)) return null;
+    } else if (start < end && !shard.isVerified(variant.born)) {
       if ((await this.#readSmall(shard, variant, 0, variant.length)) === null) return null;
       shard.setVerified(variant.born);
     }
+    return this.sliceNow(variant, start, end);
+  }
+
+  /** What `fileSlice` gives when `verified` holds already; null otherwise, and when it is gone. Synchronous. */
+  sliceNow(variant: DiskVariant, start = 0, end = variant.length): Blob | null {
+    this.#checkRange(variant, start, end);
+    const shard = this.#shards.get(variant.shard);
+    const parts = shard?.parts ?? null;
+    if (shard === undefined || parts === null) return null;
+    if (variant.large) {
+      const slice = shard.largeOf(variant)?.slice(start, end) ?? null;
+      if (slice !== null) shard.touch(variant.born);
+      return slice;
+    }
+    if (!shard.isVerified(variant.born) && start < end) return null;
     const now = shard.current(variant);
-    const { parts } = shard;
-    if (now === null || parts === null || !parts.segments.has(now.place.file)) return null;
+    if (now === null) return null;
+    shard.touch(variant.born);
+    if (start === end) return new Blob([]);
+    if (!parts.segments.has(now.place.file)) return null;
     parts.segments.lease(now.place.file);
-    return Bun.file(parts.segments.path(now.place.file)).slice(
-      now.place.offset + start,
-      now.place.offset + end,
-    );
+    const { file, offset } = now.place;
+    return Bun.file(parts.segments.path(file)).slice(offset + start, offset + end);
   }
 
   /** True when `fileSlice` needs no reading for this range. */

@@ -74,6 +74,9 @@ export const DESCRIPTORS_MAX = 256;
 /** How long a file lives on after a slice of it was handed out: the runtime opens it by its name when it sends. */
 export const SLICE_LEASE_MS = 10_000;
 
+/** Share of a store that removed objects may take whose users still write to them; beyond, such writes are refused. */
+export const LINGER_SHARE_MAX = 0.5;
+
 /** Nothing is written for this long after the disk was full. */
 export const FULL_PAUSE_MS = 10_000;
 

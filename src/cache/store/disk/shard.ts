@@ -93,6 +93,7 @@ export class Shard {
       large: parts.large,
       reserve,
       release,
+      mayLinger: (bytes) => this.#context.budget.mayLinger(bytes),
       guard: (work) => this.guard(false, (open) => work(open.index)),
       remove: (variant) => void this.remove(variant),
       reportDamage: () => this.#reportDamage("parts of large objects"),
@@ -316,10 +317,13 @@ export class Shard {
 
   /** Gives a large object a new place at the end of the queue. */
   moveLarge(row: DiskVariant): boolean {
-    return this.guard(false, ({ index }) => {
-      const now = index.current(row);
-      return now !== null && index.update(now, this.#context.nextId());
-    });
+    return this.guard(false, ({ index }) => this.requeue(index, row));
+  }
+
+  /** The same, within a transaction; false when it is gone. */
+  requeue(index: ShardIndex, row: DiskVariant): boolean {
+    const now = index.current(row);
+    return now !== null && index.update(now, this.#context.nextId());
   }
 
   /** Makes a large object of which nothing is there yet. Null when the shard is off. */
@@ -347,6 +351,11 @@ export class Shard {
   /** A large file of unknown length that no row knows of yet. */
   newLarge(): LargeFile | null {
     return this.#open?.objects.create(this.#context.nextId(), null) ?? null;
+  }
+
+  /** A file of newLarge that is not to be stored. */
+  discardLarge(file: LargeFile): void {
+    this.#open?.objects.discard(file);
   }
 
   /** The body that was written into it is whole: now it is stored. Null when that failed. */
