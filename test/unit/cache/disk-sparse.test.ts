@@ -3,7 +3,7 @@ import { afterEach, beforeEach, expect, test } from "bun:test";
 import { closeSync, openSync, statSync, writeSync } from "node:fs";
 import { LARGE_BLOCK_BYTES } from "../../../src/cache/store/disk/limits.ts";
 import type { SparseObject } from "../../../src/cache/store/disk/sparse-object.ts";
-import { bytesOf, filesBelow, keyOf, openStore, parts, scratch, settle } from "./disk-kit.ts";
+import { bytesOf, filesBelow, keyOf, openStore, parts, scratch } from "./disk-kit.ts";
 
 const LENGTH = 5 * LARGE_BLOCK_BYTES + 1_000;
 const KEY = keyOf(0, 0);
@@ -88,21 +88,6 @@ test("two writers of one block write it once, and a block that is there is never
   await store.close();
 });
 
-test("a new version takes the place of the old one, whose slices can go on no longer", async () => {
-  const { store } = await openStore(dir.path);
-  const old = started(store.startSparse(KEY, parts({ sequence: 1 }), LENGTH));
-  await old.write(0, bytesOf(1, LARGE_BLOCK_BYTES));
-  const now = started(store.startSparse(KEY, parts({ sequence: 2 }), LENGTH));
-  expect(await old.write(1, bytesOf(1, LARGE_BLOCK_BYTES))).toBe(false);
-  expect(await old.read(0, 10)).toBeNull();
-  expect(old.gone).toBe(true);
-  expect(now.has(0, 1)).toBe(false);
-  expect(store.find(KEY).map(({ sequence }) => sequence)).toEqual([2]);
-  await settle(() => filesBelow(dir.path, /large/).length <= 1);
-  expect(filesBelow(dir.path, /large/).length).toBeLessThanOrEqual(1);
-  await store.close();
-});
-
 test("a damaged block is missing from then on, the others stay, and it can be written again", async () => {
   const { store } = await openStore(dir.path);
   const body = bytesOf(1, LENGTH);
@@ -129,20 +114,5 @@ test("a damaged block is missing from then on, the others stay, and it can be wr
   expect(await second.write(3, block(body, 3))).toBe(true);
   expect(Bun.deepEquals(await again.read(found), body)).toBe(true);
   expect(again.find(KEY)[0]?.complete).toBe(true);
-  await again.close();
-});
-
-test("removing the URL while slices come ends them", async () => {
-  const { store } = await openStore(dir.path);
-  const sparse = started(store.startSparse(KEY, parts(), LENGTH));
-  const writing = sparse.write(0, bytesOf(1, LARGE_BLOCK_BYTES));
-  expect(store.removeUrl(KEY)).toBe(1);
-  expect(await writing).toBe(false);
-  expect(sparse.gone).toBe(true);
-  await settle(() => filesBelow(dir.path, /large/).length === 0);
-  expect(filesBelow(dir.path, /large/)).toEqual([]);
-  await store.close();
-  const { store: again } = await openStore(dir.path);
-  expect(again.find(KEY)).toEqual([]);
   await again.close();
 });

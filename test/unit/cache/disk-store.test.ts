@@ -148,24 +148,6 @@ describe("removal", () => {
     const { store: again } = await open();
     expect(again.find(key)).toEqual([]);
   });
-
-  test("by a walk sees every object once and counts what it drops", async () => {
-    const { store } = await open();
-    for (let i = 0; i < 300; i++)
-      await store.put(
-        keyOf(i % 2, Math.floor(i / 2)),
-        parts({ tags: [i % 3 === 0 ? "drop" : "keep"] }),
-        bytesOf(i, 100),
-      );
-    const seen = new Set<string>();
-    const counts = await store.sweep((variant) => {
-      expect(seen.has(variant.key)).toBe(false);
-      seen.add(variant.key);
-      return variant.tags[0] === "drop" ? "drop" : "keep";
-    });
-    expect(counts).toEqual({ seen: 300, dropped: 100, droppedBytes: 10_000, complete: true });
-    expect(store.stats().objects).toBe(200);
-  });
 });
 
 describe("a slice of the file", () => {

@@ -3,6 +3,8 @@
  * fit waits for eviction. The ceiling sinks when the disk itself turned out to be full before.
  */
 
+import { LINGER_SHARE_MAX } from "./limits.ts";
+
 const HEADROOM_BYTES_MAX = 64 * 1024 * 1024;
 
 /** One limit for all shards of a store. */
@@ -13,6 +15,8 @@ export class Budget {
   #reserved = 0;
   /** Files that live on only because somebody may still be reading them. */
   #retiring = 0;
+  /** Files of removed objects that are still in use: room that eviction can not free, only their users. */
+  #lingering = 0;
   readonly #removals = new Set<Promise<void>>();
 
   constructor(bytesMax: number) {
@@ -41,6 +45,20 @@ export class Budget {
   /** Bytes over what eviction aims at; zero or less when there is nothing to do. */
   get over(): number {
     return this.#used - this.#retiring + this.#reserved - (this.#ceiling - this.headroom);
+  }
+
+  /** The same, as if all who use removed objects had gone: whether it helps to take one more that is in use. */
+  get overWhenLeft(): number {
+    return this.over - this.#lingering;
+  }
+
+  linger(bytes: number): void {
+    this.#lingering += bytes;
+  }
+
+  /** True when removed objects may grow by so much. */
+  mayLinger(bytes: number): boolean {
+    return this.#lingering + bytes <= this.bytesMax * LINGER_SHARE_MAX;
   }
 
   add(bytes: number): void {

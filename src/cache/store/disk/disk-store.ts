@@ -36,13 +36,13 @@ import {
   SEGMENT_BYTES_MIN,
   SMALL_BYTES_MAX,
   STORE_BYTES_MIN,
-  WALK_ROWS,
 } from "./limits.ts";
-import type { DiskBody, DiskOptions, DiskStats, SweepCounts } from "./options.ts";
+import type { DiskBody, DiskOptions, DiskStats, SweepCounts, SweepVerdict } from "./options.ts";
 import { Problems } from "./problems.ts";
 import { Scrubber } from "./scrubber.ts";
 import { Shard, type ShardContext } from "./shard.ts";
 import { SparseObject } from "./sparse-object.ts";
+import { sweep } from "./sweep.ts";
 import type { DiskVariant, VariantParts } from "./variant.ts";
 
 /** The disk tier. */
@@ -260,28 +260,35 @@ export class DiskStore {
     this.#checkRange(variant, start, end);
     const shard = this.#shards.get(variant.shard);
     if (shard === undefined || shard.parts === null) return null;
-    shard.touch(variant.born);
     if (variant.large) {
-      const file = shard.largeOf(variant);
-      if (file === null || !(await file.verify(start, end))) return null;
-      const { parts } = shard;
-      if (parts === null || file.gone) return null;
-      parts.large.lease(variant.born);
-      return Bun.file(parts.large.path(variant.born)).slice(start, end);
-    }
-    if (start === end) return new Blob([]);
-    if (!shard.isVerified(variant.born)) {
+      if (!((await shard.largeOf(variant)?.verify(start, end)) ?? false)) return null;
+    } else if (start < end && !shard.isVerified(variant.born)) {
       if ((await this.#readSmall(shard, variant, 0, variant.length)) === null) return null;
       shard.setVerified(variant.born);
     }
+    return this.sliceNow(variant, start, end);
+  }
+
+  /** What `fileSlice` gives when `verified` holds already; null otherwise, and when it is gone. Synchronous. */
+  sliceNow(variant: DiskVariant, start = 0, end = variant.length): Blob | null {
+    this.#checkRange(variant, start, end);
+    const shard = this.#shards.get(variant.shard);
+    const parts = shard?.parts ?? null;
+    if (shard === undefined || parts === null) return null;
+    if (variant.large) {
+      const slice = shard.largeOf(variant)?.slice(start, end) ?? null;
+      if (slice !== null) shard.touch(variant.born);
+      return slice;
+    }
+    if (!shard.isVerified(variant.born) && start < end) return null;
     const now = shard.current(variant);
-    const { parts } = shard;
-    if (now === null || parts === null || !parts.segments.has(now.place.file)) return null;
+    if (now === null) return null;
+    shard.touch(variant.born);
+    if (start === end) return new Blob([]);
+    if (!parts.segments.has(now.place.file)) return null;
     parts.segments.lease(now.place.file);
-    return Bun.file(parts.segments.path(now.place.file)).slice(
-      now.place.offset + start,
-      now.place.offset + end,
-    );
+    const { file, offset } = now.place;
+    return Bun.file(parts.segments.path(file)).slice(offset + start, offset + end);
   }
 
   /** True when `fileSlice` needs no reading for this range. */
@@ -353,55 +360,16 @@ export class DiskStore {
   }
 
   /**
-   * Walks all objects, some at a time, and removes those that `decide` drops: all that were there when it began
-   * are seen. `decide` must not throw; when it does, the object is kept.
+   * Walks all objects, some at a time, and drops or changes those that `decide` says: all that were there when
+   * it began are seen. `decide` must not throw; when it does, the object is kept and the walk is not complete.
    */
-  async sweep(decide: (variant: DiskVariant) => "keep" | "drop"): Promise<SweepCounts> {
-    const counts = { seen: 0, dropped: 0, droppedBytes: 0, complete: true };
-    for (const shard of this.#shards.values()) {
-      let afterId = -1;
-      const { parts } = shard;
-      // To the very end: what eviction writes again meanwhile lies there, and must not be missed.
-      for (;;) {
-        const rows = shard.rowsAfter(afterId, WALK_ROWS);
-        // A shard that is off, or was in between, may come back with what this walk did not see.
-        if (rows === null || parts !== shard.parts || this.#closing !== null) {
-          counts.complete = false;
-          break;
-        }
-        const last = rows.at(-1);
-        if (last === undefined) break;
-        afterId = last.id;
-        const drop = rows.filter(({ variant }) => {
-          if (variant === null) return false;
-          counts.seen++;
-          return this.#decide(decide, variant) === "drop";
-        });
-        if (drop.length > 0) {
-          const removed = shard.removeAll(drop);
-          if (removed === null) counts.complete = false;
-          for (const variant of removed ?? []) {
-            counts.dropped++;
-            counts.droppedBytes += variant.length;
-          }
-        }
-        await new Promise<void>((resolve) => setImmediate(resolve));
-      }
-    }
-    return counts;
-  }
-
-  #decide(decide: (variant: DiskVariant) => "keep" | "drop", variant: DiskVariant): "keep" | "drop" {
-    try {
-      return decide(variant);
-    } catch (error) {
-      this.#problems.report(
-        "callback",
-        "sweep",
-        `a sweep of the disk cache failed for an object: ${messageOf(error)}`,
-      );
-      return "keep";
-    }
+  sweep(decide: (variant: DiskVariant) => SweepVerdict): Promise<SweepCounts> {
+    return sweep({
+      shards: this.#shards.values(),
+      problems: this.#problems,
+      stopped: () => this.#closing !== null,
+      decide,
+    });
   }
 
   /** The mark of each open shard; null for one that has none. */

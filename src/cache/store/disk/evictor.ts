@@ -1,8 +1,9 @@
 /**
  * Eviction over all shards of a store: first in, first out by the rows' places in their queues (which are
  * times, so that shards compare), with a second chance for what was hit since it was written. A small
- * object that gets one is read, verified and appended again; a large one only changes its place. A segment
- * goes when no row refers to it. Each slice takes a few rows and then yields.
+ * object that gets one is read, verified and appended again; a large one only changes its place. A large one
+ * that is in use is passed over as long as there is anything else, because it frees its room only when its
+ * last user has gone. A segment goes when no row refers to it. Each slice takes a few rows and then yields.
  */
 import type { Budget } from "./budget.ts";
 import { SECOND_CHANCE_SHARE, WALK_ROWS } from "./limits.ts";
@@ -48,6 +49,7 @@ export class Evictor {
 
   async #run(): Promise<boolean> {
     const stuck = new Set<Shard>();
+    const passedOver = new Set<number>();
     // It may have been called from within a shard's work: never in the same turn.
     await new Promise<void>((resolve) => setImmediate(resolve));
     while (this.#budget.over > 0 && !this.#stopped) {
@@ -56,7 +58,7 @@ export class Evictor {
         await this.#budget.removed();
         return false;
       }
-      if (!(await this.#slice(shard))) stuck.add(shard);
+      if (!(await this.#slice(shard, passedOver))) stuck.add(shard);
       await new Promise<void>((resolve) => setImmediate(resolve));
     }
     await this.#budget.removed();
@@ -82,18 +84,32 @@ export class Evictor {
   }
 
   /** One slice of one shard; false when it could free nothing. */
-  async #slice(shard: Shard): Promise<boolean> {
+  async #slice(shard: Shard, passedOver: Set<number>): Promise<boolean> {
     if (dropDeadSegments(shard)) return true;
     const rows = shard.rowsAfter(-1, WALK_ROWS) ?? [];
     if (rows.length === 0) return false;
     const moves: IndexRow[] = [];
-    const done = shard.guard(false, ({ index }) => {
+    let progress = false;
+    const done = shard.guard(false, ({ index, large, objects }) => {
       const removed: IndexRow[] = [];
       index.transaction(() => {
-        let over = this.#budget.over;
+        let { over, overWhenLeft } = this.#budget;
         for (const row of rows) {
           // Large objects free their room at once: no further than needed.
           if (over <= 0) break;
+          if (row.variant !== null && row.large && objects.inUse(row.born)) {
+            if (!passedOver.has(row.born)) {
+              passedOver.add(row.born);
+              progress = shard.requeue(index, row.variant) || progress;
+              continue;
+            }
+            // Nothing else is left in this shard.
+            if (overWhenLeft <= 0) break;
+            index.removeRow(row);
+            removed.push(row);
+            overWhenLeft -= large.size(row.born);
+            continue;
+          }
           const bytes = row.variant?.length ?? 0;
           this.#creditBytes = Math.min(
             this.#budget.headroom / 2,
@@ -111,9 +127,13 @@ export class Evictor {
           }
           index.removeRow(row);
           removed.push(row);
-          if (row.large) over -= shard.parts?.large.size(row.born) ?? 0;
+          if (row.large) {
+            over -= large.size(row.born);
+            overWhenLeft -= large.size(row.born);
+          }
         }
       });
+      progress ||= removed.length > 0 || moves.length > 0;
       for (const row of removed) {
         this.counts.evicted++;
         this.counts.evictedBytes += row.variant?.length ?? 0;
@@ -124,10 +144,9 @@ export class Evictor {
       return true;
     });
     // A disk may be so full that not even rows can be deleted.
-    if (!done) return dropOldestFile(shard);
+    if (!done) return dropOldestFile(shard, this.#budget);
     await Promise.all(moves.map((row) => this.#move(shard, row)));
-    dropDeadSegments(shard);
-    return true;
+    return dropDeadSegments(shard) || progress;
   }
 
   async #move(shard: Shard, row: IndexRow): Promise<void> {
@@ -169,16 +188,21 @@ function dropDeadSegments(shard: Shard): boolean {
 }
 
 /** Removes the oldest file although rows refer to it: they are found out when they are read, or evicted. */
-function dropOldestFile(shard: Shard): boolean {
+function dropOldestFile(shard: Shard, budget: Budget): boolean {
   const { parts } = shard;
   if (parts === null) return false;
-  const { segments, large, writer } = parts;
-  const [segment, object] = [segments.oldest, large.oldest];
-  if (object !== null && (segment === null || object < segment)) {
+  const { segments, large, objects, writer } = parts;
+  const segment = segments.oldest;
+  const object = [...large.numbers()].find((born) => !objects.inUse(born));
+  if (object !== undefined && (segment === null || object < segment)) {
     shard.droppedLarge(object);
     return true;
   }
-  if (segment === null || (segment === writer.openSegment && !writer.seal())) return false;
-  segments.retire(segment);
+  if (segment !== null && (segment !== writer.openSegment || writer.seal())) {
+    segments.retire(segment);
+    return true;
+  }
+  if (large.oldest === null || budget.overWhenLeft <= 0) return false;
+  shard.droppedLarge(large.oldest);
   return true;
 }

@@ -1,7 +1,7 @@
 /**
  * The files of one kind in one shard (segments, or large objects), by number, with their sizes. A file of
  * which a slice was handed out outlives its retirement by a lease, because the runtime opens it by its
- * name only when it sends.
+ * name only when it sends. One that somebody still uses lingers: it counts as used, not as going.
  */
 import { mkdirSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
@@ -25,6 +25,8 @@ export class FileSet {
   readonly #context: FileSetContext;
   readonly #sizes = new Map<number, number>();
   readonly #leases = new Map<number, number>();
+  /** Not counted among the others, but still in use; with their sizes. */
+  readonly #lingering = new Map<number, number>();
   readonly #waiting = new Map<number, { bytes: number; cancel: () => void }>();
 
   /** Makes the directory and takes in what is there; the newest have the largest numbers. */
@@ -71,8 +73,32 @@ export class FileSet {
 
   /** Counts bytes that were written to it. */
   grow(number: number, bytes: number): void {
-    this.#sizes.set(number, (this.#sizes.get(number) ?? 0) + bytes);
+    const lingering = this.#lingering.get(number);
+    if (lingering === undefined) this.#sizes.set(number, (this.#sizes.get(number) ?? 0) + bytes);
+    else {
+      this.#lingering.set(number, lingering + bytes);
+      this.#context.budget.linger(bytes);
+    }
     this.#context.budget.add(bytes);
+  }
+
+  /** Nothing but its users refers to it any more: it stays until `endLinger`. */
+  linger(number: number): void {
+    const bytes = this.#sizes.get(number);
+    if (bytes === undefined) return;
+    this.#sizes.delete(number);
+    this.#lingering.set(number, bytes);
+    this.#context.budget.linger(bytes);
+  }
+
+  /** Its last user has gone. */
+  endLinger(number: number): void {
+    const bytes = this.#lingering.get(number);
+    if (bytes === undefined) return;
+    this.#lingering.delete(number);
+    this.#context.budget.linger(-bytes);
+    this.#sizes.set(number, bytes);
+    this.retire(number);
   }
 
   /** A slice of it is being handed out. */
@@ -99,12 +125,6 @@ export class FileSet {
     this.#waiting.set(number, { bytes, cancel });
   }
 
-  /** Removes a file that is not counted (any more), unless it is leased. */
-  discard(number: number): void {
-    if (this.#sizes.has(number) || this.#waiting.has(number)) return;
-    this.#context.budget.removing(this.#remove(number, 0));
-  }
-
   /** The shard is given up: nothing of it counts any more. Retired files are removed at the next start. */
   forgetAll(): void {
     for (const { bytes, cancel } of this.#waiting.values()) {
@@ -113,6 +133,11 @@ export class FileSet {
       this.#context.budget.add(-bytes);
     }
     this.#waiting.clear();
+    for (const [number, bytes] of this.#lingering) {
+      this.#context.budget.linger(-bytes);
+      this.#sizes.set(number, bytes);
+    }
+    this.#lingering.clear();
     for (const [number, bytes] of this.#sizes) {
       this.#context.descriptors.drop(this.path(number));
       this.#context.budget.add(-bytes);

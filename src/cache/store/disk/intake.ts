@@ -118,10 +118,7 @@ export class Intake {
       stored = shard.finishLarge(pending, file, parts, length);
       return stored;
     } finally {
-      if (stored === null) {
-        file.gone = true;
-        shard.parts?.large.retire(file.born);
-      }
+      if (stored === null) shard.discardLarge(file);
     }
   }
 }

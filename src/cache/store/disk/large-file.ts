@@ -3,6 +3,9 @@
  * there. The checksums are the bitmap: 0 is a block that is not there. A block is written first, its
  * checksum is committed after it (a batch of them at once), so that a crash can lose a block but not
  * present what was not written. Blocks never change once they are there.
+ *
+ * An object that is removed while somebody uses it stays as it is for those who do, under its name: they go
+ * on reading and writing, nobody else finds it, and its file goes with the last of them.
  */
 import { assert } from "../../../base/assert.ts";
 import { blockSum } from "./checksum.ts";
@@ -16,8 +19,11 @@ export interface LargeFileOwner {
   readonly files: DiskFiles;
   readonly descriptors: Descriptors;
   readonly large: FileSet;
-  reserve(bytes: number): Promise<boolean>;
+  /** Room for a block; `removed` when the object is not stored any more. */
+  reserve(bytes: number, removed: boolean): Promise<boolean>;
   release(bytes: number): void;
+  /** Its last user has gone, and it was removed before. */
+  unused(file: LargeFile): void;
   /** Commits the chunks that changed, and whether the object is complete; false when that failed. */
   commit(file: LargeFile): boolean;
   /** There is something to commit before long. */
@@ -41,10 +47,9 @@ export class LargeFile {
   #length: number | null;
   #dirty = new Set<number>();
   #dirtyBlocks = 0;
-  /** Removed or evicted: nothing is written or read any more. */
-  gone = false;
-  /** Users that keep it in memory. */
-  users = 0;
+  /** "removed" is for its users alone; "closed" is for nobody. */
+  #state: "stored" | "removed" | "closed" = "stored";
+  #users = 0;
 
   /** `length` is null while a body of unknown length is being written. */
   constructor(born: number, length: number | null, owner: LargeFileOwner) {
@@ -66,6 +71,43 @@ export class LargeFile {
       }
     }
     this.#have = this.#sums.reduce((count, sum) => count + (sum === 0 ? 0 : 1), 0);
+  }
+
+  /** Removed, replaced or evicted, or its shard is off. */
+  get gone(): boolean {
+    return this.#state !== "stored";
+  }
+
+  /** Nothing can be read or written any more. */
+  get closed(): boolean {
+    return this.#state === "closed";
+  }
+
+  /** Somebody reads, writes or holds it. */
+  get inUse(): boolean {
+    return this.#users > 0;
+  }
+
+  /** Keeps it in memory, and on disk if it is removed, until `release`. */
+  use(): void {
+    this.#users++;
+  }
+
+  release(): void {
+    this.#users--;
+    if (this.#users > 0 || this.#state !== "removed") return;
+    this.#state = "closed";
+    this.#owner.unused(this);
+  }
+
+  /** Its row was taken out. */
+  remove(): void {
+    if (this.#state === "stored") this.#state = this.inUse ? "removed" : "closed";
+  }
+
+  /** Its shard is given up. */
+  close(): void {
+    this.#state = "closed";
   }
 
   get length(): number {
@@ -119,7 +161,7 @@ export class LargeFile {
       this.#length === null || bytes.byteLength === this.blockLength(block),
       "a block has its full length",
     );
-    if (this.gone) return Promise.resolve(false);
+    if (this.closed) return Promise.resolve(false);
     if (this.hasBlock(block)) return Promise.resolve(true);
     const running = this.#writing.get(block);
     if (running !== undefined) return running;
@@ -130,33 +172,32 @@ export class LargeFile {
 
   async #write(block: number, bytes: Uint8Array): Promise<boolean> {
     const { files, descriptors, large } = this.#owner;
-    if (!(await this.#owner.reserve(bytes.byteLength))) return false;
+    if (!(await this.#owner.reserve(bytes.byteLength, this.gone))) return false;
+    this.use();
     try {
+      if (this.closed) return false;
       const sum = blockSum(bytes);
       files.step("before-data");
       await descriptors.with(large.path(this.born), "write", (descriptor) =>
         files.write(descriptor, [bytes], block * LARGE_BLOCK_BYTES),
       );
-      if (this.gone) {
-        // The file may have been made again after it was removed.
-        large.discard(this.born);
-        return false;
-      }
+      if (this.closed) return false;
       large.grow(this.born, bytes.byteLength);
       this.#setSum(block, sum);
       this.#have++;
-      this.#verified[block >> 3] = (this.#verified[block >> 3] ?? 0) | (1 << (block & 7));
+      this.#setVerified(block, true);
       this.#dirtyBlocks++;
-      if (this.#length !== null) {
+      if (this.#length !== null && !this.gone) {
         if (this.complete || this.#dirtyBlocks >= LARGE_COMMIT_BLOCKS) this.#owner.commit(this);
         else this.#owner.commitSoon(this);
       }
       return true;
     } catch (error) {
-      if (!this.gone) this.#owner.failed(error);
+      if (!this.closed) this.#owner.failed(error);
       return false;
     } finally {
       this.#owner.release(bytes.byteLength);
+      this.release();
     }
   }
 
@@ -188,24 +229,33 @@ export class LargeFile {
 
   /** Verified bytes of a range; null when a block is missing, damaged or can not be read. */
   async read(start: number, end: number): Promise<Uint8Array | null> {
-    if (this.gone || !this.has(start, end)) return null;
+    if (this.closed || !this.has(start, end)) return null;
     const first = Math.floor(start / LARGE_BLOCK_BYTES);
     const from = first * LARGE_BLOCK_BYTES;
     const last = Math.ceil(end / LARGE_BLOCK_BYTES);
     const buffer = new Uint8Array(Math.min(this.length, last * LARGE_BLOCK_BYTES) - from);
-    if (!(await this.#fill(first, buffer))) return null;
-    return buffer.subarray(start - from, end - from);
+    this.use();
+    try {
+      return (await this.#fill(first, buffer)) ? buffer.subarray(start - from, end - from) : null;
+    } finally {
+      this.release();
+    }
   }
 
   /** Verifies a range unless it was since the start; false when it may not be served. */
   async verify(start: number, end: number): Promise<boolean> {
     if (this.gone || !this.has(start, end)) return false;
     const last = Math.ceil(end / LARGE_BLOCK_BYTES);
-    for (let block = Math.floor(start / LARGE_BLOCK_BYTES); block < last; block++) {
-      if (!this.#isVerified(block) && !(await this.#fill(block, new Uint8Array(this.blockLength(block)))))
-        return false;
+    this.use();
+    try {
+      for (let block = Math.floor(start / LARGE_BLOCK_BYTES); block < last; block++) {
+        if (!this.#isVerified(block) && !(await this.#fill(block, new Uint8Array(this.blockLength(block)))))
+          return false;
+      }
+      return !this.gone;
+    } finally {
+      this.release();
     }
-    return !this.gone;
   }
 
   verified(start: number, end: number): boolean {
@@ -215,13 +265,22 @@ export class LargeFile {
     return true;
   }
 
+  /** A slice of the file, to be sent within SLICE_LEASE_MS; null when it is not all there and verified, or removed. */
+  slice(start: number, end: number): Blob | null {
+    if (this.gone || !this.verified(start, end)) return null;
+    if (start === end) return new Blob([]);
+    const { large } = this.#owner;
+    large.lease(this.born);
+    return Bun.file(large.path(this.born)).slice(start, end);
+  }
+
   /** A damaged block is missing from now on. */
   clear(block: number): void {
     if (!this.hasBlock(block)) return;
     this.#owner.large.grow(this.born, -this.blockLength(block));
     this.#setSum(block, 0);
     this.#have--;
-    this.#verified[block >> 3] = (this.#verified[block >> 3] ?? 0) & ~(1 << (block & 7));
+    this.#setVerified(block, false);
   }
 
   /** Reads whole blocks into a buffer and checks each. */
@@ -232,7 +291,7 @@ export class LargeFile {
         files.read(descriptor, buffer, first * LARGE_BLOCK_BYTES),
       );
     } catch (error) {
-      if (this.gone) return false;
+      if (this.closed) return false;
       if (buffer.byteLength <= LARGE_BLOCK_BYTES) {
         this.#owner.damaged(this, first, error);
         return false;
@@ -251,17 +310,23 @@ export class LargeFile {
         sum !== 0 &&
         blockSum(buffer.subarray(i * LARGE_BLOCK_BYTES, (i + 1) * LARGE_BLOCK_BYTES)) === sum
       ) {
-        this.#verified[block >> 3] = (this.#verified[block >> 3] ?? 0) | (1 << (block & 7));
+        this.#setVerified(block, true);
         continue;
       }
       good = false;
-      if (sum !== 0 && !this.gone) this.#owner.damaged(this, block, null);
+      if (sum !== 0 && !this.closed) this.#owner.damaged(this, block, null);
     }
     return good;
   }
 
   #isVerified(block: number): boolean {
     return ((this.#verified[block >> 3] ?? 0) & (1 << (block & 7))) !== 0;
+  }
+
+  #setVerified(block: number, verified: boolean): void {
+    const bit = 1 << (block & 7);
+    const bits = this.#verified[block >> 3] ?? 0;
+    this.#verified[block >> 3] = verified ? bits | bit : bits & ~bit;
   }
 
   #setSum(block: number, sum: number): void {

@@ -1,6 +1,7 @@
 /**
  * The large objects of an open shard that are in memory: their checksums, and when those are committed.
- * At most so many that nobody uses; the others are read from the index when somebody asks.
+ * At most so many that nobody uses; the others are read from the index when somebody asks. What was removed
+ * while it is in use is kept apart until its last user has gone.
  */
 
 import type { Clock } from "../../../base/clock.ts";
@@ -21,6 +22,8 @@ export interface LargeContext {
   readonly large: FileSet;
   reserve(bytes: number): Promise<boolean>;
   release(bytes: number): void;
+  /** True when a removed object that is in use may grow by so much. */
+  mayLinger(bytes: number): boolean;
   /** Runs index work; false when the disk did not take it. */
   guard(work: (index: ShardIndex) => boolean): boolean;
   remove(variant: DiskVariant): void;
@@ -35,6 +38,10 @@ export class LargeObjects {
   readonly #owner: LargeFileOwner;
   /** Least recently used first. */
   readonly #known = new Map<number, { file: LargeFile; variant: DiskVariant }>();
+  /** Being written for the first time: no row knows of them yet. */
+  readonly #unstored = new Set<LargeFile>();
+  /** Removed, and still in use. */
+  readonly #lingering = new Set<LargeFile>();
   readonly #soon = new Map<LargeFile, () => void>();
 
   constructor(context: LargeContext) {
@@ -44,8 +51,12 @@ export class LargeObjects {
       files,
       descriptors,
       large,
-      reserve: (bytes) => context.reserve(bytes),
+      reserve: (bytes, removed) =>
+        removed && !context.mayLinger(bytes) ? Promise.resolve(false) : context.reserve(bytes),
       release: (bytes) => context.release(bytes),
+      unused: (file) => {
+        if (this.#lingering.delete(file)) large.endLinger(file.born);
+      },
       commit: (file) => this.commit(file),
       commitSoon: (file) => this.#commitSoon(file),
       damaged: (file, block, error) => this.#damaged(file, block, error),
@@ -56,15 +67,29 @@ export class LargeObjects {
   /** A file of which nothing is there yet; `length` is null while it is not known. */
   create(born: number, length: number | null): LargeFile {
     this.#context.large.grow(born, 0);
-    return new LargeFile(born, length, this.#owner);
+    const file = new LargeFile(born, length, this.#owner);
+    this.#unstored.add(file);
+    return file;
   }
 
-  /** The file of a row, from memory or from the index. */
-  open(row: DiskVariant, index: ShardIndex): LargeFile {
+  /** It is not to be stored after all. */
+  discard(file: LargeFile): void {
+    this.#unstored.delete(file);
+    file.close();
+    this.#context.large.retire(file.born);
+  }
+
+  /** The file of a row, from memory or from the index; null when it was given up for room, and then its row goes too. */
+  open(row: DiskVariant, index: ShardIndex): LargeFile | null {
     const known = this.known(row);
     if (known !== null) return known;
     const file = new LargeFile(row.born, row.length, this.#owner);
-    file.load(index.chunks(row.born));
+    const chunks = index.chunks(row.born);
+    if (chunks.length > 0 && !this.#context.large.has(row.born)) {
+      this.#context.remove(row);
+      return null;
+    }
+    file.load(chunks);
     this.remember(file, row);
     return file;
   }
@@ -78,12 +103,18 @@ export class LargeObjects {
     return known.file;
   }
 
+  /** True when somebody reads, writes or holds the object. */
+  inUse(born: number): boolean {
+    return this.#known.get(born)?.file.inUse ?? false;
+  }
+
   /** Keeps a stored file in memory. */
   remember(file: LargeFile, variant: DiskVariant): void {
+    this.#unstored.delete(file);
     this.#known.set(file.born, { file, variant });
     if (this.#known.size <= Math.max(1, LARGE_OPEN_MAX / SHARDS)) return;
     for (const [born, { file: other }] of this.#known) {
-      if (other === file || other.users > 0 || other.dirty) continue;
+      if (other === file || other.inUse || other.dirty) continue;
       this.#known.delete(born);
       break;
     }
@@ -129,12 +160,17 @@ export class LargeObjects {
 
   /** Its row was taken out. */
   drop(born: number): void {
-    const known = this.#known.get(born);
-    if (known !== undefined) {
-      known.file.gone = true;
+    const file = this.#known.get(born)?.file;
+    if (file !== undefined) {
       this.#known.delete(born);
-      this.#soon.get(known.file)?.();
-      this.#soon.delete(known.file);
+      this.#soon.get(file)?.();
+      this.#soon.delete(file);
+      file.remove();
+      if (!file.closed) {
+        this.#lingering.add(file);
+        this.#context.large.linger(born);
+        return;
+      }
     }
     this.#context.large.retire(born);
   }
@@ -142,9 +178,12 @@ export class LargeObjects {
   /** The shard is given up. */
   leave(): void {
     for (const cancel of this.#soon.values()) cancel();
+    const files = [...this.#known.values()].map(({ file }) => file);
+    for (const file of [...files, ...this.#unstored, ...this.#lingering]) file.close();
     this.#soon.clear();
-    for (const { file } of this.#known.values()) file.gone = true;
     this.#known.clear();
+    this.#unstored.clear();
+    this.#lingering.clear();
   }
 
   #commitSoon(file: LargeFile): void {
@@ -157,14 +196,12 @@ export class LargeObjects {
 
   #damaged(file: LargeFile, block: number, error: unknown): void {
     const known = this.#known.get(file.born);
-    if (errorCode(error) === "ENOENT" && known !== undefined) {
-      this.#context.remove(known.variant);
+    if (errorCode(error) === "ENOENT") {
+      if (known !== undefined) this.#context.remove(known.variant);
       return;
     }
-    // A reader may hold what memory has let go of: the one that is known now counts.
-    const live = known?.file ?? file;
-    live.clear(block);
-    this.commit(live);
+    file.clear(block);
+    this.commit(file);
     this.#context.reportDamage();
   }
 }

@@ -40,7 +40,12 @@ export const PENDING_BYTES_MAX = 64 * 1024 * 1024;
 export const BATCH_RECORDS_MAX = 128;
 export const BATCH_BYTES_MAX = 4 * 1024 * 1024;
 
-/** Rows that one slice of a walk (eviction, sweep, scrubber) takes before it yields. */
+/** A slice of a sweep looks and decides for so long, or until so much is to be changed; it asks for so many rows at once. */
+export const SWEEP_SLICE_MS = 3;
+export const SWEEP_CHANGES_MAX = 64;
+export const SWEEP_ROWS = 16;
+
+/** Rows that one slice of eviction takes before it yields. */
 export const WALK_ROWS = 64;
 
 /** Share of what was scanned that may be written again for having been hit. */
@@ -68,6 +73,9 @@ export const DESCRIPTORS_MAX = 256;
 
 /** How long a file lives on after a slice of it was handed out: the runtime opens it by its name when it sends. */
 export const SLICE_LEASE_MS = 10_000;
+
+/** Share of a store that removed objects may take whose users still write to them; beyond, such writes are refused. */
+export const LINGER_SHARE_MAX = 0.5;
 
 /** Nothing is written for this long after the disk was full. */
 export const FULL_PAUSE_MS = 10_000;

@@ -33,12 +33,17 @@ export interface DiskOptions {
 /** A body to store: all of it at once, or piece by piece. */
 export type DiskBody = Uint8Array | readonly Uint8Array[] | AsyncIterable<Uint8Array>;
 
+/** What becomes of an object that a sweep comes to: the last takes the place of its metadata and sequence. */
+export type SweepVerdict = "keep" | "drop" | { readonly meta: Uint8Array; readonly sequence: number };
+
 /** What a walk over the store found. */
 export interface SweepCounts {
   readonly seen: number;
   readonly dropped: number;
   readonly droppedBytes: number;
-  /** False when a shard was off, or the disk did not take the removals: walk again before relying on it. */
+  /** Objects that were given other metadata. */
+  readonly changed: number;
+  /** False when a shard was off, the disk did not take it all, or `decide` failed: walk again before relying on it. */
   readonly complete: boolean;
 }
 

@@ -93,6 +93,7 @@ export class Shard {
       large: parts.large,
       reserve,
       release,
+      mayLinger: (bytes) => this.#context.budget.mayLinger(bytes),
       guard: (work) => this.guard(false, (open) => work(open.index)),
       remove: (variant) => void this.remove(variant),
       reportDamage: () => this.#reportDamage("parts of large objects"),
@@ -233,19 +234,16 @@ export class Shard {
     });
   }
 
-  /** Removes rows of a walk; returns what was removed, null when the disk did not take it. */
-  removeAll(rows: readonly IndexRow[]): DiskVariant[] | null {
-    return this.guard<DiskVariant[] | null>(null, ({ index }) => {
-      const removed: DiskVariant[] = [];
+  /** Drops and changes what a walk has just seen, all of it or nothing; false when the disk did not take it. */
+  apply(drop: readonly DiskVariant[], change: readonly DiskVariant[]): boolean {
+    return this.guard(false, ({ index }) => {
       index.transaction(() => {
-        for (const { variant } of rows) {
-          if (variant !== null && index.remove(variant.place.hash, variant.born, variant.large))
-            removed.push(variant);
-        }
+        for (const { place, born, large } of drop) index.remove(place.hash, born, large);
+        for (const variant of change) index.update(variant, null);
       });
-      for (const variant of removed) this.dropped(variant, true);
+      for (const variant of drop) this.dropped(variant, true);
       this.committed();
-      return removed;
+      return true;
     });
   }
 
@@ -324,10 +322,13 @@ export class Shard {
 
   /** Gives a large object a new place at the end of the queue. */
   moveLarge(row: DiskVariant): boolean {
-    return this.guard(false, ({ index }) => {
-      const now = index.current(row);
-      return now !== null && index.update(now, this.#context.nextId());
-    });
+    return this.guard(false, ({ index }) => this.requeue(index, row));
+  }
+
+  /** The same, within a transaction; false when it is gone. */
+  requeue(index: ShardIndex, row: DiskVariant): boolean {
+    const now = index.current(row);
+    return now !== null && index.update(now, this.#context.nextId());
   }
 
   /** Makes a large object of which nothing is there yet. Null when the shard is off. */
@@ -355,6 +356,11 @@ export class Shard {
   /** A large file of unknown length that no row knows of yet. */
   newLarge(): LargeFile | null {
     return this.#open?.objects.create(this.#context.nextId(), null) ?? null;
+  }
+
+  /** A file of newLarge that is not to be stored. */
+  discardLarge(file: LargeFile): void {
+    this.#open?.objects.discard(file);
   }
 
   /** The body that was written into it is whole: now it is stored. Null when that failed. */

@@ -1,6 +1,7 @@
 /**
  * A large object some of whose bytes are there: one version of it, never mixed with another. Blocks are
- * written in any order, by any number of slices, and read as soon as they are there.
+ * written in any order, by any number of slices, and read as soon as they are there. Removing, replacing or
+ * evicting the object does not cut those who hold a handle: they go on until they release it.
  */
 
 import type { LargeFile } from "./large-file.ts";
@@ -26,7 +27,7 @@ export class SparseObject {
     this.variant = variant;
     this.#file = file;
     this.#flush = flush;
-    file.users++;
+    file.use();
   }
 
   get length(): number {
@@ -43,7 +44,10 @@ export class SparseObject {
     return this.#file.blockLength(index);
   }
 
-  /** Evicted, removed or replaced: nothing more can be written or read. */
+  /**
+   * Evicted, removed or replaced: nobody else finds it any more, and nothing of it outlives this handle. It can
+   * still be read, and written while there is room; not after its shard was given up.
+   */
   get gone(): boolean {
     return this.#file.gone;
   }
@@ -55,7 +59,7 @@ export class SparseObject {
 
   /** The bytes from `start` to `end` (exclusive) are there. */
   has(start: number, end: number): boolean {
-    return !this.#file.gone && this.#file.has(start, end);
+    return !this.#file.closed && this.#file.has(start, end);
   }
 
   /** What of a range is not there, widened to whole blocks. */
@@ -73,6 +77,14 @@ export class SparseObject {
     return this.#file.read(start, end);
   }
 
+  /**
+   * A slice of the file that holds the bytes, to be sent at once (within SLICE_LEASE_MS). Null unless they are
+   * all there and verified; null for a removed object, which is read instead.
+   */
+  slice(start: number, end: number): Blob | null {
+    return this.#file.slice(start, end);
+  }
+
   /** Commits what was written: when it answers true, that survives the process. */
   flush(): boolean {
     return !this.#file.gone && this.#flush();
@@ -81,6 +93,6 @@ export class SparseObject {
   release(): void {
     if (this.#released) return;
     this.#released = true;
-    this.#file.users--;
+    this.#file.release();
   }
 }
