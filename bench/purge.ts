@@ -68,7 +68,7 @@ purges.apply({
 const appliedMs = performance.now() - startMs;
 const gone = purges.find("shop https://shop.example/p/107", "", viewer) === null;
 const kept = purges.find("shop https://shop.example/p/108", "", viewer) !== null;
-const objects = await counted;
+const objects = await purges.countedOf(1);
 const sweptMs = performance.now() - startMs;
 clearInterval(watch);
 console.log(

@@ -71,7 +71,7 @@ export class LargeBody {
 
   /** A slice of the file when it is there and verified: what costs least to send. */
   slice(start: number, end: number): Blob | null {
-    return start > end ? null : null; // TEMP
+    return this.#disk.sliceNow(this.variant, start, end);
   }
 
   /** Another version has come to stand for this one, or it was lost. */
@@ -187,13 +187,21 @@ export class LargeBody {
     if (sparse === null) return;
     const [gap] = sparse.missing(position, Math.min(end, position + LARGE_SPAN_BYTES));
     if (gap === undefined) return;
-    const cut = Math.min(gap.end, ...[...this.#fills].map(({ start }) => (start > gap.start ? start : gap.end)));
-    const fill = new SpanFill(null, gap.start, Math.max(cut, gap.start + sparse.blockLength(gap.start / sparse.blockBytes)), {
-      blockBytes: sparse.blockBytes,
-      length: this.length,
-      store: async (block, bytes) => await this.#store(block, bytes),
-      arrived: () => this.#wake(),
-    });
+    const cut = Math.min(
+      gap.end,
+      ...[...this.#fills].map(({ start }) => (start > gap.start ? start : gap.end)),
+    );
+    const fill = new SpanFill(
+      null,
+      gap.start,
+      Math.max(cut, gap.start + sparse.blockLength(gap.start / sparse.blockBytes)),
+      {
+        blockBytes: sparse.blockBytes,
+        length: this.length,
+        store: async (block, bytes) => await this.#store(block, bytes),
+        arrived: () => this.#wake(),
+      },
+    );
     this.#fills.add(fill);
     void (async () => {
       try {
@@ -341,9 +349,13 @@ class LargeReader implements BodyReader {
     try {
       const bytes = await this.block();
       if (bytes === null)
-        throw new ProximaError("version_gone", "the rest of this version of the object can not be had any more", {
-          source: "origin",
-        });
+        throw new ProximaError(
+          "version_gone",
+          "the rest of this version of the object can not be had any more",
+          {
+            source: "origin",
+          },
+        );
       this.position += bytes.byteLength;
       this.#failures = 0;
       this.#body.moved();

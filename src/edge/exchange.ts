@@ -49,6 +49,8 @@ export class Exchange {
   fromPeer = false;
   /** The worker that owns the key was down: what comes is not kept for long. */
   ownerless = false;
+  /** Behind the viewers' backs: what is stored is fetched anew while it is still served. */
+  refreshing = false;
   /** True for a request that the edge makes of itself, such as for an error page. */
   readonly internal: boolean;
 

@@ -176,7 +176,7 @@ function replace(
     const begun = beginLarge(x, context, flight, decided);
     if (begun !== null) {
       void begun.body.fill(response.body ?? bodyOf(new Uint8Array(0)), 0, decided.bodyLength).then(() => {
-        if (x.internal) begun.body.rest();
+        if (x.refreshing) begun.body.rest();
       });
       return begun;
     }

@@ -5,8 +5,8 @@
  */
 import { unreachable } from "../base/assert.ts";
 import { messageOf } from "../base/errors.ts";
-import { PASS_MS } from "../cache/limits.ts";
 import { LargeBody } from "../cache/large-body.ts";
+import { PASS_MS } from "../cache/limits.ts";
 import type { StoredResponse } from "../cache/stored.ts";
 import type { BodyReader } from "../http/body.ts";
 import { Fields } from "../http/fields.ts";
@@ -15,12 +15,12 @@ import type { EdgeContext } from "./context.ts";
 import { Exchange, type RoutedExchange } from "./exchange.ts";
 import { fits, flightKey, startFlight } from "./flight.ts";
 import type { FlightOutcome, FlightResponse } from "./flights.ts";
-import type { CacheReason, ViewerRequest } from "./message.ts";
 import { findStored } from "./lookup.ts";
+import type { CacheReason, ViewerRequest } from "./message.ts";
 import { endUnfresh, mayUse } from "./phases/cacheability.ts";
 import { openLarge, selectLarge } from "./phases/deliver-large.ts";
-import { chain } from "./phases/ranges.ts";
 import { within } from "./phases/deliver-stream.ts";
+import { chain } from "./phases/ranges.ts";
 import { VARIANT_RESTARTS_MAX, WHOLE_BODY_BYTES_MAX, WHOLE_BODY_WAIT_MS } from "./settings.ts";
 import type { TierAnswer, TierFacts, TierQuestion } from "./tier.ts";
 

@@ -8,6 +8,7 @@ import type { RoutedExchange } from "./exchange.ts";
 import { Exchange } from "./exchange.ts";
 import { fits, flightKey, startFlight } from "./flight.ts";
 import type { FlightOutcome, FlightResponse } from "./flights.ts";
+import { findStored } from "./lookup.ts";
 import type {
   CacheReason,
   RequestHandler,
@@ -16,7 +17,6 @@ import type {
   ViewerResponse,
 } from "./message.ts";
 import { madeAnswer } from "./phases/answer.ts";
-import { findStored } from "./lookup.ts";
 import { bypassReason, endUnfresh, makeKey, mayUse } from "./phases/cacheability.ts";
 import { deliverStored } from "./phases/deliver.ts";
 import { deliverLarge } from "./phases/deliver-large.ts";
@@ -205,8 +205,7 @@ export class Pipeline {
         return this.#passCacheable(x, true);
       }
       // What has to be validated for each request is not waited for together; an owner cuts a range for each.
-      const alone =
-        passing || onlyStored || (entry !== null && !entry.reusable) || (elsewhere && ranged);
+      const alone = passing || onlyStored || (entry !== null && !entry.reusable) || (elsewhere && ranged);
       const outcome = await this.#fly(x, entry, x.behavior.collapse && !alone);
       const response = await this.#land(x, entry, outcome);
       if (response !== null) return response;
@@ -368,6 +367,7 @@ export class Pipeline {
       return;
     const copy = Object.assign(new Exchange(x.request, nowMs, true), x, {
       forwarded: "stale" as const,
+      refreshing: true,
     }) as RoutedExchange;
     void startFlight(copy, context, entry, true).outcome.then((outcome) => {
       const failed = (): void => {

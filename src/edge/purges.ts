@@ -108,7 +108,9 @@ export class EdgePurges {
         : key.replace(" http://", " https://");
       for (const one of [key, other]) {
         flights.invalidate(one);
-        const inMemory = [...(store.get(one)?.variants() ?? [])].filter((entry) => entry.disk === null).length;
+        const inMemory = [...(store.get(one)?.variants() ?? [])].filter(
+          (entry) => entry.disk === null,
+        ).length;
         const onDisk = disk?.forgetUrl(one) ?? 0;
         store.removeUrl(one);
         count += inMemory + onDisk;

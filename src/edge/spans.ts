@@ -2,14 +2,15 @@
  * Spans: requests for a part of a large object. The first one finds out what the object is (which version,
  * how long); the later ones fetch what is missing of that version, and of no other.
  */
-import { LARGE_SPAN_BYTES } from "../cache/limits.ts";
+
 import type { FetchSpan } from "../cache/large-body.ts";
+import { LARGE_SPAN_BYTES } from "../cache/limits.ts";
 import { LARGE_BLOCK_BYTES } from "../cache/store/disk/limits.ts";
 import type { StoredResponse } from "../cache/stored.ts";
 import { type BodyReader, sliceReader } from "../http/body.ts";
-import { splitList } from "../http/syntax.ts";
 import { parseContentRange } from "../http/range.ts";
-import { validatorOf, type Validator } from "../http/validator.ts";
+import { splitList } from "../http/syntax.ts";
+import { type Validator, validatorOf } from "../http/validator.ts";
 import { UpstreamError, type UpstreamResponse } from "../upstream/next-hop.ts";
 import type { EdgeContext } from "./context.ts";
 import type { RoutedExchange } from "./exchange.ts";
@@ -23,11 +24,15 @@ const SUFFIX_BYTES_MAX = 1024 ** 4;
  * The Range with which a flight for `x` should begin, at the bounds of blocks: null to ask for the whole.
  * A range of what is not known is fetched as such; so is a large object that has to be confirmed.
  */
-export function firstRange(x: RoutedExchange, context: EdgeContext, entry: StoredResponse | null): string | null {
+export function firstRange(
+  x: RoutedExchange,
+  context: EdgeContext,
+  entry: StoredResponse | null,
+): string | null {
   if (x.method !== "GET" || !mayBeOnDisk(x, context)) return null;
   if (entry !== null && entry.large === null) return null;
   // A refresh behind the viewers' backs is for none of them in particular.
-  if (entry !== null && x.internal) return `bytes=0-${LARGE_SPAN_BYTES - 1}`;
+  if (entry !== null && x.refreshing) return `bytes=0-${LARGE_SPAN_BYTES - 1}`;
   const value = x.request.fields.get("range");
   const [spec] = value !== null && /^bytes=/i.test(value) ? splitList(value.slice(6)) : [];
   const match = /^([0-9]{0,15})-([0-9]{0,15})$/.exec(spec ?? "");
@@ -36,7 +41,9 @@ export function firstRange(x: RoutedExchange, context: EdgeContext, entry: Store
   if (first === "") {
     const bytes = Number(last);
     // One block more, so that the bytes from the next block's beginning on hold all that is wanted.
-    return last === "" || bytes === 0 || bytes > SUFFIX_BYTES_MAX ? null : `bytes=-${bytes + LARGE_BLOCK_BYTES}`;
+    return last === "" || bytes === 0 || bytes > SUFFIX_BYTES_MAX
+      ? null
+      : `bytes=-${bytes + LARGE_BLOCK_BYTES}`;
   }
   const start = Math.floor(Number(first) / LARGE_BLOCK_BYTES) * LARGE_BLOCK_BYTES;
   const wanted = last === "" ? Number.POSITIVE_INFINITY : Number(last) + 1;
@@ -86,7 +93,9 @@ export function blocksOf({ response, start, end }: Part): Blocks | null {
   const last = end === response.bodyLength ? end : Math.floor(end / LARGE_BLOCK_BYTES) * LARGE_BLOCK_BYTES;
   if (first >= last || response.body === null) return null;
   const body =
-    first === start && last === end ? response.body : sliceReader(response.body, first - start, last - start - 1);
+    first === start && last === end
+      ? response.body
+      : sliceReader(response.body, first - start, last - start - 1);
   return { body, start: first, end: last };
 }
 
@@ -108,7 +117,10 @@ export function spanFetcher(x: RoutedExchange, context: EdgeContext, validator: 
     if (part !== null && same && part.start === start && part.end === end) return part.response.body;
     response.body?.cancel();
     if (response.status >= 500 || response.status === 429)
-      throw new UpstreamError("http_protocol_error", `the origin answered ${response.status} to a request for a range`);
+      throw new UpstreamError(
+        "http_protocol_error",
+        `the origin answered ${response.status} to a request for a range`,
+      );
     // A 200 is another version, or an origin that has forgotten how to do ranges: in both cases this one is over.
     return null;
   };

@@ -1,6 +1,7 @@
 /** What was purged and invalidated before a start: what a disk cache has to be held against before it is used. */
-import type { MarkLimits } from "../cache/store/disk-mark.ts";
+
 import type { Purge } from "../cache/purge-table.ts";
+import type { MarkLimits } from "../cache/store/disk-mark.ts";
 import type { TagInvalidation } from "../edge/purges.ts";
 import type { InvalidationLog } from "./invalidation-log.ts";
 import type { PurgeLog } from "./purge-log.ts";

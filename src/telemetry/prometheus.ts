@@ -4,7 +4,13 @@
  * `LABELLED_SITES_MAX` sites; the rest are summed under `site="_other"`.
  */
 import type { LatencySnapshot } from "./latency.ts";
-import { CACHE_RESULTS, type DiskGauges, OTHER_SITE, type SiteSnapshot, type StatsSnapshot } from "./stats.ts";
+import {
+  CACHE_RESULTS,
+  type DiskGauges,
+  OTHER_SITE,
+  type SiteSnapshot,
+  type StatsSnapshot,
+} from "./stats.ts";
 
 /** Sites with a label of their own. */
 export const LABELLED_SITES_MAX = 1_000;

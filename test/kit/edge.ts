@@ -88,7 +88,11 @@ export function testConfig(options: TestEdgeOptions, dataDir: string, http = "12
 }
 
 /** The logs of a data directory, as a node opens them. */
-function openHistory(folder: string): { readonly history: PurgeHistory; readonly log: PurgeLog; close(): void } {
+function openHistory(folder: string): {
+  readonly history: PurgeHistory;
+  readonly log: PurgeLog;
+  close(): void;
+} {
   const purges = new PurgeLog(join(folder, "purges.db"));
   const invalidations = new InvalidationLog(join(folder, "invalidations.db"));
   return {

@@ -235,8 +235,7 @@ export class DiskTier {
     // Purged, confirmed or made stale while it was written.
     else if (
       this.#holds(entry) &&
-      (
-freshness !== entry.freshness ||
+      (freshness !== entry.freshness ||
         storedAtMs !== entry.storedAtMs ||
         validSequence !== entry.validSequence)
     )
@@ -259,7 +258,11 @@ freshness !== entry.freshness ||
   ): LargeBody | null {
     const { tags, validSequence } = parts;
     const meta = encodeRecord(parts);
-    const sparse = this.#disk.startSparse(key, { vary, variant, meta, sequence: validSequence, tags }, length);
+    const sparse = this.#disk.startSparse(
+      key,
+      { vary, variant, meta, sequence: validSequence, tags },
+      length,
+    );
     if (sparse === null) return null;
     return new LargeBody({
       disk: this.#disk,
@@ -321,8 +324,7 @@ freshness !== entry.freshness ||
       const record = decodeRecord(row.meta);
       if (record === null) return "drop";
       const freshness = expireAt(record.freshness, validity.sinceMs);
-      this.#disk.updateMeta(row, encodeRecord({ ...record, freshness }), sequence()); // TEMP
-      return "keep";
+      return { meta: encodeRecord({ ...record, freshness }), sequence: sequence() };
     });
     return complete;
   }
