@@ -69,6 +69,12 @@ export class LargeBody {
     return this.#use((sparse) => sparse.has(start, end)) ?? false;
   }
 
+  /** Bytes that are not there. */
+  get missingBytes(): number {
+    const gaps = this.#use((sparse) => sparse.missing(0, this.length)) ?? [];
+    return gaps.reduce((sum, { start, end }) => sum + end - start, 0);
+  }
+
   /** A slice of the file when it is there and verified: what costs least to send. */
   slice(start: number, end: number): Blob | null {
     return this.#disk.sliceNow(this.variant, start, end);

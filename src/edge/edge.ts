@@ -186,6 +186,11 @@ export class Edge {
     return key === null ? null : keyParts(key).url;
   }
 
+  /** What is wrong and does not keep it from serving, in sentences. */
+  problems(): readonly string[] {
+    return this.#context.disk?.problems ?? [];
+  }
+
   /** Ids of the sites in force. */
   siteIds(): string[] {
     return [...this.#context.snapshot.sites.keys()];

@@ -81,7 +81,8 @@ export function explain(
 /** The steps from lookup on. */
 function stored(context: EdgeContext, x: RoutedExchange, steps: ExplanationStep[]): Explanation["would"] {
   const url = context.store.get(x.base);
-  const entry = url?.find(x.secondary, x.request.fields) ?? null;
+  const inMemory = url?.find(x.secondary, x.request.fields) ?? null;
+  const entry = inMemory ?? onDisk(context, x);
   if (entry !== null && !entry.freshness.explicit && cookieForwardedUnkeyed(x)) {
     steps.push({
       step: "stored",
@@ -99,7 +100,7 @@ function stored(context: EdgeContext, x: RoutedExchange, steps: ExplanationStep[
     steps.push({ step: "stored", outcome: "nothing fresh, and only a stored answer was asked for" });
     return { result: "miss", reason: "only-if-cached" };
   }
-  if (url === undefined || entry === null) {
+  if (entry === null) {
     const count = url?.count ?? 0;
     steps.push({
       step: "stored",
@@ -123,19 +124,37 @@ function stored(context: EdgeContext, x: RoutedExchange, steps: ExplanationStep[
   }
   steps.push({
     step: "stored",
-    outcome: `status ${entry.status}, ${entry.length} bytes`,
+    outcome: `status ${entry.status}, ${entry.length} bytes${whereOf(entry)}`,
     details: {
       status: entry.status,
       bytes: entry.length,
       coding: entry.coding,
       forms: entry.forms.map((form) => form.coding),
+      onDisk: entry.disk !== null,
+      missingBytes: entry.large?.missingBytes ?? 0,
       etag: entry.etag,
       vary: entry.vary,
-      variants: url.count,
+      variants: Math.max(url?.count ?? 0, 1),
       storedAt: new Date(entry.storedAtMs).toISOString(),
     },
   });
   return freshness(context, entry, steps);
+}
+
+/** What the disk alone has, if no purge has taken it. */
+function onDisk(context: EdgeContext, x: RoutedExchange): StoredResponse | null {
+  const entry = context.disk?.peek(x.base, x.secondary, x.request.fields) ?? null;
+  if (entry === null) return null;
+  const asked = { sequence: entry.validSequence, local: entry.validLocal };
+  return context.purges.covers(entry.key, entry.tags, asked) ? entry : null;
+}
+
+/** Where it lies, in words. */
+function whereOf(entry: StoredResponse): string {
+  const missing = entry.large?.missingBytes ?? 0;
+  const onDisk = missing > 0 ? ` on disk, of which ${missing} are not there yet` : " on disk";
+  if (entry.large !== null) return onDisk;
+  return entry.disk === null ? " in memory" : ` in memory and${onDisk}`;
 }
 
 function freshness(

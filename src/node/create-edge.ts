@@ -150,7 +150,7 @@ class ListeningEdge implements Edge {
   ready(): ReturnType<Edge["ready"]> {
     return this.#draining
       ? { ready: false, reasons: ["the edge is draining"] }
-      : { ready: true, reasons: [] };
+      : { ready: true, reasons: this.#plane.problems() };
   }
 
   async reopenLog(): Promise<void> {

@@ -136,6 +136,27 @@ export class DiskTier {
     return fitting === undefined ? null : revived;
   }
 
+  /** What revive would bring back, without its body and changing nothing: for who explains. Null also when a purge has taken it. */
+  peek(base: string, secondary: string, fields: FieldReader): StoredResponse | null {
+    const row = this.#disk
+      .find(base)
+      .find(
+        ({ vary, variant }) => variant === secondary + (vary.length > 0 ? selectingKey(vary, fields) : ""),
+      );
+    const record = row === undefined ? null : decodeRecord(row.meta);
+    if (row === undefined || record === null) return null;
+    const body = new LargeBody({
+      disk: this.#disk,
+      variant: row,
+      validator: validatorOf(record.fields, record.dateMs),
+      clock: this.#clock,
+    });
+    const parts = { ...record, body, tags: row.tags, validSequence: row.sequence };
+    const entry = new StoredResponse(new StoredUrl(base), row.vary, row.variant, parts);
+    entry.disk = row;
+    return entry;
+  }
+
   async #revive(row: DiskVariant, variantsMax: number): Promise<StoredResponse | null> {
     const record = decodeRecord(row.meta);
     const validator = record === null ? null : validatorOf(record.fields, record.dateMs);

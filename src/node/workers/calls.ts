@@ -71,7 +71,8 @@ export interface WorkerCalls {
   reopenLog: [null, null];
   drain: [number, null];
   stop: [null, null];
-  ping: [null, null];
+  /** Answers what is wrong and does not keep it from serving. */
+  ping: [null, readonly string[]];
 }
 
 /** Calls of a worker. */

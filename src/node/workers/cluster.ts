@@ -393,6 +393,8 @@ class Cluster implements Edge {
   ready(): ReturnType<Edge["ready"]> {
     if (this.#state === "draining") return { ready: false, reasons: ["the edge is draining"] };
     const reasons = this.#slots.flatMap(({ index, up, reason }) => (up ? [] : [`worker ${index} ${reason}`]));
+    const problems = this.#slots.flatMap(({ worker }) => worker?.problems ?? []);
+    reasons.push(...new Set(problems));
     return { ready: this.#slots.some(({ up }) => up), reasons };
   }
 
@@ -448,7 +450,7 @@ class Cluster implements Edge {
     this.#cancelPing = (this.#setup.clock satisfies Clock).after(PING_EVERY_MS, () => {
       void this.#each(async (worker) => {
         try {
-          await worker.call("ping", null, PING_MS_MAX);
+          worker.problems = await worker.call("ping", null, PING_MS_MAX);
         } catch (error) {
           if (!isAbout(error, "worker_silent") || this.#state !== "open") return;
           this.#setup.log("error", `${messageOf(error)}; it hangs and is ended`);

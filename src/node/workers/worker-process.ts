@@ -32,6 +32,8 @@ export class WorkerProcess {
   readonly ended: Promise<string>;
   /** Gets every broadcast. */
   joined = false;
+  /** What it last said is wrong and does not keep it from serving. */
+  problems: readonly string[] = [];
   /** Up to where what it found on disk was held against the purges; null without a disk. */
   floor: AskedAt | null = null;
   /** Its counters as last asked for. */

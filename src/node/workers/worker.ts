@@ -166,7 +166,7 @@ export function runWorker(): void {
         setTimeout(() => process.exit(0), 20);
         return null;
       },
-      ping: () => null,
+      ping: () => running?.plane.problems() ?? [],
     },
   );
   const log: NodeLog = (level, message) => {

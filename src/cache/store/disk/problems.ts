@@ -10,10 +10,13 @@ export type DiskProblem =
   | "io"
   | "callback";
 
+/** Those that last until they are cleared. */
+const LASTING: ReadonlySet<DiskProblem> = new Set(["full", "unusable", "vanished"]);
+
 /** Tells each problem once. */
 export class Problems {
   readonly #tell: (message: string) => void;
-  readonly #told = new Set<string>();
+  readonly #told = new Map<string, { readonly problem: DiskProblem; readonly message: string }>();
 
   constructor(tell: (message: string) => void) {
     this.#tell = tell;
@@ -23,7 +26,7 @@ export class Problems {
   report(problem: DiskProblem, where: string, message: string): void {
     const id = `${problem} ${where}`;
     if (this.#told.has(id)) return;
-    this.#told.add(id);
+    this.#told.set(id, { problem, message });
     try {
       this.#tell(message);
     } catch {
@@ -36,8 +39,8 @@ export class Problems {
     return this.#told.delete(`${problem} ${where}`);
   }
 
-  /** Problems that stand now. */
+  /** Problems that stand now, in sentences: what was damaged and removed is over. */
   get standing(): readonly string[] {
-    return [...this.#told];
+    return [...this.#told.values()].flatMap(({ problem, message }) => (LASTING.has(problem) ? [message] : []));
   }
 }
