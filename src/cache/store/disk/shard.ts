@@ -11,7 +11,8 @@ import { blockSum, blockSums, keyHash } from "./checksum.ts";
 import { errorCode } from "./files.ts";
 import type { LargeFile } from "./large-file.ts";
 import { LargeObjects } from "./large-objects.ts";
-import { HITS_IN_MEMORY_MAX, OWED_REMOVALS_MAX, SMALL_BLOCK_BYTES, VERIFIED_MAX } from "./limits.ts";
+import { HITS_IN_MEMORY_MAX, SMALL_BLOCK_BYTES, VERIFIED_MAX } from "./limits.ts";
+import { OwedRemovals } from "./owed.ts";
 import type { Problems } from "./problems.ts";
 import { SegmentWriter } from "./segment-writer.ts";
 import { type IndexRow, isCorrupt, type ShardIndex, sqliteMessage } from "./shard-index.ts";
@@ -20,7 +21,8 @@ import { emptyShard, type OpenContext, openShardParts, type ShardParts } from ".
 import type { DiskVariant, VariantParts } from "./variant.ts";
 
 /** What a shard shares with the others of its store. */
-export interface ShardContext extends Omit<OpenContext, "onSetAside"> {
+export interface ShardContext
+  extends Omit<OpenContext, "onSetAside" | "onUnsettled" | "onEmpty" | "knowsOwed"> {
   readonly problems: Problems;
   /** The store's own, see DiskFormat. */
   seed(): bigint;
@@ -36,6 +38,8 @@ export interface ShardContext extends Omit<OpenContext, "onSetAside"> {
   /** Its files were removed under it. */
   vanished(): void;
 }
+
+const TOO_MUCH_OWED = "more removals were owed to it than are remembered";
 
 /** A put or a sparse object on its way: a removal of its URL in between stops it. */
 export interface Pending {
@@ -59,9 +63,7 @@ export class Shard {
   /** Small objects verified since the start, oldest first. */
   readonly #verified = new Set<number>();
   readonly #pending = new Set<Pending>();
-  /** URLs whose removal the disk did not take yet: not found any more, removed as soon as it does. */
-  readonly #owed = new Set<string>();
-  #owesAll = false;
+  readonly #owed: OwedRemovals;
   #indexBytes = 0;
   #checkpointing = false;
   #objects: number | null = null;
@@ -69,6 +71,13 @@ export class Shard {
   constructor(number: number, context: ShardContext) {
     this.number = number;
     this.#context = context;
+    this.#owed = new OwedRemovals(join(context.path, this.name), (error) =>
+      context.problems.report(
+        "io",
+        this.name,
+        `${this.#where} did not take a removal and can not note it (${messageOf(error)}): what was removed may come back if the process ends now`,
+      ),
+    );
   }
 
   /** Opens it. Throws ProximaErrors of openShardParts, or the system's own error. */
@@ -82,6 +91,15 @@ export class Shard {
           `${this.#where} can not be used as it is and starts empty: ${why}`,
         );
       },
+      onUnsettled: () => {
+        this.#context.problems.report(
+          "unsettled",
+          this.name,
+          `${this.#where} starts empty: it had not taken all removals when the process ended`,
+        );
+      },
+      onEmpty: () => this.#owed.forget(),
+      knowsOwed: () => this.#owed.noted,
     });
     const { index, segments } = parts;
     this.#context.idsBeyond(parts.lastId);
@@ -150,7 +168,7 @@ export class Shard {
   // Lookup and removal.
 
   find(key: string): DiskVariant[] {
-    if (this.#owed.size > 0 && this.#owed.has(key)) return [];
+    if (this.#owed.has(key)) return [];
     return this.guard([], ({ index }) => {
       const { variants, damaged } = index.find(keyHash(key, this.#context.seed()), key);
       if (damaged > 0) this.#reportDamage("rows of its index");
@@ -207,24 +225,24 @@ export class Shard {
       return value;
     });
     if (!done && !this.#closed) {
-      if (this.#owed.size < OWED_REMOVALS_MAX) this.#owed.add(key);
-      else this.#owesAll = true;
+      this.#owed.add(key);
+      if (this.#owed.all) this.#setAside(TOO_MUCH_OWED);
     }
     return result;
   }
 
   /** Tries again what is owed; true when nothing is. */
   payOwed(): boolean {
-    if (this.#owed.size === 0) return true;
+    if (this.#owed.settled) return true;
     return this.guard(false, ({ index }) => {
-      const variants = [...this.#owed].flatMap(
+      const variants = [...this.#owed.keys].flatMap(
         (key) => index.find(keyHash(key, this.#context.seed()), key).variants,
       );
       index.transaction(() => {
         for (const variant of variants) index.remove(variant.place.hash, variant.born, variant.large);
       });
-      this.#owed.clear();
       for (const variant of variants) this.dropped(variant, true);
+      this.#owed.paid();
       return true;
     });
   }
@@ -612,11 +630,8 @@ export class Shard {
     try {
       this.open();
       this.#context.problems.clear("unusable", this.name);
-      if (this.#owesAll) {
-        this.#owesAll = false;
-        this.#owed.clear();
-        this.#setAside("more removals were owed to it than are remembered");
-      } else this.payOwed();
+      if (this.#owed.all) this.#setAside(TOO_MUCH_OWED);
+      else this.payOwed();
       return this.parts !== null;
     } catch (error) {
       this.#context.problems.report(
@@ -658,6 +673,7 @@ export class Shard {
     await this.#open?.writer.idle();
     this.flushLarge();
     this.flushHits();
+    this.payOwed();
     this.#closed = true;
     this.turnOff();
   }
