@@ -5,7 +5,7 @@
 import type { Clock } from "../../../base/clock.ts";
 import { messageOf, ProximaError } from "../../../base/errors.ts";
 import { errorCode } from "./files.ts";
-import { makeFormat, readFormat } from "./format.ts";
+import { isOwn, makeFormat, readFormat } from "./format.ts";
 import { HEALTH_MS, HITS_FLUSH_MS } from "./limits.ts";
 import type { Problems } from "./problems.ts";
 import type { Room } from "./room.ts";
@@ -128,7 +128,7 @@ export class Upkeep {
     const { path, shards, problems } = this.#context;
     try {
       const format = readFormat(path) ?? makeFormat(path, this.#seed);
-      if (typeof format !== "string") {
+      if (isOwn(format)) {
         // Another seed is another directory: this store's hashes mean nothing in it while a shard is open.
         if ([...shards.values()].every(({ parts }) => parts === null)) this.#seed = format.seed;
         if (format.seed === this.#seed) return true;
