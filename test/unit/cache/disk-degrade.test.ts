@@ -1,7 +1,7 @@
 /** A disk that is full, read-only, broken or gone: the store answers misses, says so once, and comes back. */
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { spawnSync } from "node:child_process";
-import { chmodSync, existsSync, mkdirSync, rmSync, unlinkSync, writeFileSync } from "node:fs";
+import { chmodSync, cpSync, existsSync, mkdirSync, rmSync, unlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type DiskFiles, systemFiles } from "../../../src/cache/store/disk/files.ts";
 import { FULL_PAUSE_MS, HEALTH_MS } from "../../../src/cache/store/disk/limits.ts";
@@ -93,6 +93,13 @@ test.if(root)("a file system that is really full takes nothing with it", async (
       store.removeUrl(keyOf(i % 2, i % 100));
       expect(store.find(keyOf(i % 2, i % 100))).toEqual([]);
     }
+    // What the disk did not take is not undone by the end of the process either.
+    const killed = `${dir.path}-killed`;
+    cpSync(path, killed, { recursive: true });
+    const { store: after, problems: told } = await openStore(killed);
+    for (let i = 0; i < 200; i++) expect(after.find(keyOf(i % 2, i % 100))).toEqual([]);
+    expect(told.some((message) => message.includes("had not taken all removals"))).toBe(true);
+    await after.close();
     unlinkSync(join(mount, "ballast"));
     clock.advance(FULL_PAUSE_MS + HEALTH_MS);
     expect(await store.put(keyOf(0, 0), parts(), bytesOf(1, 1_000))).not.toBeNull();

@@ -279,28 +279,6 @@ describe("opening", () => {
     await waiting;
   });
 
-  test("refuses what another version wrote, and empties it when told to", async () => {
-    const { store } = await open();
-    await store.put(keyOf(0, 0), parts(), bytesOf(1, 10));
-    await store.close();
-    writeFileSync(join(dir.path, "format"), "proxima-disk 999 0123456789abcdef\n");
-    await expect(openStore(dir.path)).rejects.toMatchObject({ code: "disk_version" });
-    expect(filesBelow(dir.path, /index\.db$/).length).toBe(2);
-    const { store: again } = await open({ otherVersion: "empty" });
-    expect(again.find(keyOf(0, 0))).toEqual([]);
-    expect(await again.put(keyOf(0, 0), parts(), bytesOf(1, 10))).not.toBeNull();
-  });
-
-  test("does not empty another version's directory while that runs", async () => {
-    const { store } = await open({ shards: [5] });
-    await store.put(keyOf(5, 0), parts(), bytesOf(1, 10));
-    writeFileSync(join(dir.path, "format"), "something else");
-    await expect(openStore(dir.path, { otherVersion: "empty" })).rejects.toMatchObject({
-      code: "disk_in_use",
-    });
-    expect(store.find(keyOf(5, 0)).length).toBe(1);
-  });
-
   test("says what is allowed", async () => {
     await expect(openStore(dir.path, { shards: [64] })).rejects.toThrow(/from 0 to 63/);
     await expect(openStore(dir.path, { bytesMax: 1_000 })).rejects.toThrow(/67108864 or more/);

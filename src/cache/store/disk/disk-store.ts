@@ -15,22 +15,16 @@ import { allShards, SHARDS, shardOf } from "../../shard.ts";
 import { Budget } from "./budget.ts";
 import { Descriptors } from "./descriptors.ts";
 import { Evictor } from "./evictor.ts";
-import { errorCode, systemFiles } from "./files.ts";
-import { makeFormat, readFormat } from "./format.ts";
+import { systemFiles } from "./files.ts";
 import { openFormat } from "./format-rule.ts";
 import { Intake, isStorable } from "./intake.ts";
 import {
   CHECKPOINT_PAGES_MAX,
   CHECKPOINT_PAGES_MIN,
   DESCRIPTORS_MAX,
-  FULL_PAUSE_MS,
-  FULL_RECOVER_MS,
-  HEALTH_MS,
-  HITS_FLUSH_MS,
   INDEX_CACHE_BYTES,
   MARK_CHARS_MAX,
   META_BYTES_MAX,
-  READ_BYTES_MAX,
   SCRUB_BYTES_PER_TICK,
   SEGMENT_BYTES_MAX,
   SEGMENT_BYTES_MIN,
@@ -39,10 +33,14 @@ import {
 } from "./limits.ts";
 import type { DiskBody, DiskOptions, DiskStats, SweepCounts, SweepVerdict } from "./options.ts";
 import { Problems } from "./problems.ts";
+import { Reader } from "./reader.ts";
+import { Room } from "./room.ts";
 import { Scrubber } from "./scrubber.ts";
-import { Shard, type ShardContext } from "./shard.ts";
+import { Shard } from "./shard.ts";
+import type { ShardContext } from "./shard-context.ts";
 import { SparseObject } from "./sparse-object.ts";
 import { sweep } from "./sweep.ts";
+import { Upkeep } from "./upkeep.ts";
 import type { DiskVariant, VariantParts } from "./variant.ts";
 
 /** The disk tier. */
@@ -57,16 +55,14 @@ export class DiskStore {
   readonly #budget: Budget;
   readonly #descriptors: Descriptors;
   readonly #evictor: Evictor;
+  readonly #room: Room;
+  readonly #reader: Reader;
   readonly #scrubber: Scrubber;
   readonly #intake: Intake;
-  #seed: bigint;
+  readonly #upkeep: Upkeep;
   #lastId = 0;
-  #pausedUntilMs = 0;
-  #fullAtMs = 0;
   #puts = 0;
   #refused = 0;
-  #hitsFlushedMs: number;
-  #cancelHealth: () => void = () => {};
   #closing: Promise<void> | null = null;
 
   /**
@@ -133,8 +129,10 @@ export class DiskStore {
       problems,
       seed ?? crypto.getRandomValues(new BigUint64Array(1))[0] ?? 0n,
     );
-    if (seed !== null) store.#openShards();
-    store.#start();
+    if (seed !== null) store.#upkeep.openShards();
+    store.#upkeep.start();
+    store.#scrubber.start();
+    store.#room.evict();
     return store;
   }
 
@@ -148,12 +146,24 @@ export class DiskStore {
     this.#options = options;
     this.#clock = options.clock;
     this.#problems = problems;
-    this.#seed = seed;
     this.bytesMax = share;
     this.objectBytesMax = Math.floor(share / 2);
     const files = options.files ?? systemFiles;
     this.#budget = new Budget(share);
     this.#descriptors = new Descriptors(files, DESCRIPTORS_MAX);
+    this.#evictor = new Evictor(this.#budget, () => this.#shards.values());
+    this.#room = new Room({
+      path: options.path,
+      clock: options.clock,
+      budget: this.#budget,
+      evictor: this.#evictor,
+      problems,
+    });
+    this.#upkeep = new Upkeep(
+      { path: options.path, clock: options.clock, shards: this.#shards, problems, room: this.#room },
+      seed,
+    );
+    this.#reader = new Reader((variant) => this.#shards.get(variant.shard));
     const numbers = [...new Set(shards)].sort((a, b) => a - b);
     const perShard = share / numbers.length;
     const segmentBytes = Math.max(
@@ -163,7 +173,7 @@ export class DiskStore {
     this.#intake = new Intake({
       smallBytesMax: Math.min(options.smallBytesMax ?? SMALL_BYTES_MAX, segmentBytes),
       objectBytesMax: this.objectBytesMax,
-      reserve: (bytes) => this.#reserve(bytes),
+      reserve: (bytes) => this.#room.reserve(bytes),
       release: (bytes) => this.#budget.give(bytes),
     });
     const context: ShardContext = {
@@ -173,7 +183,7 @@ export class DiskStore {
       descriptors: this.#descriptors,
       budget: this.#budget,
       problems,
-      seed: () => this.#seed,
+      seed: () => this.#upkeep.seed,
       segmentBytes,
       indexSizes: {
         cacheBytes: INDEX_CACHE_BYTES / numbers.length,
@@ -187,20 +197,18 @@ export class DiskStore {
       idsBeyond: (id) => {
         this.#lastId = Math.max(this.#lastId, id);
       },
-      reserve: (bytes) => this.#reserve(bytes),
+      reserve: (bytes) => this.#room.reserve(bytes),
       release: (bytes) => this.#budget.give(bytes),
-      full: (error) => this.#full(error),
-      vanished: () => this.#vanished(),
+      full: (error) => this.#room.full(error),
+      vanished: () => this.#upkeep.vanished(),
       accept: (mark) => this.#accept(mark),
     };
     for (const number of numbers) this.#shards.set(number, new Shard(number, context));
-    this.#evictor = new Evictor(this.#budget, () => this.#shards.values());
     this.#scrubber = new Scrubber(
       [...this.#shards.values()],
       options.clock,
       options.scrubBytesPerSecond ?? SCRUB_BYTES_PER_TICK,
     );
-    this.#hitsFlushedMs = options.clock.now();
   }
 
   /** Variants of a key, newest first, without their bodies. Synchronous, some microseconds. */
@@ -217,92 +225,31 @@ export class DiskStore {
    * Verified bytes of a variant, from `start` to `end` (exclusive; at most READ_BYTES_MAX of them). Null
    * when they are gone, missing or damaged; what was damaged is forgotten and reported.
    */
-  async read(variant: DiskVariant, start = 0, end = variant.length): Promise<Uint8Array | null> {
-    this.#checkRange(variant, start, end);
-    assert(end - start <= READ_BYTES_MAX, "a read has a limit");
-    const shard = this.#shards.get(variant.shard);
-    if (shard === undefined || shard.parts === null) return null;
-    shard.touch(variant.born);
-    if (variant.large) return (await shard.largeOf(variant)?.read(start, end)) ?? null;
-    return this.#readSmall(shard, variant, start, end);
-  }
-
-  async #readSmall(
-    shard: Shard,
-    variant: DiskVariant,
-    start: number,
-    end: number,
-  ): Promise<Uint8Array | null> {
-    if (start === end) return new Uint8Array(0);
-    let place = variant;
-    // Eviction may have written it again elsewhere since the handle was made, even while it was read.
-    for (let attempt = 0; attempt < 3; attempt++) {
-      const bytes = await shard.readSmall(place, start, end);
-      if (bytes instanceof Uint8Array) return bytes;
-      const now = shard.current(variant);
-      if (now === null) return null;
-      if (now.place.file === place.place.file && now.place.offset === place.place.offset) {
-        // A segment that is not there was given up for room, or taken away: the health check tells of that.
-        if (bytes === "gone") shard.remove(now);
-        else shard.damaged(now, "objects");
-        return null;
-      }
-      place = now;
-    }
-    return null;
+  read(variant: DiskVariant, start = 0, end = variant.length): Promise<Uint8Array | null> {
+    return this.#reader.read(variant, start, end);
   }
 
   /**
    * A slice of the file that holds the bytes, to be sent at once (within SLICE_LEASE_MS). They are verified
    * at their first use since the start: for a large object that may read all of the range first, see `verified`.
    */
-  async fileSlice(variant: DiskVariant, start = 0, end = variant.length): Promise<Blob | null> {
-    this.#checkRange(variant, start, end);
-    const shard = this.#shards.get(variant.shard);
-    if (shard === undefined || shard.parts === null) return null;
-    if (variant.large) {
-      if (!((await shard.largeOf(variant)?.verify(start, end)) ?? false)) return null;
-    } else if (start < end && !shard.isVerified(variant.born)) {
-      if ((await this.#readSmall(shard, variant, 0, variant.length)) === null) return null;
-      shard.setVerified(variant.born);
-    }
-    return this.sliceNow(variant, start, end);
+  fileSlice(variant: DiskVariant, start = 0, end = variant.length): Promise<Blob | null> {
+    return this.#reader.fileSlice(variant, start, end);
   }
 
   /** What `fileSlice` gives when `verified` holds already; null otherwise, and when it is gone. Synchronous. */
   sliceNow(variant: DiskVariant, start = 0, end = variant.length): Blob | null {
-    this.#checkRange(variant, start, end);
-    const shard = this.#shards.get(variant.shard);
-    const parts = shard?.parts ?? null;
-    if (shard === undefined || parts === null) return null;
-    if (variant.large) {
-      const slice = shard.largeOf(variant)?.slice(start, end) ?? null;
-      if (slice !== null) shard.touch(variant.born);
-      return slice;
-    }
-    if (!shard.isVerified(variant.born) && start < end) return null;
-    const now = shard.current(variant);
-    if (now === null) return null;
-    shard.touch(variant.born);
-    if (start === end) return new Blob([]);
-    if (!parts.segments.has(now.place.file)) return null;
-    parts.segments.lease(now.place.file);
-    const { file, offset } = now.place;
-    return Bun.file(parts.segments.path(file)).slice(offset + start, offset + end);
+    return this.#reader.sliceNow(variant, start, end);
   }
 
   /** True when `fileSlice` needs no reading for this range. */
   verified(variant: DiskVariant, start = 0, end = variant.length): boolean {
-    const shard = this.#shards.get(variant.shard);
-    if (shard === undefined) return false;
-    return variant.large
-      ? (shard.largeOf(variant)?.verified(start, end) ?? false)
-      : shard.isVerified(variant.born);
+    return this.#reader.verified(variant, start, end);
   }
 
   /** Marks a variant as used although its body was not read (a hit in memory): eviction spares it once. */
   touch(variant: DiskVariant): void {
-    this.#shards.get(variant.shard)?.touch(variant.born);
+    this.#shards.get(variant.shard)?.hits.add(variant.born);
   }
 
   /**
@@ -344,7 +291,7 @@ export class DiskStore {
     const shard = this.#shards.get(shardOf(key));
     if (shard === undefined || !this.#writable(shard) || !isStorable(key, parts)) return null;
     if (!Number.isSafeInteger(length) || length < 1 || length > this.objectBytesMax) return null;
-    const started = shard.startLarge(key, parts, length);
+    const started = shard.storing.startLarge(key, parts, length);
     return started === null
       ? null
       : new SparseObject(started.variant, started.file, () => shard.flushLarge());
@@ -434,158 +381,20 @@ export class DiskStore {
   }
 
   async #close(): Promise<void> {
-    this.#cancelHealth();
+    this.#upkeep.stop();
     await this.#scrubber.stop();
     await this.#evictor.stop();
     for (const shard of this.#shards.values()) await shard.close();
     this.#descriptors.closeAll();
   }
 
-  #openShards(): void {
-    for (const shard of this.#shards.values()) {
-      try {
-        shard.open();
-      } catch (error) {
-        if (
-          error instanceof ProximaError &&
-          (error.code === "disk_in_use" || error.code === "disk_version")
-        ) {
-          for (const other of this.#shards.values()) other.turnOff();
-          throw error;
-        }
-        if (errorCode(error) === "ENOSPC" || errorCode(error)?.startsWith("SQLITE_FULL")) this.#full(error);
-        this.#problems.report(
-          "unusable",
-          "store",
-          `the disk cache ${this.#options.path} can not be used: ${messageOf(error)}; it is tried again`,
-        );
-      }
-    }
-  }
-
-  #start(): void {
-    this.#waitForHealth();
-    this.#scrubber.start();
-    void this.#countObjects();
-    if (this.#budget.over > 0) void this.#evictor.run();
-  }
-
-  async #countObjects(): Promise<void> {
-    for (const shard of this.#shards.values()) {
-      await new Promise<void>((resolve) => setImmediate(resolve));
-      if (this.#closing === null) shard.countObjects();
-    }
-  }
-
-  #waitForHealth(): void {
-    this.#cancelHealth = this.#clock.after(HEALTH_MS, () => {
-      this.checkHealth();
-      if (this.#closing === null) this.#waitForHealth();
-    });
-  }
-
-  /** Looks after the disk: removed directories, shards that were off, hits to note. Runs every HEALTH_MS. */
-  checkHealth(): void {
-    if (this.#closing !== null) return;
-    const shards = [...this.#shards.values()];
-    const lost = shards.filter((shard) => shard.parts !== null && !shard.standing());
-    if (lost.length > 0) {
-      for (const shard of lost) shard.turnOff();
-      this.#vanished();
-    }
-    const off = shards.filter(({ parts }) => parts === null);
-    if (off.length > 0 && this.#formatStands()) {
-      for (const shard of off) if (shard.tryOpen()) shard.countObjects();
-    }
-    if (shards.every(({ parts }) => parts !== null)) {
-      this.#problems.clear("unusable", "store");
-      if (lost.length === 0) this.#problems.clear("vanished", "store");
-    }
-    for (const shard of shards) shard.payOwed();
-    if (this.#budget.lowered && this.#clock.now() - this.#fullAtMs >= FULL_RECOVER_MS) {
-      this.#fullAtMs = this.#clock.now();
-      this.#budget.raise();
-    }
-    if (this.#clock.now() - this.#hitsFlushedMs >= HITS_FLUSH_MS) {
-      this.#hitsFlushedMs = this.#clock.now();
-      for (const shard of shards) shard.flushHits();
-    }
-    if (this.#budget.over > 0) void this.#evictor.run();
-  }
-
-  /** The format file is there, if need be again; false when shards must not be opened. */
-  #formatStands(): boolean {
-    try {
-      const format = readFormat(this.#options.path) ?? makeFormat(this.#options.path, this.#seed);
-      // Another seed is another directory: this store's hashes mean nothing in it while a shard is open.
-      if (format !== "other" && [...this.#shards.values()].every(({ parts }) => parts === null)) {
-        this.#seed = format.seed;
-      }
-      if (format !== "other" && format.seed === this.#seed) return true;
-      this.#problems.report(
-        "unusable",
-        "store",
-        `the disk cache ${this.#options.path} was replaced by another; restart to use it`,
-      );
-    } catch (error) {
-      this.#problems.report(
-        "unusable",
-        "store",
-        `the disk cache ${this.#options.path} can not be used: ${messageOf(error)}; it is tried again`,
-      );
-    }
-    return false;
-  }
-
   #writable(shard: Shard): boolean {
-    return this.#closing === null && shard.parts !== null && this.#clock.now() >= this.#pausedUntilMs;
-  }
-
-  #vanished(): void {
-    const what = `files of the disk cache ${this.#options.path} were removed while it was in use`;
-    this.#problems.report("vanished", "store", `${what}; it starts again empty`);
-  }
-
-  #full(error: unknown): void {
-    this.#problems.report(
-      "full",
-      "store",
-      `the disk of ${this.#options.path} is full (${messageOf(error)}): the cache stores less on it`,
-    );
-    this.#fullAtMs = this.#clock.now();
-    this.#pausedUntilMs = this.#fullAtMs + FULL_PAUSE_MS;
-    this.#budget.lower();
-    void this.#evictor.run();
-  }
-
-  async #reserve(bytes: number): Promise<boolean> {
-    if (this.#clock.now() < this.#pausedUntilMs) return false;
-    if (this.#pausedUntilMs > 0) {
-      // The first writes after a full disk.
-      this.#pausedUntilMs = 0;
-      this.#problems.clear("full", "store");
-    }
-    if (this.#budget.lowered && this.#budget.used + bytes > this.#budget.ceiling) this.#budget.raise();
-    for (let attempt = 0; attempt < 8; attempt++) {
-      if (this.#budget.take(bytes)) {
-        if (this.#budget.over > 0) void this.#evictor.run();
-        return true;
-      }
-      if (!(await this.#evictor.run()) && !this.#budget.take(0)) break;
-    }
-    return false;
+    return this.#closing === null && shard.parts !== null && !this.#room.paused;
   }
 
   /** Ids are microseconds, made to grow: they order what was stored over all shards and restarts. */
   #nextId(): number {
     this.#lastId = Math.max(this.#lastId + 1, Math.floor(this.#clock.now()) * 1_000);
     return this.#lastId;
-  }
-
-  #checkRange(variant: DiskVariant, start: number, end: number): void {
-    assert(
-      Number.isSafeInteger(start) && start >= 0 && start <= end && end <= variant.length,
-      "a range lies within its object",
-    );
   }
 }

@@ -6,9 +6,9 @@
  * last user has gone. A segment goes when no row refers to it. Each slice takes a few rows and then yields.
  */
 import type { Budget } from "./budget.ts";
+import type { IndexRow } from "./index-row.ts";
 import { SECOND_CHANCE_SHARE, WALK_ROWS } from "./limits.ts";
 import type { Shard } from "./shard.ts";
-import type { IndexRow } from "./shard-index.ts";
 
 /** What eviction did since the start. */
 export interface EvictionCounts {
@@ -100,7 +100,7 @@ export class Evictor {
           if (row.variant !== null && row.large && objects.inUse(row.born)) {
             if (!passedOver.has(row.born)) {
               passedOver.add(row.born);
-              progress = shard.requeue(index, row.variant) || progress;
+              progress = shard.storing.requeue(index, row.variant) || progress;
               continue;
             }
             // Nothing else is left in this shard.
@@ -115,7 +115,7 @@ export class Evictor {
             this.#budget.headroom / 2,
             this.#creditBytes + bytes * SECOND_CHANCE_SHARE,
           );
-          const hit = shard.takeHit(index, row.born);
+          const hit = shard.hits.take(index, row.born);
           // A large object is only given another place, which costs nothing.
           const costBytes = row.large ? 0 : bytes;
           // On a disk that was full there may be no room to write anything again.
@@ -153,12 +153,13 @@ export class Evictor {
     const { variant } = row;
     if (variant === null) return;
     if (variant.large) {
-      const moved = shard.moveLarge(variant);
+      const moved = shard.storing.moveLarge(variant);
       if (moved) this.counts.reinserted++;
       return;
     }
-    const body = await shard.readSmall(variant, 0, variant.length);
-    if (body instanceof Uint8Array && (await shard.moveSmall(variant, body))) this.counts.reinserted++;
+    const body = await shard.parts?.small.read(variant, 0, variant.length);
+    if (body instanceof Uint8Array && (await shard.storing.moveSmall(variant, body)))
+      this.counts.reinserted++;
     else shard.remove(variant);
   }
 }

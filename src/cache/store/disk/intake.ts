@@ -5,7 +5,8 @@
 import { joinBytes } from "../../../http/body.ts";
 import { LARGE_BLOCK_BYTES, META_BYTES_MAX, PENDING_BYTES_MAX } from "./limits.ts";
 import type { DiskBody } from "./options.ts";
-import type { Pending, Shard } from "./shard.ts";
+import type { Shard } from "./shard.ts";
+import type { Pending } from "./shard-context.ts";
 import type { DiskVariant, VariantParts } from "./variant.ts";
 
 /** What the intake needs of its store. */
@@ -28,7 +29,7 @@ export class Intake {
   /** Stores a body; null when it was not stored. Never rejects. */
   async put(shard: Shard, key: string, parts: VariantParts, body: DiskBody): Promise<DiskVariant | null> {
     if (!isStorable(key, parts)) return null;
-    const pending = shard.begin(key);
+    const pending = shard.storing.begin(key);
     const pieces: Uint8Array[] = [];
     let held = 0;
     const hold = (bytes: number): boolean => {
@@ -64,7 +65,7 @@ export class Intake {
       const reserved = bytes + rowBytes(key, parts);
       if (!(await this.#context.reserve(reserved))) return null;
       try {
-        return await shard.putSmall(pending, parts, joinBytes(pieces));
+        return await shard.storing.putSmall(pending, parts, joinBytes(pieces));
       } finally {
         this.#context.release(reserved);
       }
@@ -73,7 +74,7 @@ export class Intake {
       return null;
     } finally {
       this.#pendingBytes -= held;
-      shard.end(pending);
+      shard.storing.end(pending);
       // What is not wanted any more is let go of; an iterator that hangs does not hold this up.
       if (!ended) void Promise.resolve(iterator.return?.()).catch(() => {});
     }
@@ -87,7 +88,7 @@ export class Intake {
     first: Uint8Array[],
     rest: AsyncIterator<Uint8Array> | Iterator<Uint8Array>,
   ): Promise<DiskVariant | null> {
-    const file = shard.newLarge();
+    const file = shard.storing.newLarge();
     if (file === null) return null;
     let stored: DiskVariant | null = null;
     try {
@@ -115,10 +116,10 @@ export class Intake {
         if (!(await add(next.value))) return null;
       }
       if (filled > 0 && !(await file.write(number, block.subarray(0, filled)))) return null;
-      stored = shard.finishLarge(pending, file, parts, length);
+      stored = shard.storing.finishLarge(pending, file, parts, length);
       return stored;
     } finally {
-      if (stored === null) shard.discardLarge(file);
+      if (stored === null) shard.storing.discardLarge(file);
     }
   }
 }

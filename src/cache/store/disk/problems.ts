@@ -6,6 +6,7 @@ export type DiskProblem =
   | "unusable"
   | "vanished"
   | "index-corrupt"
+  | "unsettled"
   | "object-corrupt"
   | "io"
   | "callback";

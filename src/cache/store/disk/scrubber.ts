@@ -111,7 +111,7 @@ export class Scrubber {
       this.#inside = { variant, id: row.id, at: 0 };
       return 0;
     }
-    const body = await shard.readSmall(variant, 0, variant.length);
+    const body = await shard.parts?.small.read(variant, 0, variant.length);
     // "gone" is eviction at work, or a lost file: reading it finds out which.
     if (body === "damaged") shard.damaged(variant, "objects");
     this.#count(body !== "damaged", variant.length);

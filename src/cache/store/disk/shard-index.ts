@@ -9,27 +9,12 @@
 import { Database, SQLiteError, type Statement } from "bun:sqlite";
 import { messageOf, ProximaError } from "../../../base/errors.ts";
 import { chainedSum, sumsFromBytes, sumsToBytes } from "./checksum.ts";
+import { COLUMNS, decodeRow, type IndexRow, kindOf, listToText, rowSum, type Value } from "./index-row.ts";
 import { FORMAT_VERSION } from "./limits.ts";
 import type { DiskVariant } from "./variant.ts";
 
 /** 'Prox' */
 const APPLICATION_ID = 0x50726f78;
-
-const COLUMNS =
-  "id, hash, born, file, offset, length, sequence, stored, kind, key, vary, variant, tags, meta, sums, sum";
-
-/** How a variant lies on disk. Part of the format. */
-const KIND = { small: 0, largeWhole: 1, largeSparse: 2 } as const;
-
-/** A row with its place in the queue. */
-export interface IndexRow {
-  readonly id: number;
-  /** Null when the row's checksum is wrong. */
-  readonly variant: DiskVariant | null;
-  readonly born: number;
-  readonly hash: number;
-  readonly large: boolean;
-}
 
 /** What an index may take. */
 export interface IndexSizes {
@@ -47,8 +32,6 @@ export function isCorrupt(error: unknown): boolean {
   if (error instanceof ForeignIndexError) return true;
   return error instanceof SQLiteError && /^SQLITE_(CORRUPT|NOTADB|FORMAT|MISMATCH)/.test(error.code ?? "");
 }
-
-type Value = string | number | bigint | Uint8Array | null;
 
 /** One shard's index. */
 export class ShardIndex {
@@ -141,7 +124,7 @@ export class ShardIndex {
     const variants: DiskVariant[] = [];
     let damaged = 0;
     for (const values of this.#values(`SELECT ${COLUMNS} FROM object WHERE hash = ?`, hash)) {
-      const row = this.#row(values);
+      const row = decodeRow(values, this.#shard);
       if (row.variant === null) {
         damaged++;
         this.removeRow(row);
@@ -226,7 +209,7 @@ export class ShardIndex {
   /** Rows behind `id` in the queue. */
   after(id: number, limit: number): IndexRow[] {
     return this.#values(`SELECT ${COLUMNS} FROM object WHERE id > ? ORDER BY id LIMIT ?`, id, limit).map(
-      (values) => this.#row(values),
+      (values) => decodeRow(values, this.#shard),
     );
   }
 
@@ -342,119 +325,13 @@ export class ShardIndex {
       throw new ProximaError("disk_index", `${sql} gave no number`, { source: "node" });
     return value;
   }
-
-  #row(values: Value[]): IndexRow {
-    const [
-      id,
-      hash,
-      born,
-      file,
-      offset,
-      length,
-      sequence,
-      stored,
-      kind,
-      key,
-      vary,
-      variant,
-      tags,
-      meta,
-      sums,
-      sum,
-    ] = values;
-    const large = kind !== KIND.small;
-    const damaged = {
-      id: Number(id),
-      variant: null,
-      born: Number(born) || 0,
-      hash: Number(hash) || 0,
-      large,
-    };
-    if (
-      !(
-        isCount(id) &&
-        isCount(hash) &&
-        isCount(born) &&
-        isCount(file) &&
-        isCount(offset) &&
-        isCount(length)
-      ) ||
-      !(isCount(sequence) && isCount(stored) && isCount(kind) && kind <= KIND.largeSparse) ||
-      !(
-        typeof key === "string" &&
-        typeof vary === "string" &&
-        typeof variant === "string" &&
-        typeof tags === "string"
-      ) ||
-      !(meta instanceof Uint8Array && sums instanceof Uint8Array)
-    ) {
-      return damaged;
-    }
-    const [names, labels, blocks] = [textToList(vary), textToList(tags), sumsFromBytes(sums)];
-    if (names === null || labels === null || blocks === null) return damaged;
-    const decoded: DiskVariant = {
-      key,
-      vary: names,
-      variant,
-      tags: labels,
-      meta,
-      sequence,
-      shard: this.#shard,
-      born,
-      storedAtMs: stored,
-      length,
-      large,
-      complete: kind !== KIND.largeSparse,
-      place: { hash, file, offset, sums: blocks },
-    };
-    if (rowSum(decoded) !== sum) return damaged;
-    return { id, variant: decoded, born, hash, large };
-  }
-}
-
-const NOTHING: readonly string[] = [];
-
-function listToText(list: readonly string[]): string {
-  return list.length === 0 ? "" : JSON.stringify(list);
-}
-
-function textToList(text: string): readonly string[] | null {
-  if (text === "") return NOTHING;
-  try {
-    const list: unknown = JSON.parse(text);
-    return Array.isArray(list) && list.every((item) => typeof item === "string") ? list : null;
-  } catch {
-    return null;
-  }
-}
-
-function isCount(value: Value | undefined): value is number {
-  return typeof value === "number" && Number.isSafeInteger(value) && value >= 0;
-}
-
-function kindOf(variant: DiskVariant): number {
-  if (!variant.large) return KIND.small;
-  return variant.complete ? KIND.largeWhole : KIND.largeSparse;
-}
-
-/** Over everything but the place in the queue. Part of the format. */
-function rowSum(variant: DiskVariant): number {
-  const { place } = variant;
-  const numbers = `${place.hash} ${variant.born} ${place.file} ${place.offset} ${variant.length} ${variant.sequence} ${variant.storedAtMs} ${kindOf(variant)}`;
-  const [vary, tags] = [listToText(variant.vary), listToText(variant.tags)];
-  const lengths = `${variant.key.length} ${vary.length} ${variant.variant.length} ${tags.length}`;
-  return chainedSum(
-    `${numbers} ${lengths} ${variant.key}${vary}${variant.variant}${tags}`,
-    variant.meta,
-    sumsToBytes(place.sums),
-  );
-}
-
-function chunkSum(born: number, number: number, sums: Uint8Array): number {
-  return chainedSum(`${born} ${number}`, sums);
 }
 
 /** One sentence of a SQLite error. */
 export function sqliteMessage(error: unknown): string {
   return error instanceof SQLiteError ? `${error.message} (${error.code ?? "no code"})` : messageOf(error);
+}
+
+function chunkSum(born: number, number: number, sums: Uint8Array): number {
+  return chainedSum(`${born} ${number}`, sums);
 }

@@ -3,13 +3,14 @@
  * whole or not at all. A damaged index is set aside with everything it knew of, and the shard starts empty:
  * files without an index are nothing.
  */
-import { mkdirSync, readdirSync, renameSync } from "node:fs";
+import { mkdirSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { ProximaError } from "../../../base/errors.ts";
 import { FileSet, type FileSetContext } from "./file-set.ts";
 import { errorCode } from "./files.ts";
 import { lockFile, type ShardLock } from "./lock.ts";
+import { isSettled, settle } from "./owed.ts";
 import { type IndexSizes, isCorrupt, ShardIndex, sqliteMessage } from "./shard-index.ts";
 import { shardName } from "./shard-key.ts";
 
@@ -29,6 +30,12 @@ export interface OpenContext extends FileSetContext {
   readonly indexSizes: IndexSizes;
   /** The index was damaged; the shard starts empty. */
   onSetAside(why: string): void;
+  /** Removals were owed to it when the process ended; the shard starts empty. */
+  onUnsettled(): void;
+  /** It is empty now. */
+  onEmpty(): void;
+  /** True when this process knows itself what is owed to the shard. */
+  knowsOwed(): boolean;
   /** Asked with the shard's mark: false empties the shard. */
   accept(mark: string | null): boolean;
 }
@@ -72,25 +79,43 @@ function openLocked(shard: number, directory: string, lock: ShardLock, context: 
   }
 }
 
-/** Opens the index, or an empty one when it is damaged or its mark is not accepted. */
+/** Opens the index; an empty one when it is damaged, when removals are owed to it, or when its mark is not accepted. */
 function openIndex(shard: number, directory: string, context: OpenContext): ShardIndex {
-  const openNow = (): ShardIndex => new ShardIndex(join(directory, "index.db"), shard, context.indexSizes);
+  const path = join(directory, "index.db");
+  const openNow = (): ShardIndex => new ShardIndex(path, shard, context.indexSizes);
+  const openNew = (): ShardIndex => {
+    // A crash may have left these without their database.
+    for (const end of ["-wal", "-shm", "-journal"]) rmSync(`${path}${end}`, { force: true });
+    // In this order: an index without this file is never taken for whole.
+    settle(directory);
+    const index = openNow();
+    context.onEmpty();
+    return index;
+  };
+  const openEmpty = (): ShardIndex => {
+    emptyShard(directory);
+    return openNew();
+  };
   let index: ShardIndex | null = null;
   let mark: string | null = null;
-  try {
-    index = openNow();
-    mark = index.mark();
-  } catch (error) {
-    index?.close();
-    if (!isCorrupt(error)) throw error;
-    context.onSetAside(sqliteMessage(error));
-    emptyShard(directory);
-    index = openNow();
+  if (statSync(path, { throwIfNoEntry: false }) === undefined) index = openNew();
+  else if (!isSettled(directory) && !context.knowsOwed()) {
+    context.onUnsettled();
+    index = openEmpty();
+  } else {
+    try {
+      index = openNow();
+      mark = index.mark();
+    } catch (error) {
+      index?.close();
+      if (!isCorrupt(error)) throw error;
+      context.onSetAside(sqliteMessage(error));
+      index = openEmpty();
+    }
   }
   if (context.accept(mark) || index.created) return index;
   index.close();
-  emptyShard(directory);
-  return openNow();
+  return openEmpty();
 }
 
 /** Takes everything of a shard away, at once for its users, bit by bit for the disk. The lock must be held. */
