@@ -37,6 +37,8 @@ export interface S3Setup {
   mayList: boolean;
   /** Takes unsigned requests. */
   isPublic: boolean;
+  /** Takes a range of the last bytes for one of the first. */
+  misreadsSuffixes: boolean;
   /** What asking for the bucket in this place leads to. */
   moved: { readonly status: 301 | 307; readonly region: string } | null;
   /** Answers this in place of anything else. */
@@ -63,6 +65,7 @@ export function startS3(options: Partial<S3Setup> = {}): S3Server {
     sessionToken: null,
     mayList: true,
     isPublic: false,
+    misreadsSuffixes: false,
     moved: null,
     failing: null,
     objects: new Map(),
@@ -112,6 +115,7 @@ function answer(request: RawRequest, setup: S3Setup): StoreAnswer {
     return setup.mayList ? error(404, "NoSuchKey", `<Key>${"k"}</Key>`) : error(403, "AccessDenied");
   return answerObject(request, object, {
     suffixRanges: true,
+    misreadsSuffixes: setup.misreadsSuffixes,
     error,
     fields: {
       ...vendor,

@@ -105,6 +105,8 @@ export function answerObject(
   object: StoredObject,
   store: {
     readonly suffixRanges: boolean;
+    /** Takes a range of the last bytes for one of the first, as some stores do. */
+    readonly misreadsSuffixes?: boolean;
     readonly error: (status: number, code: string, more?: string) => StoreAnswer;
     readonly fields: Readonly<Record<string, string>>;
   },
@@ -125,7 +127,8 @@ export function answerObject(
   }
   const range = /^bytes=(\d*)-(\d*)$/.exec(request.get("range") ?? "");
   if (range === null || request.method === "HEAD") return { status: 200, fields, body: bytes };
-  const [, first = "", last = ""] = range;
+  const [, begin = "", last = ""] = range;
+  const first = begin === "" && store.misreadsSuffixes === true ? "0" : begin;
   if (first === "" && !store.suffixRanges) return { status: 200, fields, body: bytes };
   const start = first === "" ? Math.max(0, bytes.length - Number(last)) : Number(first);
   const end = first === "" || last === "" ? bytes.length : Math.min(bytes.length, Number(last) + 1);

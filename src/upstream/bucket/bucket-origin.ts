@@ -21,11 +21,13 @@ import { type ErrorBody, parseErrorBody, readErrorBody } from "./error-body.ts";
 import { TELL_PAUSE_MS } from "./limits.ts";
 import {
   errorPageFields,
+  isOtherPart,
   type ObjectRequest,
   objectFields,
   objectRequest,
   pageRequest,
   wholeRequest,
+  withoutContent,
 } from "./object-fields.ts";
 import { type KeyRules, objectKeyOf } from "./object-key.ts";
 import { codeOf, type RefusedResponse, refusalOf, refusesCredentials } from "./refusal.ts";
@@ -108,9 +110,8 @@ export class BucketOrigin implements NextHop {
     if (key === null) return this.#error(asked, 404);
     const wanted = objectRequest(method, request.fields, service);
     const answer = await this.#ask(asked, method, key, wanted);
-    if (!wanted.ifRange) return this.#given(asked, key, wanted, answer);
-    if (!isOtherVersion(answer, wanted)) return this.#given(asked, key, wanted, answer);
-    // RFC 9110 section 13.1.5: a part of another version is never what was asked for.
+    if (!wanted.ranged || !isUnusable(answer, wanted)) return this.#given(asked, key, wanted, answer);
+    // RFC 9110 section 13.1.5: a part of another version is never what was asked for; the whole always is.
     if (answer.kind === "response") answer.response.body?.cancel();
     const whole = wholeRequest(wanted);
     return this.#given(asked, key, whole, await this.#ask(asked, method, key, whole));
@@ -160,7 +161,7 @@ export class BucketOrigin implements NextHop {
     const fields = objectFields(response.fields, service.metadataPrefix, this.#metadata);
     if (response.status === 304) {
       if (!hasCondition(wanted)) throw this.#odd("304 to a request without a condition");
-      return { ...response, fields };
+      return { ...response, fields: withoutContent(fields) };
     }
     if (response.status === 206 && !wanted.ranged) {
       response.body?.cancel();
@@ -173,9 +174,8 @@ export class BucketOrigin implements NextHop {
     if (condition === "proceed") return { ...response, fields };
     response.body?.cancel();
     if (condition === "precondition-failed") return this.#plain(asked, 412);
-    for (const name of ["content-length", "content-type", "content-encoding", "content-range"])
-      fields.delete(name);
-    return { ...response, status: 304, fields, framing: "none", bodyLength: null, body: null };
+    const bare = withoutContent(fields);
+    return { ...response, status: 304, fields: bare, framing: "none", bodyLength: null, body: null };
   }
 
   /** A path without its slash whose index document is there leads to it, as on the stores' own websites. */
@@ -305,10 +305,10 @@ export class BucketOrigin implements NextHop {
   }
 }
 
-/** Did the object change since the version of which a part is asked? A store may not know If-Match. */
-function isOtherVersion(answer: Answer, { fields }: ObjectRequest): boolean {
-  if (answer.kind === "refused") return answer.status === 412;
-  return answer.response.status === 206 && answer.response.fields.get("etag") !== fields.get("if-match");
+/** Is a part not the one that was asked for, or was it asked for of a version that is gone? */
+function isUnusable(answer: Answer, wanted: ObjectRequest): boolean {
+  if (answer.kind === "refused") return wanted.ifRange && answer.status === 412;
+  return answer.response.status === 206 && isOtherPart(wanted, answer.response.fields);
 }
 
 function hasCondition({ fields }: ObjectRequest): boolean {

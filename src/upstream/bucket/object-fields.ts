@@ -6,6 +6,7 @@
 import { isStrong, parseEntityTagList } from "../../http/conditional.ts";
 import { parseHttpDate } from "../../http/date.ts";
 import { type FieldReader, Fields } from "../../http/fields.ts";
+import { parseContentRange } from "../../http/range.ts";
 import { parseVary } from "../../http/vary.ts";
 
 /** Fields of a request that go on as they are. */
@@ -27,6 +28,16 @@ const GIVEN: ReadonlySet<string> = new Set([
   "expires",
   "last-modified",
 ]);
+
+const NOT_ON_304 = [
+  "accept-ranges",
+  "content-disposition",
+  "content-encoding",
+  "content-language",
+  "content-length",
+  "content-range",
+  "content-type",
+];
 
 /** What a page that stands for an error keeps: nothing by which it could be taken for the object itself. */
 const GIVEN_WITH_ERROR: ReadonlySet<string> = new Set([
@@ -71,6 +82,32 @@ export function objectRequest(
   fields.set("range", range);
   fields.set("if-match", validator);
   return { fields, ranged: true, ifRange: true };
+}
+
+/**
+ * Is a 206 another part than the one asked for, or one of another version? Stores misread ranges (the last
+ * bytes for the first ones), and a part in the wrong place would be a broken object.
+ */
+export function isOtherPart({ fields, ifRange }: ObjectRequest, received: FieldReader): boolean {
+  if (ifRange && received.get("etag") !== fields.get("if-match")) return true;
+  const part = parseContentRange(received.get("content-range"));
+  const asked = /^bytes=(\d*)-(\d*)$/.exec(fields.get("range") ?? "");
+  if (part === null || asked === null) return true;
+  const [, first = "", last = ""] = asked;
+  const { start, end, length } = part;
+  if (first === "") {
+    return length === null || end !== length - 1 || start !== Math.max(0, length - Number(last));
+  }
+  const endAsked = last === "" ? Number.POSITIVE_INFINITY : Number(last);
+  return (
+    start !== Number(first) || end > endAsked || (end < endAsked && length !== null && end !== length - 1)
+  );
+}
+
+/** Takes out what a 304 does not say of an object (RFC 9110 section 15.4.5): some stores describe an error there. */
+export function withoutContent(fields: Fields): Fields {
+  for (const name of NOT_ON_304) fields.delete(name);
+  return fields;
 }
 
 /** What to send for a page that stands for an error, or to see whether an object is there: no conditions. */

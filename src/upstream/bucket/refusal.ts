@@ -36,6 +36,7 @@ const CLOCK_CODES: ReadonlySet<string> = new Set(["RequestTimeTooSkewed", "Reque
 
 const CREDENTIAL_CODES: ReadonlySet<string> = new Set([
   "AuthenticationFailed",
+  "AuthorizationFailure",
   "ExpiredToken",
   "InvalidAccessKeyId",
   "InvalidAuthenticationInfo",
@@ -51,7 +52,6 @@ const CREDENTIAL_CODES: ReadonlySet<string> = new Set([
 /** 403s that are about this object or our rights to it. */
 const DENIED_CODES: ReadonlySet<string> = new Set([
   "AccessDenied",
-  "AuthorizationFailure",
   "AuthorizationPermissionMismatch",
   "BlobArchived",
   "InsufficientAccountPermissions",

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { loadConfig } from "../../../src/config/load.ts";
 import { parseConfig } from "../../../src/config/parse.ts";
 import { formatProblems } from "../../../src/config/problems.ts";
@@ -91,5 +91,17 @@ test("paths of secrets start at the config's folder, and lie where the node perm
     }
   } finally {
     rmSync(folder, { recursive: true, force: true });
+  }
+});
+
+test("every config of the page on buckets is taken, without a warning", () => {
+  const page = readFileSync(resolve(import.meta.dirname, "../../../docs/operating/buckets.md"), "utf8");
+  const blocks = [...page.matchAll(/```json\n([\s\S]*?)```/g)].map((match) => JSON.parse(match[1] as string));
+  expect(blocks.length).toBeGreaterThanOrEqual(5);
+  for (const origins of blocks) {
+    const behaviors = Object.keys(origins).map((origin, i) => ({ path: i === 0 ? "/a/*" : "/*", origin }));
+    if (behaviors.length === 1) behaviors[0] = { path: "/*", origin: Object.keys(origins)[0] ?? "" };
+    const result = parseConfig({ sites: { shop: { hosts: ["shop.example"], origins, behaviors } } });
+    expect(result).toMatchObject({ ok: true, warnings: [] });
   }
 });

@@ -149,6 +149,10 @@ describe("a refusal", () => {
     const head = await failureOf(ask(wrong.hop, "/a", {}, "HEAD"));
     expect(head.message).toContain("AuthenticationFailed");
 
+    // The emulator's word for it, and the service's own where a network rule keeps this node out.
+    wrong.server.setup.failing = { status: 403, code: "AuthorizationFailure" };
+    expect((await failureOf(ask(wrong.hop, "/a"))).message).toContain("AuthorizationFailure");
+
     const gone = await stage();
     gone.server.setup.failing = { status: 404, code: "ContainerNotFound" };
     expect((await failureOf(ask(gone.hop, "/a"))).message).toMatch(
