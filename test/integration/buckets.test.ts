@@ -88,6 +88,32 @@ test("a part of an object that is too large to keep is fetched as a part", async
   expect(s3.seen.at(-1)?.get("range")).toBe("bytes=5-9");
 });
 
+test("a large object is kept in parts on the disk, each fetched once and of one version", async () => {
+  const { s3, edge } = await s3Stage({ edge: { config: { cache: { disk: { size: "1GiB" } } } } });
+  const bytes = new Uint8Array(6 * 2 ** 20).map((_, i) => (i >> 12) % 251);
+  const put = (content: Uint8Array) =>
+    s3.setup.objects.set(
+      "film",
+      storedObject(content, { "cache-control": "max-age=60", "content-type": "video/mp4" }),
+    );
+  put(bytes);
+  const part = await edge.get("/film", { range: "bytes=5000000-5000099" });
+  expect([part.status, part.cache, part.bytes]).toEqual([206, "MISS", bytes.slice(5_000_000, 5_000_100)]);
+  expect(s3.seen[0]?.get("range")).toMatch(/^bytes=\d+-\d+$/);
+  expect((await edge.get("/film", { range: "bytes=5000000-5000099" })).cache).toBe("HIT");
+  expect(s3.seen).toHaveLength(1);
+  const other = await edge.get("/film", { range: "bytes=1000-1099" });
+  expect([other.status, other.bytes]).toEqual([206, bytes.slice(1000, 1100)]);
+  expect(s3.seen.at(-1)?.get("if-match")).toBe(s3.setup.objects.get("film")?.fields.etag ?? "none");
+  // Another version: whoever is being given the old one is cut off, and nobody gets parts of both.
+  const changed = bytes.map((byte) => byte ^ 1);
+  put(changed);
+  await expect(edge.get("/film")).rejects.toThrow();
+  const whole = await edge.get("/film");
+  const isOf = (content: Uint8Array) => Buffer.compare(whole.bytes, content) === 0;
+  expect([whole.status, isOf(changed)]).toEqual([200, true]);
+});
+
 test("an object is purged by the tag in its metadata, which viewers do not see", async () => {
   const { s3, edge } = await s3Stage({ origin: { metadata: ["surrogate-key"] } });
   const tagged = storedObject("x", {

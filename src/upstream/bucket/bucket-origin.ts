@@ -307,7 +307,7 @@ export class BucketOrigin implements NextHop {
 
 /** Is a part not the one that was asked for, or was it asked for of a version that is gone? */
 function isUnusable(answer: Answer, wanted: ObjectRequest): boolean {
-  if (answer.kind === "refused") return wanted.ifRange && answer.status === 412;
+  if (answer.kind === "refused") return wanted.ifRange !== null && answer.status === 412;
   return answer.response.status === 206 && isOtherPart(wanted, answer.response.fields);
 }
 

@@ -6,7 +6,7 @@
 import { isStrong, parseEntityTagList } from "../../http/conditional.ts";
 import { parseHttpDate } from "../../http/date.ts";
 import { type FieldReader, Fields } from "../../http/fields.ts";
-import { parseContentRange } from "../../http/range.ts";
+import { ifRangeMatches, parseContentRange } from "../../http/range.ts";
 import { parseVary } from "../../http/vary.ts";
 
 /** Fields of a request that go on as they are. */
@@ -54,8 +54,8 @@ export interface ObjectRequest {
   readonly fields: Fields;
   /** True when a part is asked for. */
   readonly ranged: boolean;
-  /** True when If-Match among the fields stands for the viewer's If-Range. */
-  readonly ifRange: boolean;
+  /** The request's If-Range, for which a condition among the fields stands; null without one. */
+  readonly ifRange: string | null;
 }
 
 /** What to send for a request. What a store might not understand is left out, and checked on the answer. */
@@ -70,18 +70,24 @@ export function objectRequest(
     copyDate(request, fields, "if-modified-since", "if-none-match");
   if (!copyTag(request, fields, "if-match")) copyDate(request, fields, "if-unmodified-since", "if-match");
   const range = method === "GET" ? singleRange(request.get("range"), options.suffixRanges) : null;
-  if (range === null) return { fields, ranged: false, ifRange: false };
-  const validator = request.get("if-range")?.trim() ?? null;
-  if (validator === null) {
+  if (range === null) return { fields, ranged: false, ifRange: null };
+  const ifRange = request.get("if-range")?.trim() ?? null;
+  if (ifRange === null) {
     fields.set("range", range);
-    return { fields, ranged: true, ifRange: false };
+    return { fields, ranged: true, ifRange: null };
   }
-  // If-Range is not in every store's protocol: If-Match says the same, and a 412 means "the whole".
-  const usable = isStrong(validator) && !request.has("if-match") && !request.has("if-unmodified-since");
-  if (!usable) return { fields, ranged: false, ifRange: false };
+  // If-Range is not in every store's protocol: a condition says nearly the same, and a 412 means "the whole".
+  const stands = isStrong(ifRange)
+    ? "if-match"
+    : parseHttpDate(ifRange) === null
+      ? null
+      : "if-unmodified-since";
+  if (stands === null || request.has("if-match") || request.has("if-unmodified-since")) {
+    return { fields, ranged: false, ifRange: null };
+  }
   fields.set("range", range);
-  fields.set("if-match", validator);
-  return { fields, ranged: true, ifRange: true };
+  fields.set(stands, ifRange);
+  return { fields, ranged: true, ifRange };
 }
 
 /**
@@ -89,7 +95,12 @@ export function objectRequest(
  * bytes for the first ones), and a part in the wrong place would be a broken object.
  */
 export function isOtherPart({ fields, ifRange }: ObjectRequest, received: FieldReader): boolean {
-  if (ifRange && received.get("etag") !== fields.get("if-match")) return true;
+  const validators = {
+    etag: received.get("etag"),
+    lastModifiedMs: parseHttpDate(received.get("last-modified")),
+    dateMs: parseHttpDate(received.get("date")),
+  };
+  if (!ifRangeMatches(ifRange, validators)) return true;
   const part = parseContentRange(received.get("content-range"));
   const asked = /^bytes=(\d*)-(\d*)$/.exec(fields.get("range") ?? "");
   if (part === null || asked === null) return true;
@@ -117,15 +128,15 @@ export function pageRequest(request: FieldReader): ObjectRequest {
     const value = request.get(name);
     if (value !== null) fields.set(name, value);
   }
-  return { fields, ranged: false, ifRange: false };
+  return { fields, ranged: false, ifRange: null };
 }
 
 /** The same for the whole object. */
 export function wholeRequest({ fields, ifRange }: ObjectRequest): ObjectRequest {
   const whole = fields.clone();
   whole.delete("range");
-  if (ifRange) whole.delete("if-match");
-  return { fields: whole, ranged: false, ifRange: false };
+  if (ifRange !== null) for (const name of ["if-match", "if-unmodified-since"]) whole.delete(name);
+  return { fields: whole, ranged: false, ifRange: null };
 }
 
 /** The object's fields from the store's. `metadata` names entries of its own metadata to give on as fields. */
