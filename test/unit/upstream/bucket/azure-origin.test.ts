@@ -151,7 +151,9 @@ describe("a refusal", () => {
 
     // The emulator's word for it, and the service's own where a network rule keeps this node out.
     wrong.server.setup.failing = { status: 403, code: "AuthorizationFailure" };
-    expect((await failureOf(ask(wrong.hop, "/a"))).message).toContain("AuthorizationFailure");
+    expect((await failureOf(ask(wrong.hop, "/a"))).message).toContain(
+      "the credentials were not taken (AuthorizationFailure",
+    );
 
     const gone = await stage();
     gone.server.setup.failing = { status: 404, code: "ContainerNotFound" };
