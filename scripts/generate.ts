@@ -6,8 +6,8 @@ import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import * as z from "zod";
 import { configSchema } from "../src/config/schema.ts";
-import { allowedText, atLeastOne, unwrap } from "../src/config/shape.ts";
-import { typeNames } from "../src/config/site-schema.ts";
+import { allowedText, atLeastOne, requiredNames, unwrap } from "../src/config/shape.ts";
+import { typeNames } from "../src/config/values.ts";
 
 const ROOT = resolve(import.meta.dirname, "..");
 const LINE_LENGTH_MAX = 110;
@@ -81,16 +81,32 @@ function collectInterfaces(wrapped: z.core.$ZodType, interfaces: Map<string, str
     for (const below of Object.values(schema.shape)) collectInterfaces(below, interfaces);
   } else if (schema instanceof z.ZodArray) collectInterfaces(schema.element, interfaces);
   else if (schema instanceof z.ZodRecord) collectInterfaces(schema.valueType, interfaces);
-  else if (schema instanceof z.ZodUnion)
+  else if (schema instanceof z.ZodUnion) {
     for (const option of schema.options) collectInterfaces(option, interfaces);
+    const name = typeNames.get(schema)?.name;
+    if (name !== undefined) interfaces.set(name, unionText(name, schema));
+  }
 }
 
-function interfaceText(name: string, schema: z.ZodObject): string {
-  const title = name
+/** A union with a name, laid out as the formatter does it. */
+function unionText(name: string, schema: z.ZodUnion): string {
+  const members = schema.options.map((option) => typeText(option));
+  const line = `export type ${name} = ${members.join(" | ")};`;
+  const lines =
+    line.length <= LINE_LENGTH_MAX ? line : `export type ${name} =\n  | ${members.join("\n  | ")};`;
+  return `\n/** Settings: ${titleOf(name)}. */\n${lines}\n`;
+}
+
+/** A type's name as words. */
+function titleOf(name: string): string {
+  return name
     .replace(/Input$/, "")
     .replace(/(?<=[a-z])(?=[A-Z])/g, " ")
     .toLowerCase();
-  const lines = [`\n/** Settings: ${title}. */`, `export interface ${name} {`];
+}
+
+function interfaceText(name: string, schema: z.ZodObject): string {
+  const lines = [`\n/** Settings: ${titleOf(name)}. */`, `export interface ${name} {`];
   for (const [property, wrapped] of Object.entries(schema.shape)) {
     const { optional, description = "" } = unwrap(wrapped);
     lines.push("  /**");
@@ -127,7 +143,9 @@ function typeText(wrapped: z.core.$ZodType): string {
   if (schema instanceof z.ZodEnum) return schema.options.map((option) => JSON.stringify(option)).join(" | ");
   if (schema instanceof z.ZodLiteral)
     return [...schema.values].map((value) => JSON.stringify(value)).join(" | ");
-  if (schema instanceof z.ZodUnion) return schema.options.map((option) => typeText(option)).join(" | ");
+  if (schema instanceof z.ZodUnion) {
+    return typeNames.get(schema)?.name ?? schema.options.map((option) => typeText(option)).join(" | ");
+  }
   if (schema instanceof z.ZodRecord) return `Record<string, ${typeText(schema.valueType)}>`;
   if (schema instanceof z.ZodUnknown) return "unknown";
   if (schema instanceof z.ZodArray) {
@@ -144,6 +162,15 @@ function typeText(wrapped: z.core.$ZodType): string {
 }
 
 // ---- the reference page ----
+
+/** Titles of the kinds of origin, by the setting that tells them apart. */
+const ORIGIN_TITLES: Readonly<Record<string, string>> = {
+  url: "An origin server",
+  directory: "A folder as origin",
+  s3: "A bucket of S3, or of a store like it, as origin",
+  gcs: "A bucket of Google Cloud Storage as origin",
+  azure: "A container of Azure Blob Storage as origin",
+};
 
 interface Section {
   readonly title: string;
@@ -222,9 +249,9 @@ function addBelow(schema: z.ZodType, path: string, section: Section, sections: S
         if (!(value instanceof z.ZodUnion)) return;
         for (const form of value.options) {
           const inner = unwrap(form).schema;
-          const isServer = inner instanceof z.ZodObject && "url" in inner.shape;
-          const note = `An entry of \`origins\` that has \`${isServer ? "url" : "directory"}\`.`;
-          addRows(inner, below, open(isServer ? "An origin server" : "A folder as origin", note), sections);
+          const mark = inner instanceof z.ZodObject ? (requiredNames(inner)[0] ?? "") : "";
+          const title = ORIGIN_TITLES[mark] ?? `An origin with ${mark}`;
+          addRows(inner, below, open(title, `An entry of \`origins\` that has \`${mark}\`.`), sections);
         }
         return;
       default:

@@ -2,12 +2,13 @@
  * Checks that span several settings: names that must exist, limits that must agree, patterns that
  * can never match, and what is allowed but dangerous. Errors refuse the config; warnings do not.
  */
-import { relative, sep } from "node:path";
 import { parseListenAddress } from "./address.ts";
+import { checkBucket } from "./bucket-checks.ts";
 import { covers } from "./covers.ts";
 import { errorAt, type Finding, warningAt } from "./issues.ts";
+import { isWithin } from "./paths.ts";
 import { nearestName, quoted } from "./problems.ts";
-import type { BehaviorConfig, NodeConfig, SiteConfig } from "./schema.ts";
+import { type BehaviorConfig, isBucket, type NodeConfig, type SiteConfig } from "./schema.ts";
 import { orNames } from "./shape.ts";
 import { starsOf } from "./values.ts";
 
@@ -40,7 +41,8 @@ export function checkSite(site: SiteConfig): Finding[] {
     );
   }
   const used = new Set(site.behaviors.map((behavior) => behavior.origin));
-  for (const name of Object.keys(site.origins)) {
+  for (const [name, origin] of Object.entries(site.origins)) {
+    if (isBucket(origin)) findings.push(...checkBucket(origin, ["origins", name]));
     if (!used.has(name)) findings.push(warningAt(["origins", name], "is not the origin of any behavior"));
   }
   const seen = new Set<string>();
@@ -205,9 +207,4 @@ export function checkPermitted(node: NodeConfig, sites: Readonly<Record<string, 
     }
   }
   return findings;
-}
-
-function isWithin(root: string, path: string): boolean {
-  const way = relative(root, path);
-  return way === "" || (way !== ".." && !way.startsWith(`..${sep}`) && !/^(?:[A-Za-z]:|[\\/])/.test(way));
 }

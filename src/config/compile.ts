@@ -13,7 +13,13 @@ import type {
   Snapshot,
   TtlPolicy,
 } from "./plan.ts";
-import type { BehaviorConfig, CacheKeyConfig, HeaderRules, SiteConfig } from "./schema.ts";
+import {
+  type BehaviorConfig,
+  type CacheKeyConfig,
+  type HeaderRules,
+  isBucket,
+  type SiteConfig,
+} from "./schema.ts";
 
 /** Longest time in milliseconds that compiling may hold the event loop in one go. */
 const SLICE_MS_MAX = 1;
@@ -135,7 +141,7 @@ function compileBehavior(site: SitePlan, config: BehaviorConfig, index: number):
     compress: config.compress,
     forwardAllQuery: config.forward.query === "all",
     forwardHeaders: compileForwardHeaders(config.forward.headers),
-    forwardCookies: compileCookies(config),
+    forwardCookies: readsCookies(site, config) ? compileCookies(config) : "none",
     requestRules: compileRules(config.requestHeaders),
     responseRules: compileRules(config.responseHeaders),
     rewrites: config.rewrite.map(({ match, to }) => ({ match: compilePathPattern(match), to })),
@@ -208,6 +214,12 @@ function compileForwardHeaders(
   const lower = (names: readonly string[]): ReadonlySet<string> =>
     new Set(names.map((name) => name.toLowerCase()));
   return "include" in headers ? { include: lower(headers.include) } : { exclude: lower(headers.exclude) };
+}
+
+/** A folder and a bucket never see a cookie: their answers depend on none. */
+function readsCookies(site: SitePlan, config: BehaviorConfig): boolean {
+  const origin = site.origins.get(config.origin);
+  return origin === undefined || !("directory" in origin || isBucket(origin));
 }
 
 /** "auto": with a lifetime of the operator's own making, cookies stay at the edge (design, section 5). */

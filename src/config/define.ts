@@ -2,13 +2,16 @@
 import type { ConfigInput } from "./types.ts";
 
 export type {
+  AzureOriginInput,
   BehaviorInput,
   CacheKeyInput,
   ConfigInput,
   DirectoryOriginInput,
+  GcsOriginInput,
   HeaderRulesInput,
   ListenInput,
   RedirectInput,
+  S3OriginInput,
   SiteInput,
   UrlOriginInput,
 } from "./types.ts";

@@ -90,6 +90,7 @@ function expected(schema: z.core.$ZodType, value: unknown): string {
   if (isSecret(schema) && typeof value === "string") {
     return `expected ${allowed}; got a text of ${value.length} characters`;
   }
+  if (isSecret(schema) && typeof value === "number") return `expected ${allowed}; got a number`;
   if (typeof value === "number" && allowedWords(schema).includes(String(value))) {
     return `expected ${allowed}; got the number ${value}: write it in quotes`;
   }
@@ -164,7 +165,9 @@ function unionFindings(
       (key) => !names.includes(key) && nearestName(key, names) !== null,
     );
     if (mistyped.length > 0) return unknownSettings(mistyped, schema, value, path);
-    return [errorAt(path, `is missing ${orNames(heads)}; expected ${allowedText(schema)}`)];
+    // Of many forms the names that tell them apart say more than all that they may hold.
+    const allowed = heads.length > 2 ? "exactly one of them" : allowedText(schema);
+    return [errorAt(path, `is missing ${orNames(heads)}; expected ${allowed}`)];
   }
   const result = form.safeParse(value);
   if (result.success) return [errorAt(path, issue.message)];

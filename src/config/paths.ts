@@ -1,10 +1,11 @@
 /** Relative paths of a config start at its file's folder, wherever the program was started. */
-import { resolve } from "node:path";
-import type { NodeConfig, OriginConfig, SiteConfig } from "./schema.ts";
+import { relative, resolve, sep } from "node:path";
+import type { BucketConfig, NodeConfig, OriginConfig, SiteConfig } from "./schema.ts";
 
 /** The node's own part with absolute paths. */
 export function resolveNodePaths(node: NodeConfig, folder: string): NodeConfig {
   const { permitted, accessLog } = node;
+  const all = (paths: readonly string[]): string[] => paths.map((one) => resolve(folder, one));
   return {
     ...node,
     dataDir: resolve(folder, node.dataDir),
@@ -22,10 +23,16 @@ export function resolveNodePaths(node: NodeConfig, folder: string): NodeConfig {
     ...(accessLog === undefined
       ? {}
       : { accessLog: { file: accessLog.file === "-" ? "-" : resolve(folder, accessLog.file) } }),
-    ...(permitted?.directories === undefined
+    ...(permitted === undefined
       ? {}
       : {
-          permitted: { ...permitted, directories: permitted.directories.map((one) => resolve(folder, one)) },
+          permitted: {
+            ...permitted,
+            ...(permitted.directories === undefined ? {} : { directories: all(permitted.directories) }),
+            ...(permitted.secretDirectories === undefined
+              ? {}
+              : { secretDirectories: all(permitted.secretDirectories) }),
+          },
         }),
   };
 }
@@ -41,7 +48,37 @@ export function resolveSitePaths(site: SiteConfig, folder: string): SiteConfig {
 function resolveOriginPaths(origin: OriginConfig, folder: string): OriginConfig {
   if ("directory" in origin) return { ...origin, directory: resolve(folder, origin.directory) };
   const { caFile } = origin.tls;
-  return caFile === undefined
+  const whole =
+    caFile === undefined ? origin : { ...origin, tls: { ...origin.tls, caFile: resolve(folder, caFile) } };
+  return "url" in whole ? whole : resolveSecrets(whole, folder);
+}
+
+function resolveSecrets(origin: BucketConfig, folder: string): BucketConfig {
+  if ("s3" in origin)
+    return { ...origin, s3: { ...origin.s3, credentials: resolveFiles(origin.s3.credentials, folder) } };
+  if ("gcs" in origin) {
+    const { credentials } = origin.gcs;
+    return credentials === undefined
+      ? origin
+      : { ...origin, gcs: { ...origin.gcs, credentials: resolveFiles(credentials, folder) } };
+  }
+  const { credentials } = origin.azure;
+  return credentials === undefined
     ? origin
-    : { ...origin, tls: { ...origin.tls, caFile: resolve(folder, caFile) } };
+    : { ...origin, azure: { ...origin.azure, credentials: resolveFiles(credentials, folder) } };
+}
+
+/** The same references to secrets, those to files with absolute paths. */
+function resolveFiles<T extends object>(refs: T, folder: string): T {
+  const resolved = Object.entries(refs).map(([name, ref]) => [
+    name,
+    typeof ref === "object" && ref !== null && "file" in ref ? { file: resolve(folder, ref.file) } : ref,
+  ]);
+  return Object.fromEntries(resolved) as T;
+}
+
+/** Is `path` the folder `root`, or below it? Both are absolute. */
+export function isWithin(root: string, path: string): boolean {
+  const way = relative(root, path);
+  return way === "" || (way !== ".." && !way.startsWith(`..${sep}`) && !/^(?:[A-Za-z]:|[\\/])/.test(way));
 }

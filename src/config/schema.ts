@@ -5,8 +5,9 @@
  */
 import * as z from "zod";
 import type { Immutable } from "./immutable.ts";
-import { type cacheKey, type headerRules, names, siteSchema, typeNames } from "./site-schema.ts";
+import { type cacheKey, type headerRules, names, siteSchema } from "./site-schema.ts";
 import * as v from "./values.ts";
+import { typeNames } from "./values.ts";
 
 /** Address ranges and folders in one list. */
 const RANGES_MAX = 5000;
@@ -118,6 +119,16 @@ const nodeShape = {
         .max(RANGES_MAX)
         .optional()
         .describe("Addresses that origins may resolve to."),
+      secretVariables: z
+        .array(v.variableName)
+        .max(RANGES_MAX)
+        .optional()
+        .describe("Environment variables that sites may take credentials from."),
+      secretDirectories: z
+        .array(v.filePath)
+        .max(RANGES_MAX)
+        .optional()
+        .describe("Folders that files of credentials may lie in."),
     })
     .register(typeNames, { name: "PermittedInput" })
     .optional()
@@ -159,8 +170,15 @@ export type Config = Immutable<z.output<typeof configSchema>>;
 export type NodeConfig = Omit<Config, "sites">;
 /** A parsed site. */
 export type SiteConfig = Config["sites"][string];
-/** A parsed origin: `"url" in origin` tells an origin server from a directory. */
+/** A parsed origin: `"url" in origin` tells an origin server from a directory and a bucket. */
 export type OriginConfig = SiteConfig["origins"][string];
+/** A parsed origin that is a storage bucket. */
+export type BucketConfig = Extract<OriginConfig, { readonly deniedAsMissing: boolean }>;
+
+/** Is it a storage bucket? */
+export function isBucket(origin: OriginConfig): origin is BucketConfig {
+  return "deniedAsMissing" in origin;
+}
 /** A parsed behaviour. */
 export type BehaviorConfig = SiteConfig["behaviors"][number];
 /** A parsed set of rules for header fields. */

@@ -3,10 +3,10 @@
  * the config (schema.ts), and what a snapshot holds.
  */
 import * as z from "zod";
+import { bucketOrigins } from "./bucket-schema.ts";
+import { connection } from "./connection-schema.ts";
 import * as v from "./values.ts";
-
-/** Names of the input interfaces that types.ts exports for these objects. */
-export const typeNames = z.registry<{ name: string }>();
+import { typeNames } from "./values.ts";
 
 /** Limits of lists and records: more is an error of the config, not a slow start. */
 const HOSTS_MAX = 1000;
@@ -17,12 +17,10 @@ const REWRITES_MAX = 50;
 const NAMES_MAX = 200;
 
 const YEAR_SECONDS = 31_536_000;
-const HOUR_MS = 3_600_000;
 
 /** A list of names, no longer than NAMES_MAX. */
 export const names = <S extends z.ZodType>(item: S) => z.array(item).max(NAMES_MAX);
 const seconds = () => v.whole("seconds", 0, 2_147_483_647);
-const milliseconds = () => v.whole("milliseconds", 1, HOUR_MS);
 
 // ---- a behaviour ----
 
@@ -252,38 +250,7 @@ const urlOrigin = z
       ])
       .prefault("origin")
       .describe("What the Host field says: the host of the URL, the one the viewer asked for, or a name."),
-    tls: z
-      .strictObject({
-        caFile: v.filePath
-          .optional()
-          .describe("File of CA certificates (PEM) to trust instead of the system's."),
-        serverName: v.hostName
-          .optional()
-          .describe("Name to ask for and to verify, instead of the URL's host."),
-        verify: z.boolean().prefault(true).describe("False accepts any certificate. For tests only."),
-      })
-      .register(typeNames, { name: "OriginTlsInput" })
-      .prefault({})
-      .describe("TLS to the origin."),
-    timeouts: z
-      .strictObject({
-        connectMs: milliseconds().prefault(5000).describe("Until a connection stands, TLS included."),
-        firstByteMs: milliseconds()
-          .prefault(30_000)
-          .describe("From the request sent until the answer's header is complete."),
-        betweenBytesMs: milliseconds().prefault(30_000).describe("Between two pieces of the answer's body."),
-      })
-      .register(typeNames, { name: "TimeoutsInput" })
-      .prefault({})
-      .describe("How long to wait for the origin, in milliseconds."),
-    connectionsMax: v
-      .whole("connections", 1, 65_535)
-      .prefault(1024)
-      .describe("Most connections to this origin at once."),
-    keepAliveMs: v
-      .whole("milliseconds", 0, HOUR_MS)
-      .prefault(60_000)
-      .describe("How long an idle connection is kept. 0 keeps none."),
+    ...connection,
   })
   .register(typeNames, { name: "UrlOriginInput" });
 
@@ -294,7 +261,9 @@ const directoryOrigin = z
   })
   .register(typeNames, { name: "DirectoryOriginInput" });
 
-const origin = z.union([urlOrigin, directoryOrigin]);
+const origin = z
+  .union([urlOrigin, directoryOrigin, ...bucketOrigins])
+  .register(typeNames, { name: "OriginInput" });
 
 // ---- a site ----
 

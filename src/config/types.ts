@@ -174,6 +174,17 @@ export interface PermittedInput {
    * Allowed: a list, each an IP address or range such as "10.0.0.0/8", "192.0.2.7" or "2001:db8::/32".
    */
   addresses?: string[] | undefined;
+  /**
+   * Environment variables that sites may take credentials from.
+   * Allowed: a list, each a name of an environment variable: letters, digits and _, not beginning with a
+   * digit.
+   */
+  secretVariables?: string[] | undefined;
+  /**
+   * Folders that files of credentials may lie in.
+   * Allowed: a list, each a path of a file or folder; a relative one starts at the config file's folder.
+   */
+  secretDirectories?: string[] | undefined;
 }
 
 /** Settings: limits. */
@@ -209,7 +220,7 @@ export interface SiteInput {
   /**
    * Where the content comes from, by a name of your choice. At least one.
    */
-  origins: Record<string, UrlOriginInput | DirectoryOriginInput>;
+  origins: Record<string, OriginInput>;
   /**
    * What to do, by path; the first match wins. Left out: everything is asked of the only origin.
    */
@@ -330,6 +341,322 @@ export interface DirectoryOriginInput {
    */
   index?: string | undefined;
 }
+
+/** Settings: s3origin. */
+export interface S3OriginInput {
+  /**
+   * A bucket of Amazon S3, or of a store that speaks its protocol.
+   */
+  s3: S3Input;
+  /**
+   * Folder in the bucket that paths begin at. Left out: the bucket itself.
+   * Allowed: a prefix of keys such as "site" or "releases/v1/", without "/" at its beginning, control
+   * characters, empty parts, "." and ".." as parts.
+   */
+  keyPrefix?: string | undefined;
+  /**
+   * Document that answers for a path ending in "/", such as "index.html"; a path without that "/" is
+   * redirected to it. Left out: none.
+   * Allowed: a file name such as "index.html", without "/" at its beginning, "..", "?" and "#".
+   */
+  index?: string | undefined;
+  /**
+   * Object whose content is sent with a 403 or 404. Left out: a line of text.
+   * Allowed: a file name such as "index.html", without "/" at its beginning, "..", "?" and "#".
+   */
+  errorDocument?: string | undefined;
+  /**
+   * Answers 404 where the store denies access (403): so it does for missing objects to whom may not list the
+   * bucket.
+   * @default false
+   */
+  deniedAsMissing?: boolean | undefined;
+  /**
+   * Entries of an object's own metadata that are given on as fields of the answer, such as surrogate-key.
+   * Allowed: a list, each a header field name other than those that frame a message (connection,
+   * content-length, expect, host, http2-settings, keep-alive, proxy-connection, te, trailer,
+   * transfer-encoding, upgrade).
+   * @default []
+   */
+  metadata?: string[] | undefined;
+  /**
+   * TLS to the origin.
+   */
+  tls?: OriginTlsInput | undefined;
+  /**
+   * How long to wait for the origin, in milliseconds.
+   */
+  timeouts?: TimeoutsInput | undefined;
+  /**
+   * Most connections to this origin at once.
+   * Allowed: a whole number of connections from 1 to 65535.
+   * @default 1024
+   */
+  connectionsMax?: number | undefined;
+  /**
+   * How long an idle connection is kept. 0 keeps none.
+   * Allowed: a whole number of milliseconds from 0 to 3600000.
+   * @default 60000
+   */
+  keepAliveMs?: number | undefined;
+}
+
+/** Settings: s3. */
+export interface S3Input {
+  /**
+   * The bucket's name.
+   * Allowed: a bucket's name: 3 to 222 letters, digits, dots, - and _, beginning and ending with a letter or
+   * digit.
+   */
+  bucket: string;
+  /**
+   * The bucket's region, as its store calls it.
+   * Allowed: a region such as "eu-west-1" or "auto".
+   */
+  region: string;
+  /**
+   * URL of a store other than Amazon's, without the bucket.
+   * Allowed: a URL "http(s)://host[:port][/prefix]" without user, query and fragment.
+   */
+  endpoint?: string | undefined;
+  /**
+   * Where the bucket stands in a URL: in the path or before the host. "auto": before Amazon's host, unless
+   * its name has a dot, and in the path of any other endpoint.
+   * @default "auto"
+   */
+  addressing?: "auto" | "path" | "virtual-host" | undefined;
+  /**
+   * Sends no credentials, to a bucket that anybody may read.
+   * @default false
+   */
+  anonymous?: boolean | undefined;
+  /**
+   * Who asks.
+   */
+  credentials?: S3CredentialsInput | undefined;
+}
+
+/** Settings: s3credentials. */
+export interface S3CredentialsInput {
+  /**
+   * The access key's id, or where it stands.
+   * @default {"env":"AWS_ACCESS_KEY_ID"}
+   */
+  accessKeyId?: string | { env: string } | { file: string } | undefined;
+  /**
+   * Where the secret of the access key stands.
+   * @default {"env":"AWS_SECRET_ACCESS_KEY"}
+   */
+  secretAccessKey?: { env: string } | { file: string } | undefined;
+  /**
+   * Where the token of temporary credentials stands. Left out: in AWS_SESSION_TOKEN, if that is set and
+   * accessKeyId stands in AWS_ACCESS_KEY_ID.
+   */
+  sessionToken?: { env: string } | { file: string } | undefined;
+}
+
+/** Settings: gcs origin. */
+export interface GcsOriginInput {
+  /**
+   * A bucket of Google Cloud Storage.
+   */
+  gcs: GcsInput;
+  /**
+   * Folder in the bucket that paths begin at. Left out: the bucket itself.
+   * Allowed: a prefix of keys such as "site" or "releases/v1/", without "/" at its beginning, control
+   * characters, empty parts, "." and ".." as parts.
+   */
+  keyPrefix?: string | undefined;
+  /**
+   * Document that answers for a path ending in "/", such as "index.html"; a path without that "/" is
+   * redirected to it. Left out: none.
+   * Allowed: a file name such as "index.html", without "/" at its beginning, "..", "?" and "#".
+   */
+  index?: string | undefined;
+  /**
+   * Object whose content is sent with a 403 or 404. Left out: a line of text.
+   * Allowed: a file name such as "index.html", without "/" at its beginning, "..", "?" and "#".
+   */
+  errorDocument?: string | undefined;
+  /**
+   * Answers 404 where the store denies access (403): so it does for missing objects to whom may not list the
+   * bucket.
+   * @default false
+   */
+  deniedAsMissing?: boolean | undefined;
+  /**
+   * Entries of an object's own metadata that are given on as fields of the answer, such as surrogate-key.
+   * Allowed: a list, each a header field name other than those that frame a message (connection,
+   * content-length, expect, host, http2-settings, keep-alive, proxy-connection, te, trailer,
+   * transfer-encoding, upgrade).
+   * @default []
+   */
+  metadata?: string[] | undefined;
+  /**
+   * TLS to the origin.
+   */
+  tls?: OriginTlsInput | undefined;
+  /**
+   * How long to wait for the origin, in milliseconds.
+   */
+  timeouts?: TimeoutsInput | undefined;
+  /**
+   * Most connections to this origin at once.
+   * Allowed: a whole number of connections from 1 to 65535.
+   * @default 1024
+   */
+  connectionsMax?: number | undefined;
+  /**
+   * How long an idle connection is kept. 0 keeps none.
+   * Allowed: a whole number of milliseconds from 0 to 3600000.
+   * @default 60000
+   */
+  keepAliveMs?: number | undefined;
+}
+
+/** Settings: gcs. */
+export interface GcsInput {
+  /**
+   * The bucket's name.
+   * Allowed: a bucket's name: 3 to 222 letters, digits, dots, - and _, beginning and ending with a letter or
+   * digit.
+   */
+  bucket: string;
+  /**
+   * URL of the store's XML interface, without the bucket.
+   * Allowed: a URL "http(s)://host[:port][/prefix]" without user, query and fragment.
+   * @default "https://storage.googleapis.com"
+   */
+  endpoint?: string | undefined;
+  /**
+   * Sends no credentials, to a bucket that anybody may read.
+   * @default false
+   */
+  anonymous?: boolean | undefined;
+  /**
+   * An HMAC key. Required unless anonymous.
+   */
+  credentials?: HmacKeyInput | undefined;
+}
+
+/** Settings: hmac key. */
+export interface HmacKeyInput {
+  /**
+   * The access key's id, or where it stands.
+   */
+  accessKeyId: string | { env: string } | { file: string };
+  /**
+   * Where the secret of the access key stands.
+   */
+  secretAccessKey: { env: string } | { file: string };
+}
+
+/** Settings: azure origin. */
+export interface AzureOriginInput {
+  /**
+   * A container of Azure Blob Storage.
+   */
+  azure: AzureInput;
+  /**
+   * Folder in the bucket that paths begin at. Left out: the bucket itself.
+   * Allowed: a prefix of keys such as "site" or "releases/v1/", without "/" at its beginning, control
+   * characters, empty parts, "." and ".." as parts.
+   */
+  keyPrefix?: string | undefined;
+  /**
+   * Document that answers for a path ending in "/", such as "index.html"; a path without that "/" is
+   * redirected to it. Left out: none.
+   * Allowed: a file name such as "index.html", without "/" at its beginning, "..", "?" and "#".
+   */
+  index?: string | undefined;
+  /**
+   * Object whose content is sent with a 403 or 404. Left out: a line of text.
+   * Allowed: a file name such as "index.html", without "/" at its beginning, "..", "?" and "#".
+   */
+  errorDocument?: string | undefined;
+  /**
+   * Answers 404 where the store denies access (403): so it does for missing objects to whom may not list the
+   * bucket.
+   * @default false
+   */
+  deniedAsMissing?: boolean | undefined;
+  /**
+   * Entries of an object's own metadata that are given on as fields of the answer, such as surrogate-key.
+   * Allowed: a list, each a header field name other than those that frame a message (connection,
+   * content-length, expect, host, http2-settings, keep-alive, proxy-connection, te, trailer,
+   * transfer-encoding, upgrade).
+   * @default []
+   */
+  metadata?: string[] | undefined;
+  /**
+   * TLS to the origin.
+   */
+  tls?: OriginTlsInput | undefined;
+  /**
+   * How long to wait for the origin, in milliseconds.
+   */
+  timeouts?: TimeoutsInput | undefined;
+  /**
+   * Most connections to this origin at once.
+   * Allowed: a whole number of connections from 1 to 65535.
+   * @default 1024
+   */
+  connectionsMax?: number | undefined;
+  /**
+   * How long an idle connection is kept. 0 keeps none.
+   * Allowed: a whole number of milliseconds from 0 to 3600000.
+   * @default 60000
+   */
+  keepAliveMs?: number | undefined;
+}
+
+/** Settings: azure. */
+export interface AzureInput {
+  /**
+   * The storage account.
+   * Allowed: a storage account's name: 3 to 24 lower-case letters and digits.
+   */
+  account: string;
+  /**
+   * The container's name.
+   * Allowed: a container's name: 3 to 63 lower-case letters, digits and single -, or "$web" or "$root".
+   */
+  container: string;
+  /**
+   * URL of the Blob service. Left out: https://ACCOUNT.blob.core.windows.net.
+   * Allowed: a URL "http(s)://host[:port][/prefix]" without user, query and fragment.
+   */
+  endpoint?: string | undefined;
+  /**
+   * Sends no credentials, to a bucket that anybody may read.
+   * @default false
+   */
+  anonymous?: boolean | undefined;
+  /**
+   * Who asks: one of the two. Required unless anonymous.
+   */
+  credentials?: AzureCredentialsInput | undefined;
+}
+
+/** Settings: azure credentials. */
+export interface AzureCredentialsInput {
+  /**
+   * Where the account's key (Base64) stands.
+   */
+  accountKey?: { env: string } | { file: string } | undefined;
+  /**
+   * Where a shared access signature stands, with the right to read the container's blobs.
+   */
+  sas?: { env: string } | { file: string } | undefined;
+}
+
+/** Settings: origin. */
+export type OriginInput =
+  | UrlOriginInput
+  | DirectoryOriginInput
+  | S3OriginInput
+  | GcsOriginInput
+  | AzureOriginInput;
 
 /** Settings: behavior. */
 export interface BehaviorInput {

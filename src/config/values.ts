@@ -17,6 +17,9 @@ export interface ValueNote {
 /** Notes by schema; wrappers (optional, default) take the note of what they wrap. */
 export const valueNotes = z.registry<ValueNote>();
 
+/** Names of the input interfaces that types.ts exports for objects. */
+export const typeNames = z.registry<{ name: string }>();
+
 /** Message of an issue that says no more than "not what is allowed here". */
 export const NOT_ALLOWED = "not allowed";
 
@@ -293,4 +296,71 @@ export const originUrl = text(
     return url !== null && url.hostname !== "" && url.port !== "0";
   },
   2048,
+);
+
+/** Name of an environment variable. */
+export const variableName = text(
+  "a name of an environment variable: letters, digits and _, not beginning with a digit",
+  (value) => /^[A-Za-z_][A-Za-z0-9_]{0,254}$/.test(value),
+);
+
+const secretForms = [
+  z.strictObject({ env: variableName.describe("Environment variable that holds it.") }),
+  z.strictObject({ file: filePath.describe("File that holds it; white space at its end does not count.") }),
+] as const;
+
+/** Where a secret stands: a config never holds one. */
+export const secretRef = z.union(secretForms).register(valueNotes, {
+  allowed: '{"env": "NAME"} or {"file": "PATH"}, where the secret stands; never the secret itself',
+  secret: true,
+});
+
+/** An access key's id, or where it stands. */
+export const accessKeyId = z
+  .union([
+    z
+      .string()
+      .max(128)
+      .regex(/^[!-+\-.0-~]+$/),
+    ...secretForms,
+  ])
+  .register(valueNotes, {
+    allowed: 'an access key id, or {"env": "NAME"} or {"file": "PATH"}, where it stands',
+    secret: true,
+  });
+
+/** Name of a bucket of S3, Google Cloud Storage or a store that speaks their protocol. */
+export const bucketName = text(
+  "a bucket's name: 3 to 222 letters, digits, dots, - and _, beginning and ending with a letter or digit",
+  (value) => /^[A-Za-z0-9][A-Za-z0-9._-]{1,220}[A-Za-z0-9]$/.test(value) && !value.includes(".."),
+);
+
+/** A region of S3. */
+export const region = text('a region such as "eu-west-1" or "auto"', (value) =>
+  /^[a-z0-9][a-z0-9-]{0,62}$/i.test(value),
+);
+
+/** Name of a storage account of Azure. */
+export const accountName = text("a storage account's name: 3 to 24 lower-case letters and digits", (value) =>
+  /^[a-z0-9]{3,24}$/.test(value),
+);
+
+/** Name of a container of Azure Blob Storage. */
+export const containerName = text(
+  'a container\'s name: 3 to 63 lower-case letters, digits and single -, or "$web" or "$root"',
+  (value) => /^(?:\$web|\$root|[a-z0-9](?:-?[a-z0-9]){2,62})$/.test(value) && value.length <= 63,
+);
+
+/** What keys of objects begin with. */
+export const keyPrefix = text(
+  'a prefix of keys such as "site" or "releases/v1/", without "/" at its beginning, control characters, empty parts, "." and ".." as parts',
+  (value) =>
+    value.isWellFormed() &&
+    !CONTROL.test(value) &&
+    !value.includes("\\") &&
+    !value
+      .replace(/\/$/, "")
+      .split("/")
+      .some((part) => part === "" || part === "." || part === ".."),
+  512,
 );

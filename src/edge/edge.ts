@@ -52,6 +52,8 @@ export interface EdgeOptions {
   readonly remember?: (invalidation: TagInvalidation) => void;
   /** The other workers of the node; left out when there are none. */
   readonly peers?: Peers | null;
+  /** Told what an operator has to know of an origin, such as a bucket that refuses this node. */
+  readonly onOriginProblem?: (message: string) => void;
   /** Told of bugs: exceptions that no phase expected. */
   readonly onBug: (error: unknown) => void;
 }
@@ -112,7 +114,7 @@ export class Edge {
       fillBudget: new FillBudget(
         Math.max(options.objectBytesMax, options.memoryBytesMax * FILL_MEMORY_SHARE),
       ),
-      origins: new Origins(clock, options.permissions),
+      origins: new Origins(clock, options.permissions, options.onOriginProblem ?? (() => {})),
       stats: new Stats(clock),
       snapshot: { number: 0, sites: new Map(), hosts: new HostIndex() },
     };

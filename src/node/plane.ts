@@ -12,6 +12,7 @@ import { addressSet, parseIp } from "../http/ip.ts";
 import { AccessLog } from "../telemetry/access-log.ts";
 import { isLoopback } from "./control-guard.ts";
 import type { NodeLog } from "./log.ts";
+import { readSecret } from "./secrets.ts";
 
 /** Larger headers the runtime refuses by itself, in bytes. */
 const RUNTIME_HEADER_BYTES_MAX = 16 * 1024;
@@ -65,6 +66,7 @@ export function makePlane(setup: PlaneSetup) {
     disk: setup.disk,
     ...(setup.remember === undefined ? {} : { remember: setup.remember }),
     peers: setup.peers,
+    onOriginProblem: (message) => log("warning", message),
     onBug: (error) =>
       log(
         "error",
@@ -93,6 +95,7 @@ export function permissionsOf(config: NodeConfig, controlPort: () => number | nu
       roots === undefined ||
       roots.some((root) => path === root || path.startsWith(`${root.replace(/\/$/, "")}/`)),
     readFile: (path) => readFile(path, "utf8"),
+    readSecret: (ref) => readSecret(ref, permitted),
   };
 }
 

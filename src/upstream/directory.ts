@@ -28,6 +28,7 @@ import {
   type UpstreamResponse,
   type UpstreamTimeouts,
 } from "./next-hop.ts";
+import { madeResponse, ownAnswer } from "./own-answer.ts";
 
 /** Files that one directory holds open at a time; a request beyond that fails instead of starving the node. */
 export const OPEN_FILES_MAX = 4096;
@@ -204,7 +205,7 @@ export class DirectoryOrigin implements NextHop {
       const fields = this.#fieldsOf(name, validators);
       const respond = (status: number, length: number | null, body: BodyReader | null): UpstreamResponse => {
         if (length !== null) fields.set("content-length", String(length));
-        return response({ status, fields, length, body, startMs, endMs: this.#clock.now() });
+        return madeResponse({ status, fields, length, body, startMs, endMs: this.#clock.now() });
       };
 
       const condition = evaluateConditional(request.method, request.fields, validators);
@@ -269,15 +270,7 @@ export class DirectoryOrigin implements NextHop {
     startMs: number,
     more: readonly [string, string][] = [],
   ): UpstreamResponse {
-    const text = new TextEncoder().encode(`${status} ${reason}\n`);
-    const fields = Fields.from([
-      ["date", formatHttpDate(this.#clock.now())],
-      ["content-type", "text/plain; charset=utf-8"],
-      ["content-length", String(text.byteLength)],
-      ...more,
-    ]);
-    const body = head ? null : bodyOf(text);
-    return response({ status, fields, length: text.byteLength, body, startMs, endMs: this.#clock.now() });
+    return ownAnswer({ status, reason, head, fields: more, startMs, endMs: this.#clock.now() });
   }
 }
 
@@ -349,24 +342,4 @@ function spanOf(
       return { start: only.start, end: only.end + 1, partial: true };
     }
   }
-}
-
-function response(parts: {
-  status: number;
-  fields: Fields;
-  length: number | null;
-  body: BodyReader | null;
-  startMs: number;
-  endMs: number;
-}): UpstreamResponse {
-  return {
-    status: parts.status,
-    fields: parts.fields,
-    framing: parts.body === null ? "none" : "length",
-    bodyLength: parts.length,
-    body: parts.body,
-    requestTimeMs: parts.startMs,
-    responseTimeMs: parts.endMs,
-    reused: false,
-  };
 }

@@ -183,7 +183,7 @@ export function originRequest(
 
 /** The Host that an origin gets. */
 export function hostFor(origin: OriginConfig, authority: string): string {
-  if ("directory" in origin || origin.hostHeader === "viewer") return authority;
+  if (!("url" in origin) || origin.hostHeader === "viewer") return authority;
   if (origin.hostHeader === "origin") return new URL(origin.url).host;
   return origin.hostHeader.name;
 }

@@ -16,7 +16,7 @@ export function isWebSocket(request: ViewerRequest): boolean {
 /** What the listener has to do to pass the connection on. */
 export function upgrade(x: RoutedExchange, context: EdgeContext): UpgradeResponse | ViewerResponse {
   const { config, timeouts, ca, allowAddress } = context.origins.get(x.site, x.behavior.origin);
-  if ("directory" in config) {
+  if (!("url" in config)) {
     return madeAnswer(x, context.settings, {
       status: 400,
       message: "This origin serves files: it has no WebSocket.",

@@ -4,6 +4,7 @@ import { generatedFiles } from "../../../scripts/generate.ts";
 import { parseConfig, parseSteps, type SiteMemory } from "../../../src/config/parse.ts";
 import { formatProblems } from "../../../src/config/problems.ts";
 import type { Config } from "../../../src/config/schema.ts";
+import { BAD_BUCKETS } from "./bad-buckets.ts";
 
 const SITE = { hosts: ["shop.example"], origins: { app: { url: "http://app.example" } } };
 
@@ -180,6 +181,12 @@ const BAD: [unknown, string, string][] = [
   [{ accessLog: {}, sites: {} }, "accessLog.file", "is missing"],
   [{ permitted: { directories: "x" }, sites: {} }, "permitted.directories", "a list"],
   [{ permitted: { addresses: ["host"] }, sites: {} }, "permitted.addresses[0]", "an IP address or range"],
+  [
+    { permitted: { secretVariables: ["A-B"] }, sites: {} },
+    "permitted.secretVariables[0]",
+    "letters, digits and _",
+  ],
+  [{ permitted: { secretDirectories: "x" }, sites: {} }, "permitted.secretDirectories", "a list"],
   [{ limits: { requestBody: "lots" }, sites: {} }, "limits.requestBody", "a number of bytes"],
   [{ limits: { requestHeaderBytes: "1MiB" }, sites: {} }, "limits.requestHeaderBytes", "from 1KiB to 16KiB"],
   [{ limits: { drainSeconds: 1.5 }, sites: {} }, "limits.drainSeconds", "from 0 to 3600"],
@@ -192,7 +199,11 @@ const BAD: [unknown, string, string][] = [
   [siteWith({ hosts: ["a.*.example"] }), "sites.shop.hosts[0]", '"*.shop.example"'],
   [siteWith({ origins: {} }), "sites.shop.origins", "at least one origin"],
   [siteWith({ origins: { "a b": { url: "http://a" } } }), 'sites.shop.origins["a b"]', "letters, digits"],
-  [siteWith({ origins: { app: {} } }), "sites.shop.origins.app", '"url" or "directory"'],
+  [
+    siteWith({ origins: { app: {} } }),
+    "sites.shop.origins.app",
+    '"url", "directory", "s3", "gcs" or "azure"',
+  ],
   [siteWith({ origins: { app: "http://a" } }), "sites.shop.origins.app", "url"],
   [
     siteWith({ origins: { app: { url: "http://a", directory: "." } } }),
@@ -239,6 +250,7 @@ const BAD: [unknown, string, string][] = [
   ],
   [originWith({ connectionsMax: 0 }), "sites.shop.origins.app.connectionsMax", "from 1 to 65535"],
   [originWith({ keepAliveMs: -1 }), "sites.shop.origins.app.keepAliveMs", "from 0"],
+  ...BAD_BUCKETS,
   [siteWith({ behaviors: [] }), "sites.shop.behaviors", "at least one"],
   [siteWith({ behaviors: [{}] }), "sites.shop.behaviors[0].path", "is missing"],
   [behaviorWith({ path: "static" }), "sites.shop.behaviors[0].path", 'beginning with "/" or "*"'],
