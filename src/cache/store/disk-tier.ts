@@ -94,6 +94,9 @@ export class DiskTier {
     this.#disk = options.disk;
     this.#clock = options.clock;
     this.#holds = options.holds;
+    // What memory answers the disk is never asked for.
+    this.#disk.isHot = (row) =>
+      [...(this.#memory.get(row.key)?.variants() ?? [])].some(({ disk }) => disk?.born === row.born);
   }
 
   /** True when a base key's place is here and can be used. */
@@ -173,7 +176,7 @@ export class DiskTier {
       const newer = [...(known?.variants() ?? [])].find(
         (entry) => entry.variant === row.variant && entry.vary.join() === row.vary.join(),
       );
-      if (newer !== undefined) return newer;
+      if (newer !== undefined) return this.#holds(newer) ? newer : null;
       const parts: StoredParts = { ...record, body, tags: row.tags, validSequence: row.sequence };
       const entry =
         this.#memory.put(row.key, row.vary, row.variant, parts, variantsMax) ??
@@ -308,15 +311,11 @@ export class DiskTier {
     entry.disk = null;
   }
 
-  /** A response left memory for want of room, having been used: the disk spares it once. */
-  evicted(entry: StoredResponse): void {
-    if (entry.disk !== null) this.#disk.touch(entry.disk);
-  }
-
   /** Removes a URL, and ends what is on its way; returns how many rows went. */
   forgetUrl(base: string): number {
     for (const passage of this.#passages) if (passage.base === base) passage.ended = true;
-    return this.#disk.owns(base) ? this.#disk.removeUrl(base) : 0;
+    // Also while its shard is off: the removal is owed then.
+    return this.#disk.removeUrl(base);
   }
 
   /** The least sequence of what is on its way, or `otherwise`. */

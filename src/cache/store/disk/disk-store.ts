@@ -151,7 +151,11 @@ export class DiskStore {
     const files = options.files ?? systemFiles;
     this.#budget = new Budget(share);
     this.#descriptors = new Descriptors(files, DESCRIPTORS_MAX);
-    this.#evictor = new Evictor(this.#budget, () => this.#shards.values());
+    this.#evictor = new Evictor(
+      this.#budget,
+      () => this.#shards.values(),
+      (variant) => this.isHot(variant),
+    );
     this.#room = new Room({
       path: options.path,
       clock: options.clock,
@@ -210,6 +214,9 @@ export class DiskStore {
       options.scrubBytesPerSecond ?? SCRUB_BYTES_PER_TICK,
     );
   }
+
+  /** Set by who keeps a tier in front of this one: what is held there is spared once more. */
+  isHot: (variant: DiskVariant) => boolean = () => false;
 
   /** Variants of a key, newest first, without their bodies. Synchronous, some microseconds. */
   find(key: string): DiskVariant[] {

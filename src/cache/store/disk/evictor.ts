@@ -5,10 +5,12 @@
  * that is in use is passed over as long as there is anything else, because it frees its room only when its
  * last user has gone. A segment goes when no row refers to it. Each slice takes a few rows and then yields.
  */
+
 import type { Budget } from "./budget.ts";
 import type { IndexRow } from "./index-row.ts";
 import { SECOND_CHANCE_SHARE, WALK_ROWS } from "./limits.ts";
 import type { Shard } from "./shard.ts";
+import type { DiskVariant } from "./variant.ts";
 
 /** What eviction did since the start. */
 export interface EvictionCounts {
@@ -21,15 +23,22 @@ export interface EvictionCounts {
 export class Evictor {
   readonly #budget: Budget;
   readonly #shards: () => Iterable<Shard>;
+  readonly #isHot: (variant: DiskVariant) => boolean;
   readonly counts: EvictionCounts = { evicted: 0, evictedBytes: 0, reinserted: 0 };
   /** Bytes that may be written again: grows with what is scanned, up to half the headroom. */
   #creditBytes: number;
   #running: Promise<boolean> | null = null;
   #stopped = false;
 
-  constructor(budget: Budget, shards: () => Iterable<Shard>) {
+  /** `isHot` tells what is used although the disk is not asked for it. */
+  constructor(
+    budget: Budget,
+    shards: () => Iterable<Shard>,
+    isHot: (variant: DiskVariant) => boolean = () => false,
+  ) {
     this.#budget = budget;
     this.#shards = shards;
+    this.#isHot = isHot;
     this.#creditBytes = budget.headroom / 2;
   }
 
@@ -115,7 +124,8 @@ export class Evictor {
             this.#budget.headroom / 2,
             this.#creditBytes + bytes * SECOND_CHANCE_SHARE,
           );
-          const hit = shard.hits.take(index, row.born);
+          const wasHit = shard.hits.take(index, row.born);
+          const hit = wasHit || (row.variant !== null && this.#isHot(row.variant));
           // A large object is only given another place, which costs nothing.
           const costBytes = row.large ? 0 : bytes;
           // On a disk that was full there may be no room to write anything again.
