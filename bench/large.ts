@@ -80,7 +80,8 @@ async function view(port: string, count: number, length: number): Promise<void> 
           const part = Math.min(bytes.byteLength - at, MIB - within);
           for (let i = within; i < 8 && i - within < part; i++) {
             head8[i] = bytes[at + i - within] as number;
-            if (i === 7 && head8.readDoubleLE() !== Math.floor(taken / MIB)) reject(new Error(`wrong bytes at ${taken}`));
+            if (i === 7 && head8.readDoubleLE() !== Math.floor(taken / MIB))
+              reject(new Error(`wrong bytes at ${taken}`));
           }
           taken += part;
           at += part;
@@ -107,7 +108,10 @@ async function view(port: string, count: number, length: number): Promise<void> 
             decode(rest, left === -1);
             if (slow && taken < length / 64) {
               socket.pause();
-              setTimeout(() => socket.resume(), Math.max(1, (taken / (4 * MIB)) * 1000 - (performance.now() - startMs)));
+              setTimeout(
+                () => socket.resume(),
+                Math.max(1, (taken / (4 * MIB)) * 1000 - (performance.now() - startMs)),
+              );
             }
           },
           close() {
@@ -164,7 +168,13 @@ async function measure(mib: number, viewers: number, workers: number): Promise<v
     JSON.stringify({
       workers,
       cache: { disk: { size: `${Math.ceil(mib / 1024) * 3 + 2}GiB` } },
-      sites: { film: { hosts: ["*"], origins: { app: { url: `http://127.0.0.1:${port}` } }, behaviors: [{ path: "/*" }] } },
+      sites: {
+        film: {
+          hosts: ["*"],
+          origins: { app: { url: `http://127.0.0.1:${port}` } },
+          behaviors: [{ path: "/*" }],
+        },
+      },
     }),
   );
   const edge = await startEdgeProcess(["edge", "--config", "proxima.json"], folder);
