@@ -15,15 +15,9 @@ import { parseOptions } from "./compare/options.ts";
 import { markdown } from "./compare/report.ts";
 import type { Results } from "./compare/results.ts";
 import { compare } from "./compare/run.ts";
-import { LOAD_CPU } from "./compare/stage.ts";
 
 const BASELINE = join(import.meta.dir, "baselines", "ratios.json");
 const args = process.argv.slice(2);
-
-/** The harness itself stays off the server's core. */
-function stayOffTheServersCore(): void {
-  Bun.spawnSync(["taskset", "-acp", LOAD_CPU, String(process.pid)]);
-}
 
 function readJson<T>(path: string, otherwise: string): T {
   if (!existsSync(path)) throw new Error(otherwise);
@@ -54,7 +48,6 @@ try {
       if (options.strict && found.length > 0) process.exitCode = 1;
     }
   } else {
-    stayOffTheServersCore();
     const results = await compare(
       options,
       `npm run bench${args.length === 0 ? "" : ` -- ${args.join(" ")}`}`,

@@ -1,5 +1,5 @@
 /** The baseline: ratios of an earlier run, never times, and what fell below them. */
-import { OURS, type Results, rateRatio } from "./results.ts";
+import { cpuRatio, OURS, type Results, rateRatio } from "./results.ts";
 
 /** A ratio may fall by this share before it is warned of. */
 export const FALL_MAX = 0.15;
@@ -14,14 +14,16 @@ export interface Fall {
   readonly is: number;
 }
 
-/** The rate of Proxima by that of each peer, for every cell that counts. */
+/** The rate of Proxima by that of each peer, and each peer's CPU for a request by Proxima's, for every cell that counts. */
 export function ratiosOf(results: Results): Ratios {
   const ratios: Record<string, number> = {};
   for (const { id } of results.cells) {
     for (const peer of results.peers) {
       if (peer.startsWith(OURS) || results.ceilings.includes(peer)) continue;
-      const ratio = rateRatio(results, id, OURS, peer);
-      if (ratio !== null) ratios[`${id} / ${peer}`] = Math.round(ratio * 1000) / 1000;
+      const found = { rate: rateRatio(results, id, OURS, peer), CPU: cpuRatio(results, id, OURS, peer) };
+      for (const [kind, ratio] of Object.entries(found)) {
+        if (ratio !== null) ratios[`${kind}: ${id} / ${peer}`] = Math.round(ratio * 1000) / 1000;
+      }
     }
   }
   return ratios;

@@ -78,14 +78,14 @@ export class Process {
     return this.pids().reduce((sum, pid) => sum + residentBytesOf(pid), 0);
   }
 
-  /** Asks it to end, then makes it end. */
-  async stop(): Promise<void> {
+  /** Asks it to end, and after `waitMs` makes it end. */
+  async stop(waitMs = END_WAIT_MS): Promise<void> {
     if (!this.running) return;
     const below = this.pids().slice(1);
     this.child.kill("SIGTERM");
     const ended = await Promise.race([
       this.child.exited.then(() => true),
-      Bun.sleep(END_WAIT_MS).then(() => false),
+      Bun.sleep(waitMs).then(() => false),
     ]);
     if (ended) return;
     this.child.kill("SIGKILL");
@@ -138,9 +138,9 @@ export class Processes {
     return `${out}${err}`;
   }
 
-  /** Ends all, the latest first. */
-  async stop(): Promise<void> {
-    for (const one of [...this.#started].reverse()) await one.stop();
+  /** Ends all, the latest first; each has `waitMs` for it. */
+  async stop(waitMs = END_WAIT_MS): Promise<void> {
+    for (const one of [...this.#started].reverse()) await one.stop(waitMs);
   }
 }
 
@@ -174,6 +174,13 @@ export function freePort(): number {
   const { port } = listener;
   listener.stop(true);
   return port;
+}
+
+/** Time that a core has not been idle since the machine started, in seconds. */
+export function busySecondsOf(cpu: string): number {
+  const line = new RegExp(`^cpu${cpu} (.*)$`, "m").exec(readFileSync("/proc/stat", "utf8"))?.[1] ?? "";
+  const [user = 0, nice = 0, system = 0, , , irq = 0, softirq = 0, steal = 0] = line.split(" ").map(Number);
+  return (user + nice + system + irq + softirq + steal) / TICKS_PER_SECOND;
 }
 
 function pinned(argv: readonly string[], { cpus, nice }: StartOptions): string[] {

@@ -1,5 +1,5 @@
 /** Results as Markdown. */
-import { medians, OURS, type Results, rateRatio, resultOf } from "./results.ts";
+import { cpuRatio, disturbed, medians, OURS, type Results, rateRatio, resultOf } from "./results.ts";
 import { type Outcome, outcomes } from "./targets.ts";
 
 /** The whole report. */
@@ -16,6 +16,13 @@ export function markdown(results: Results): string {
     ...Object.entries(results.tuning).map(([name, tuning]) => `- ${name}: ${tuning}`),
     "",
   ];
+  const noise = disturbed(results);
+  if (noise.samples > 0) {
+    parts.push(
+      `**In ${noise.samples} of ${noise.of} samples other work had more than 15 % of the server's core.** Rates then say less than CPU does.`,
+      "",
+    );
+  }
   for (const group of [...new Set(results.cells.map((cell) => cell.group))]) {
     const cells = results.cells.filter((cell) => cell.group === group);
     parts.push(
@@ -90,9 +97,7 @@ const BUSY_SHARE = 0.9;
 function ratios(results: Results, cell: string, peer: string): string {
   const ratio = rateRatio(results, cell, OURS, peer);
   if (ratio === null) return "-";
-  const ours = medians(resultOf(results, cell, OURS));
-  const theirs = medians(resultOf(results, cell, peer));
-  return `${ratio.toFixed(2)} (CPU ${((theirs?.cpuUs ?? Number.NaN) / (ours?.cpuUs ?? Number.NaN)).toFixed(2)})`;
+  return `${ratio.toFixed(2)} (CPU ${cpuRatio(results, cell, OURS, peer)?.toFixed(2) ?? "-"})`;
 }
 
 /** Three digits that count; whole numbers from 100 on. */

@@ -10,6 +10,8 @@ export interface Sample {
   readonly cpuUs: number;
   /** Share of its core that the server used; well below 1 the generator was the limit. */
   readonly busy: number;
+  /** Share of the server's core that went to neither the server nor idling: other work, and interrupts. */
+  readonly foreign: number;
 }
 
 /** A peer in a cell. */
@@ -60,6 +62,7 @@ export function medians(result: CellResult | undefined): Sample | null {
     p99Us: of((sample) => sample.p99Us),
     cpuUs: of((sample) => sample.cpuUs),
     busy: of((sample) => sample.busy),
+    foreign: of((sample) => sample.foreign),
   };
 }
 
@@ -76,6 +79,25 @@ export function rateRatio(results: Results, cell: string, peer: string, other: s
   const rates = (result: CellResult | undefined): number[] =>
     (result?.samples ?? []).map((sample) => sample.requestsPerSecond);
   return medianRatio(rates(ours), rates(theirs));
+}
+
+/** How many times the CPU of `peer` for a request `other` needs, round by round; null when one of them does not count. */
+export function cpuRatio(results: Results, cell: string, peer: string, other: string): number | null {
+  const ours = resultOf(results, cell, peer);
+  const theirs = resultOf(results, cell, other);
+  if (medians(ours) === null || medians(theirs) === null) return null;
+  const times = (result: CellResult | undefined): number[] =>
+    (result?.samples ?? []).map(({ cpuUs }) => cpuUs);
+  return medianRatio(times(theirs), times(ours));
+}
+
+/** More than this of a core for others, and the sample's rate says little. Interrupts alone stay below. */
+const FOREIGN_MAX = 0.15;
+
+/** How many samples others disturbed, and of how many. */
+export function disturbed(results: Results): { readonly samples: number; readonly of: number } {
+  const all = results.cellResults.flatMap(({ samples }) => samples);
+  return { samples: all.filter(({ foreign }) => foreign > FOREIGN_MAX).length, of: all.length };
 }
 
 /** The figure of a peer in a measure; null when there is none. */

@@ -4,8 +4,9 @@ import { h2loadCell } from "./load/h2load.ts";
 import type { LoadReport } from "./load/report.ts";
 import { wrkCell } from "./load/wrk.ts";
 import { type RunningPeer, urlOf } from "./peers/peer.ts";
+import { busySecondsOf } from "./processes.ts";
 import type { CellResult, Sample } from "./results.ts";
-import { HOST, type Stage } from "./stage.ts";
+import { HOST, SERVER_CPU, type Stage } from "./stage.ts";
 import { bodyOf } from "./workload.ts";
 
 /** How long and how often. */
@@ -75,10 +76,12 @@ async function measure(
 ): Promise<{ sample: Sample; problem: string | null }> {
   const originBefore = await stage.originRequests();
   const cpuBefore = running.process.cpuSeconds();
+  const coreBefore = busySecondsOf(SERVER_CPU);
   const startMs = performance.now();
   const report = await load(stage, running, cell, seconds);
   const wallSeconds = (performance.now() - startMs) / 1000;
   const cpuSeconds = running.process.cpuSeconds() - cpuBefore;
+  const coreSeconds = busySecondsOf(SERVER_CPU) - coreBefore;
   const asked = (await stage.originRequests()) - originBefore;
   return {
     sample: {
@@ -87,6 +90,7 @@ async function measure(
       p99Us: report.p99Us,
       cpuUs: (cpuSeconds * 1e6) / report.requests,
       busy: cpuSeconds / wallSeconds,
+      foreign: Math.max(0, coreSeconds - cpuSeconds) / wallSeconds,
     },
     problem: problemOf(cell, running, report, asked),
   };
