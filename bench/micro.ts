@@ -112,6 +112,7 @@ async function hitStep(over: Record<string, unknown>): Promise<{ step: () => unk
     loopId: "bench",
     controlPort: () => null,
     memoryBytesMax: config.cache.memory,
+    disk: null,
     peers: null,
   });
   await plane.apply(config);

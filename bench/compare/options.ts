@@ -1,4 +1,5 @@
 /** What the command line asks for. */
+import { resolve } from "node:path";
 import { parseVariant, type Variant } from "./peers/proxima.ts";
 
 /** The ways to run it. */
@@ -17,6 +18,8 @@ export interface Options {
   readonly seconds: number;
   /** Rows of Proxima beside the shipped one. */
   readonly variants: readonly Variant[];
+  /** Folder for CPU profiles of Proxima's rows; null: none are made. */
+  readonly profile: string | null;
   /** Measures beside the cells. */
   readonly measures: boolean;
   /** Peers that are not installed are left out instead of ending the run. */
@@ -34,6 +37,7 @@ const USAGE = `npm run bench -- [whole|quick|check] [options]
   --seconds N        seconds of each load
   --no-measures      cells only
   --variant N={...}  one more row of Proxima with these settings
+  --profile DIR      CPU profiles of Proxima's rows; rates are lower with it
   --allow-missing    leave out peers that are not installed
   --out DIR          folder of the report
   --strict           check: status 1 when a ratio fell by more than 15 %
@@ -49,6 +53,7 @@ export function parseOptions(args: readonly string[], resultsFolder: string): Op
     rounds: null as number | null,
     seconds: null as number | null,
     variants: [] as Variant[],
+    profile: null as string | null,
     measures: true,
     allowMissing: false,
     strict: false,
@@ -87,6 +92,9 @@ export function parseOptions(args: readonly string[], resultsFolder: string): Op
         break;
       case "--variant":
         given.variants.push(parseVariant(value(arg)));
+        break;
+      case "--profile":
+        given.profile = resolve(value(arg));
         break;
       case "--out":
         given.out = value(arg);

@@ -67,16 +67,22 @@ export function markdown(results: Results): string {
   }
   const targets = outcomes(results);
   if (targets.length > 0) {
-    parts.push("## Targets", "", ...table(["", "wanted", "measured", ""], targets.map(targetRow)), "");
+    parts.push(
+      "## Targets",
+      "",
+      ...table(["", "wanted", "measured", "by CPU", ""], targets.map(targetRow)),
+      "",
+    );
   }
   return parts.join("\n");
 }
 
-function targetRow({ text, wanted, measured, met }: Outcome): string[] {
+function targetRow({ text, wanted, measured, met, byCpu }: Outcome): string[] {
   return [
     text,
     wanted,
     show(measured ?? undefined),
+    show(byCpu ?? undefined),
     met === null ? "not measured" : met ? "met" : "**missed**",
   ];
 }

@@ -14,7 +14,7 @@ import type { Peer, RunningPeer } from "./peers/peer.ts";
 import { DEFAULT_CACHE_BYTES, FEATURES, LOGGED, proxima, SHIPPED } from "./peers/proxima.ts";
 import type { CellResult, Measure, Results } from "./results.ts";
 import { runCell } from "./rounds.ts";
-import { type Stage, setStage } from "./stage.ts";
+import { LOAD_CPU, type Stage, setStage } from "./stage.ts";
 
 /** Cells that the rows with a log and with features are measured in: the rest would only be more of the same. */
 const VARIANT_CELLS = ["h1-1kb", "h2-1kb", "h1-100kb"];
@@ -33,7 +33,12 @@ export function peersOf(options: Options): Peer[] {
   if (words !== null) throw new Error(`The comparison can not run: ${words}.`);
   const absent = missingPrograms(needed);
   const present = chosen.filter(({ needs }) => needs === null || !absent.includes(needs));
-  return [...[SHIPPED, LOGGED, FEATURES, ...options.variants].map(proxima), ...present];
+  const env: Record<string, string> =
+    options.profile === null
+      ? {}
+      : { BUN_OPTIONS: `--cpu-prof --cpu-prof-md --cpu-prof-dir=${options.profile}` };
+  const variants = options.profile === null ? [SHIPPED, LOGGED, FEATURES] : [SHIPPED];
+  return [...[...variants, ...options.variants].map((variant) => proxima({ ...variant, env })), ...present];
 }
 
 /** Runs it all. Whatever happens, every process that it started has ended when it settles. */
