@@ -1,5 +1,8 @@
 #!/usr/bin/env node
-/** `npm run bench` lists the benchmarks in bench/, `npm run bench -- NAME ARGS...` runs one of them. */
+/**
+ * `npm run bench` is the comparison with other servers, `npm run bench -- NAME ARGS...` one of the
+ * benchmarks in bench/, `npm run bench -- list` names them.
+ */
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { program, root, runBun } from "./bun.mjs";
@@ -26,18 +29,24 @@ function summary(name) {
   return /^.*?[.:](?= |$)/.exec(text)?.[0] ?? text;
 }
 
+/** Words of the comparison (bench/compare.ts), which may be given without its name. */
+const comparison = ["whole", "quick", "check"];
+
 await program(async () => {
-  const [name, ...args] = process.argv.slice(2);
+  const args = process.argv.slice(2);
   const known = names();
-  if (name === undefined) {
-    if (known.length === 0) console.log("There are no benchmarks in bench/ yet.");
+  const [first] = args;
+  if (first === "list") {
     const width = Math.max(0, ...known.map((one) => one.length));
     for (const one of known) console.log(`${one.padEnd(width)}  ${summary(one)}`.trimEnd());
     return;
   }
+  if (first === undefined || comparison.includes(first) || first.startsWith("--")) args.unshift("compare");
+  const [name = "", ...rest] = args;
   if (!known.includes(name)) {
-    throw new Error(`There is no benchmark "${name}"; there are: ${known.join(", ") || "none"}.`);
+    const words = [...comparison, "list", ...known];
+    throw new Error(`There is no benchmark "${name}"; there are: ${words.join(", ")}.`);
   }
   ensureInstalled();
-  await runBun(["--no-install", join(folder, `${name}.ts`), ...args]);
+  await runBun(["--no-install", join(folder, `${name}.ts`), ...rest]);
 });
