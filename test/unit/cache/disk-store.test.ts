@@ -259,14 +259,21 @@ describe("the limit in bytes", () => {
     expect(one.startSparse(keyOf(0, 0), parts(), tooLarge)).toBeNull();
   });
 
+  test("a block that is larger than what is kept free finds room in a small store that is full", async () => {
+    const { store } = await open({ bytesMax: 4 * 2 ** 20 * 64, shards: [0] });
+    for (let i = 0; i < 100; i++) await store.put(keyOf(0, i), parts(), bytesOf(i, 60_000));
+    for (let i = 0; i < 5; i++)
+      expect(await store.put(keyOf(0, 100 + i), parts(), new Uint8Array(3_000_000))).not.toBeNull();
+  });
+
   test("the largest object finds room where thousands of small ones were, and they where it was", async () => {
-    const { store } = await open({ bytesMax: 16 * 2 ** 20 * 64, shards: [0] });
+    const { store } = await open({ bytesMax: 8 * 2 ** 20 * 64, shards: [0] });
     const limit = store.bytesMax;
     const body = new Uint8Array(store.objectBytesMax);
     for (let at = 0; at < body.length; at += 99_999)
       body.set(bytesOf(at, 99), Math.min(at, body.length - 99));
     let number = 0;
-    const keys = Array.from({ length: 6_000 }, () => {
+    const keys = Array.from({ length: 3_000 }, () => {
       while (shardOf(`key ${number}`) !== 0) number++;
       return `key ${number++}`;
     });
