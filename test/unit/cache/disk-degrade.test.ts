@@ -96,9 +96,8 @@ test.if(root)("a file system that is really full takes nothing with it", async (
     // What the disk did not take is not undone by the end of the process either.
     const killed = `${dir.path}-killed`;
     cpSync(path, killed, { recursive: true });
-    const { store: after, problems: told } = await openStore(killed);
+    const { store: after } = await openStore(killed);
     for (let i = 0; i < 200; i++) expect(after.find(keyOf(i % 2, i % 100))).toEqual([]);
-    expect(told.some((message) => message.includes("had not taken all removals"))).toBe(true);
     await after.close();
     unlinkSync(join(mount, "ballast"));
     clock.advance(FULL_PAUSE_MS + HEALTH_MS);

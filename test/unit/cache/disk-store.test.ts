@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { allShards, shardOf } from "../../../src/cache/shard.ts";
 import type { DiskStore } from "../../../src/cache/store/disk/disk-store.ts";
-import { DESCRIPTORS_MAX } from "../../../src/cache/store/disk/limits.ts";
+import { DESCRIPTORS_MAX, OBJECT_SHARE_MAX } from "../../../src/cache/store/disk/limits.ts";
 import { bytesBelow, bytesOf, filesBelow, keyOf, openStore, parts, scratch, settle } from "./disk-kit.ts";
 
 let dir: ReturnType<typeof scratch>;
@@ -247,10 +247,53 @@ describe("the limit in bytes", () => {
     expect(store.stats().evictions).toBeGreaterThan(50);
   });
 
-  test("a body larger than the store takes is refused", async () => {
+  test("an object may take almost all of a worker's share, and half of the whole disk at most", async () => {
+    const whole = 64 * 2 ** 20;
+    const { store: all } = await open({ bytesMax: whole, shards: allShards });
+    expect(all.objectBytesMax).toBe(whole / 2);
+    await all.close();
+    const { store: one } = await open({ bytesMax: 4 * whole, shards: [0] });
+    expect(one.objectBytesMax).toBe(Math.floor(4 * 2 ** 20 * OBJECT_SHARE_MAX));
+    const tooLarge = one.objectBytesMax + 1;
+    expect(await one.put(keyOf(0, 0), parts(), new Uint8Array(tooLarge))).toBeNull();
+    expect(one.startSparse(keyOf(0, 0), parts(), tooLarge)).toBeNull();
+  });
+
+  test("a block that is larger than what is kept free finds room in a small store that is full", async () => {
     const { store } = await open({ bytesMax: 4 * 2 ** 20 * 64, shards: [0] });
-    expect(await store.put(keyOf(0, 0), parts(), bytesOf(1, 2_200_000))).toBeNull();
-    expect(store.startSparse(keyOf(0, 0), parts(), 3_000_000)).toBeNull();
+    for (let i = 0; i < 100; i++) await store.put(keyOf(0, i), parts(), bytesOf(i, 60_000));
+    for (let i = 0; i < 5; i++)
+      expect(await store.put(keyOf(0, 100 + i), parts(), new Uint8Array(3_000_000))).not.toBeNull();
+  });
+
+  test("the largest object finds room where thousands of small ones were, and they where it was", async () => {
+    const { store } = await open({ bytesMax: 8 * 2 ** 20 * 64, shards: [0] });
+    const limit = store.bytesMax;
+    const body = new Uint8Array(store.objectBytesMax);
+    for (let at = 0; at < body.length; at += 99_999)
+      body.set(bytesOf(at, 99), Math.min(at, body.length - 99));
+    let number = 0;
+    const keys = Array.from({ length: 3_000 }, () => {
+      while (shardOf(`key ${number}`) !== 0) number++;
+      return `key ${number++}`;
+    });
+    for (let round = 0; round < 2; round++) {
+      let next = 0;
+      const lane = async (): Promise<void> => {
+        for (let i = next++; i < keys.length; i = next++)
+          await store.put(keys[i] ?? "", parts({ meta: new Uint8Array(2_000) }), bytesOf(i, 100));
+      };
+      await Promise.all(Array.from({ length: 64 }, lane));
+      expect(store.stats().refused).toBe(0);
+      const [newest] = store.find(keys.at(-1) ?? "");
+      expect(newest).toBeDefined();
+      const stored = await store.put(keyOf(0, 0), parts(), body);
+      if (stored === null) throw new Error("the largest object had no room");
+      expect(Bun.deepEquals(await store.read(stored, 0, 5_000_000), body.slice(0, 5_000_000))).toBe(true);
+      expect(store.stats().bytes).toBeLessThanOrEqual(limit);
+      await settle(() => bytesBelow(dir.path) <= limit);
+      expect(bytesBelow(dir.path)).toBeLessThanOrEqual(limit);
+    }
   });
 });
 

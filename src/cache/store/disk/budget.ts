@@ -13,6 +13,8 @@ export class Budget {
   #ceiling: number;
   #used = 0;
   #reserved = 0;
+  /** What waits for eviction. */
+  #wanted = 0;
   /** Files that live on only because somebody may still be reading them. */
   #retiring = 0;
   /** Files of removed objects that are still in use: room that eviction can not free, only their users. */
@@ -44,7 +46,7 @@ export class Budget {
 
   /** Bytes over what eviction aims at; zero or less when there is nothing to do. */
   get over(): number {
-    return this.#used - this.#retiring + this.#reserved - (this.#ceiling - this.headroom);
+    return this.#used - this.#retiring + this.#reserved + this.#wanted - (this.#ceiling - this.headroom);
   }
 
   /** The same, as if all who use removed objects had gone: whether it helps to take one more that is in use. */
@@ -86,6 +88,11 @@ export class Budget {
     if (this.#used + this.#reserved + bytes > this.#ceiling - this.headroom / 4) return false;
     this.#reserved += bytes;
     return true;
+  }
+
+  /** Somebody waits for so much (less than nothing: not any more): eviction goes so much further. */
+  want(bytes: number): void {
+    this.#wanted += bytes;
   }
 
   give(bytes: number): void {

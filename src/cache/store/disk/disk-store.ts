@@ -22,9 +22,12 @@ import {
   CHECKPOINT_PAGES_MAX,
   CHECKPOINT_PAGES_MIN,
   DESCRIPTORS_MAX,
+  INDEX_BYTES_MIN,
   INDEX_CACHE_BYTES,
+  LOG_ALLOWANCE,
   MARK_CHARS_MAX,
   META_BYTES_MAX,
+  OBJECT_SHARE_MAX,
   SCRUB_BYTES_PER_TICK,
   SEGMENT_BYTES_MAX,
   SEGMENT_BYTES_MIN,
@@ -147,7 +150,17 @@ export class DiskStore {
     this.#clock = options.clock;
     this.#problems = problems;
     this.bytesMax = share;
-    this.objectBytesMax = Math.floor(share / 2);
+    const numbers = [...new Set(shards)].sort((a, b) => a - b);
+    const perShard = share / numbers.length;
+    const checkpointPages = Math.max(
+      CHECKPOINT_PAGES_MIN,
+      Math.min(CHECKPOINT_PAGES_MAX, Math.floor(perShard / 64 / 4096)),
+    );
+    // Indexes that hold nothing take room as well, which counts in a small store.
+    const forIndexes = numbers.length * (INDEX_BYTES_MIN + LOG_ALLOWANCE * checkpointPages * 4096);
+    this.objectBytesMax = Math.floor(
+      Math.min(options.bytesMax / 2, share * OBJECT_SHARE_MAX, share * 0.98 - forIndexes),
+    );
     const files = options.files ?? systemFiles;
     this.#budget = new Budget(share);
     this.#descriptors = new Descriptors(files, DESCRIPTORS_MAX);
@@ -168,8 +181,6 @@ export class DiskStore {
       seed,
     );
     this.#reader = new Reader((variant) => this.#shards.get(variant.shard));
-    const numbers = [...new Set(shards)].sort((a, b) => a - b);
-    const perShard = share / numbers.length;
     const segmentBytes = Math.max(
       Math.min(SEGMENT_BYTES_MIN, Math.floor(perShard / 4)),
       Math.min(SEGMENT_BYTES_MAX, Math.floor(perShard / 16)),
@@ -191,10 +202,7 @@ export class DiskStore {
       segmentBytes,
       indexSizes: {
         cacheBytes: INDEX_CACHE_BYTES / numbers.length,
-        checkpointPages: Math.max(
-          CHECKPOINT_PAGES_MIN,
-          Math.min(CHECKPOINT_PAGES_MAX, Math.floor(perShard / 32 / 4096)),
-        ),
+        checkpointPages,
       },
       variantsMax: options.variantsMax ?? 64,
       nextId: () => this.#nextId(),

@@ -65,6 +65,8 @@ export class Evictor {
       const shard = this.#oldest(stuck);
       if (shard === null) {
         await this.#budget.removed();
+        if (this.#budget.over <= 0) return true;
+        if (await this.#shrinkAll()) continue;
         return false;
       }
       if (!(await this.#slice(shard, passedOver))) stuck.add(shard);
@@ -72,6 +74,18 @@ export class Evictor {
     }
     await this.#budget.removed();
     return true;
+  }
+
+  /** No objects are left to take: their indexes may still have room to give back. */
+  async #shrinkAll(): Promise<boolean> {
+    let shrunk = false;
+    for (const shard of this.#shards()) {
+      while (this.#budget.over > 0 && !this.#stopped) {
+        if (!((await shard.parts?.log.shrinkNow()) ?? false)) break;
+        shrunk = true;
+      }
+    }
+    return shrunk;
   }
 
   /** The shard whose queue begins with the oldest. */
@@ -156,6 +170,7 @@ export class Evictor {
     // A disk may be so full that not even rows can be deleted.
     if (!done) return dropOldestFile(shard, this.#budget);
     await Promise.all(moves.map((row) => this.#move(shard, row)));
+    shard.parts?.log.shrink();
     return dropDeadSegments(shard) || progress;
   }
 

@@ -6,7 +6,13 @@
 import { statSync } from "node:fs";
 import type { Budget } from "./budget.ts";
 import type { DiskFiles } from "./files.ts";
+import { LOG_ALLOWANCE } from "./limits.ts";
 import type { IndexSizes, ShardIndex } from "./shard-index.ts";
+
+const PAGE_BYTES = 4_096;
+
+/** Pages that are given back at once: some milliseconds. */
+const GIVE_BACK_PAGES = 64;
 
 /** What it needs of its shard. */
 export interface IndexLogContext {
@@ -22,7 +28,7 @@ export interface IndexLogContext {
 export class IndexLog {
   readonly #context: IndexLogContext;
   #countedBytes = 0;
-  #checkpointing = false;
+  #checkpointing: Promise<void> | null = null;
 
   constructor(context: IndexLogContext) {
     this.#context = context;
@@ -30,16 +36,24 @@ export class IndexLog {
 
   /** The index was written to: its size is counted, and a checkpoint started if it is time. */
   committed(): void {
+    if (this.#measure()) void this.#checkpoint();
+  }
+
+  /** Counts its files; true when it is time for a checkpoint. */
+  #measure(): boolean {
+    const threshold = this.#context.indexSizes.checkpointPages * PAGE_BYTES;
+    let log = 0;
     this.#context.guard((index) => {
-      const { budget, indexSizes } = this.#context;
-      const threshold = indexSizes.checkpointPages * 4096;
-      const log = statSync(`${index.path}-wal`, { throwIfNoEntry: false })?.size ?? 0;
-      // The log counts as grown to its checkpoint from the start.
-      const bytes = index.bytes() + Math.max(log, threshold);
+      const { budget } = this.#context;
+      const sizeOf = (path: string): number => statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+      log = sizeOf(`${index.path}-wal`);
+      // The log counts as grown from the start, and pages that were given back until they are cut off.
+      const pages = Math.max(index.pages() * PAGE_BYTES, sizeOf(index.path));
+      const bytes = pages + Math.max(log, LOG_ALLOWANCE * threshold);
       budget.add(bytes - this.#countedBytes);
       this.#countedBytes = bytes;
-      if (log > threshold && !this.#checkpointing) void this.#checkpoint();
     });
+    return log > threshold;
   }
 
   /** The shard is given up: nothing of it counts any more. */
@@ -48,14 +62,38 @@ export class IndexLog {
     this.#countedBytes = 0;
   }
 
-  async #checkpoint(): Promise<void> {
-    this.#checkpointing = true;
+  /** Gives pages that hold nothing back, some at a time, once they are many. */
+  shrink(): void {
+    this.#context.guard((index) => {
+      if (index.freePages() <= Math.max(GIVE_BACK_PAGES, index.pages() / 4)) return;
+      index.giveBack(GIVE_BACK_PAGES);
+      this.committed();
+    });
+  }
+
+  /** The same however few they are, and cuts them off; true when it takes less now. */
+  async shrinkNow(): Promise<boolean> {
+    const beforeBytes = this.#countedBytes;
+    this.#context.guard((index) => index.giveBack(GIVE_BACK_PAGES));
+    await this.#checkpointing;
+    await this.#checkpoint();
+    return this.#countedBytes < beforeBytes;
+  }
+
+  #checkpoint(): Promise<void> {
+    this.#checkpointing ??= this.#syncAndCopy().finally(() => {
+      this.#checkpointing = null;
+    });
+    return this.#checkpointing;
+  }
+
+  async #syncAndCopy(): Promise<void> {
     try {
       await this.#context.files.sync(`${this.#context.index.path}-wal`);
     } catch {
       // The checkpoint itself tells what is wrong.
     }
-    this.#checkpointing = false;
     this.#context.guard((index) => index.checkpoint());
+    this.#measure();
   }
 }

@@ -30,6 +30,9 @@ export const STORE_BYTES_MIN = SHARDS * 1024 * 1024;
 /** Largest part of a body that one `read` returns. */
 export const READ_BYTES_MAX = 16 * 1024 * 1024;
 
+/** Largest part of a store's share that one object may take; never more than half of the whole disk cache. */
+export const OBJECT_SHARE_MAX = 0.9;
+
 /** Metadata and key of one variant. */
 export const META_BYTES_MAX = 256 * 1024;
 
@@ -80,9 +83,15 @@ export const LINGER_SHARE_MAX = 0.5;
 /** Nothing is written for this long after the disk was full. */
 export const FULL_PAUSE_MS = 10_000;
 
-/** Pages of the write-ahead log before SQLite copies them into the index (4 KiB each): a 32nd of the share, between these. */
-export const CHECKPOINT_PAGES_MIN = 16;
+/** Pages of the write-ahead log before SQLite copies them into the index (4 KiB each): a 64th of the share, between these. */
+export const CHECKPOINT_PAGES_MIN = 8;
 export const CHECKPOINT_PAGES_MAX = 512;
+
+/** Room that is kept for the log of each shard: so many times what starts a checkpoint, because it grows until that has ended. */
+export const LOG_ALLOWANCE = 2;
+
+/** What an index takes that holds next to nothing. */
+export const INDEX_BYTES_MIN = 64 * 1024;
 
 /** Page cache of all indexes of a store together. */
 export const INDEX_CACHE_BYTES = 32 * 1024 * 1024;

@@ -51,6 +51,7 @@ export interface SweepCounts {
 export interface DiskStats {
   /** Objects; null until they were counted, soon after the start. */
   readonly objects: number | null;
+  /** What counts against the limit: files, room that is kept for the indexes' logs, removed objects that are in use. */
   readonly bytes: number;
   readonly bytesMax: number;
   readonly shards: number;

@@ -52,10 +52,12 @@ export class ShardIndex {
       run("PRAGMA busy_timeout = 0");
       // The shard's lock makes this process the only one: no shared memory file, no locking for each lookup.
       run("PRAGMA locking_mode = EXCLUSIVE");
+      // What eviction empties can be given back; counts only while the file is made.
+      run("PRAGMA auto_vacuum = INCREMENTAL");
       run("PRAGMA journal_mode = WAL");
       run("PRAGMA synchronous = NORMAL");
       // The shard asks for checkpoints once the log has reached the disk; SQLite itself only if that does not come.
-      run(`PRAGMA wal_autocheckpoint = ${sizes.checkpointPages * 4}`);
+      run(`PRAGMA wal_autocheckpoint = ${sizes.checkpointPages * 3}`);
       run(`PRAGMA journal_size_limit = ${sizes.checkpointPages * 4096}`);
       run(`PRAGMA cache_size = -${Math.max(64, Math.floor(sizes.cacheBytes / 1024))}`);
       run("PRAGMA mmap_size = 0");
@@ -296,9 +298,19 @@ export class ShardIndex {
     this.#values("PRAGMA wal_checkpoint(PASSIVE)");
   }
 
-  /** Bytes of the database itself, without its write-ahead log. */
-  bytes(): number {
-    return this.#number("PRAGMA page_count") * 4096;
+  /** Pages of the database itself, without its write-ahead log (4 KiB each). */
+  pages(): number {
+    return this.#number("PRAGMA page_count");
+  }
+
+  /** Pages of it that hold nothing. */
+  freePages(): number {
+    return this.#number("PRAGMA freelist_count");
+  }
+
+  /** Gives up to so many of them back; the file is cut at the next checkpoint. */
+  giveBack(pages: number): void {
+    this.#values(`PRAGMA incremental_vacuum(${pages})`);
   }
 
   get path(): string {
