@@ -26,7 +26,8 @@ export class Exchange {
   hostname = "";
   path = "/";
   query: string | null = null;
-  client: string;
+  /** The viewer that trusted proxies speak for; null when the peer itself is the viewer. */
+  forwardedClient: string | null = null;
   // route
   site: SitePlan | null = null;
   behavior: BehaviorPlan | null = null;
@@ -59,8 +60,12 @@ export class Exchange {
     this.startMs = nowMs;
     this.method = request.method;
     this.scheme = request.scheme;
-    this.client = "";
     this.internal = internal;
+  }
+
+  /** Address of the viewer. */
+  get client(): string {
+    return this.forwardedClient ?? this.request.peerAddress;
   }
 
   /** Sets how the request ends. */

@@ -81,7 +81,7 @@ function exchangeOf(question: TierQuestion, context: EdgeContext): RoutedExchang
   x.hostname = question.hostname;
   x.path = question.path;
   x.query = question.query;
-  x.client = question.client;
+  x.forwardedClient = question.client;
   x.site = site;
   x.behavior = behavior;
   x.originPath = question.originPath;

@@ -406,7 +406,7 @@ export class Pipeline {
     inner.scheme = x.scheme;
     inner.authority = x.authority;
     inner.hostname = x.hostname;
-    inner.client = x.client;
+    inner.forwardedClient = x.forwardedClient;
     inner.path = page.path;
     const behavior = behaviorFor(site, page.path);
     if (behavior === null) return response;

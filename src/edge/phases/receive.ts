@@ -41,15 +41,13 @@ export function receive(x: Exchange, settings: EdgeSettings): ViewerResponse | n
       return refuse(x, 414, `the request target is longer than ${TARGET_CHARS_MAX} characters`, settings);
     return refuse(x, 400, "the request target is malformed", settings);
   }
-  const peer = x.request.peerAddress;
-  const trusted = settings.trustedProxies?.has(peer);
-  if (trusted) {
+  // Who the peer is costs the runtime as much as a tenth of a hit: asked where it decides something.
+  const peer = settings.trustedProxies === null ? null : x.request.peerAddress;
+  if (peer !== null && settings.trustedProxies?.has(peer) === true) {
     // The last word is the nearest proxy's own; what stands left of it came from further away.
     const proto = fields.get("x-forwarded-proto")?.split(",").at(-1)?.trim().toLowerCase();
     if (proto === "https" || proto === "http") x.scheme = proto;
-    x.client = originalClient(fields.get("x-forwarded-for"), peer, settings);
-  } else {
-    x.client = peer;
+    x.forwardedClient = originalClient(fields.get("x-forwarded-for"), peer, settings);
   }
   const authority = parseAuthority(fields.get("host"), x.scheme);
   if (authority === null) return refuse(x, 400, "the Host field is missing or malformed", settings);
