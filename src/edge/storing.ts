@@ -65,9 +65,10 @@ export function storageOf(
   if (!storage.store) return storage;
   // A stream of events is one viewer's: it has no end, and another would be given events of the past.
   if (isEventStream(fields)) return { store: false, reason: "response-not-cacheable" };
+  const inMemory = context.store.objectBytesMaxOf(x.site.id);
   const bytesMax = mayBeOnDisk(x, context)
-    ? Math.max(context.store.objectBytesMax, context.disk?.objectBytesMax ?? 0)
-    : context.store.objectBytesMax;
+    ? Math.max(inMemory, context.disk?.objectBytesMax ?? 0)
+    : inMemory;
   if ((response.bodyLength ?? 0) > bytesMax) return { store: false, reason: "response-too-large" };
   if (status >= 300 && status < 400 && leadsBack(x, fields.get("location")))
     return { store: false, reason: "response-self-redirect" };

@@ -177,7 +177,7 @@ export class DiskTier {
       const parts: StoredParts = { ...record, body, tags: row.tags, validSequence: row.sequence };
       const entry =
         this.#memory.put(row.key, row.vary, row.variant, parts, variantsMax) ??
-        new StoredResponse(new StoredUrl(row.key), row.vary, row.variant, parts);
+        new StoredResponse(this.#memory.urlOf(row.key), row.vary, row.variant, parts);
       entry.disk = row;
       this.#revived++;
       if (body instanceof LargeBody) body.onGone = () => this.#memory.remove(entry);
@@ -192,7 +192,7 @@ export class DiskTier {
     // What is recoded for viewers has to be in memory for that.
     const inMemory =
       row.complete &&
-      row.length <= this.#memory.objectBytesMax &&
+      row.length <= this.#memory.objectBytesMaxOf(siteOf(row.key)) &&
       (row.length <= MEMORY_BODY_BYTES_MAX || record.negotiable);
     if (!inMemory)
       return row.large

@@ -367,10 +367,14 @@ class Cluster implements Edge {
       sites: Object.keys(this.#config.sites).length,
       store: { objects: 0, bytes: 0, bytesMax: 0, evictions: 0 },
       disk: null,
+      siteStores: {},
+      workers: { up: 0, down: 0 },
       accessLog: { written: 0, dropped: 0 },
       requestsInFlight: 0,
     });
-    return mergeStats([own, ...this.#past, ...present]);
+    const up = this.#slots.filter((slot) => slot.up).length;
+    const workers = { up, down: this.#slots.length - up };
+    return { ...mergeStats([own, ...this.#past, ...present]), workers };
   }
 
   async metrics(): Promise<string> {

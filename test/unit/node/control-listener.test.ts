@@ -22,6 +22,8 @@ const snapshot = () =>
     sites: 1,
     store: { objects: 0, bytes: 0, bytesMax: 1, evictions: 0 },
     disk: null,
+    siteStores: {},
+    workers: { up: 1, down: 0 },
     accessLog: { written: 0, dropped: 0 },
     requestsInFlight: 0,
   });

@@ -48,6 +48,8 @@ export const createFakeEdge: CreateEdge = ({ config, dataDir, version, clock, hi
       sites: Object.keys(config.sites).length,
       store: { objects: 0, bytes: 0, bytesMax: config.cache.memory, evictions: 0 },
       disk: null,
+      siteStores: {},
+      workers: { up: 1, down: 0 },
       accessLog: { written: 0, dropped: 0 },
       requestsInFlight: server.pendingRequests,
     });

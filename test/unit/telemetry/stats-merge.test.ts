@@ -10,6 +10,8 @@ const gauges = {
   sites: 2,
   store: { objects: 5, bytes: 500, bytesMax: 1_000, evictions: 7 },
   disk: null,
+  siteStores: {},
+  workers: { up: 1, down: 0 },
   accessLog: { written: 4, dropped: 1 },
   requestsInFlight: 2,
 };
