@@ -13,6 +13,7 @@ export class Budget {
   #ceiling: number;
   #used = 0;
   #reserved = 0;
+  #wanted = 0;
   /** Files that live on only because somebody may still be reading them. */
   #retiring = 0;
   /** Files of removed objects that are still in use: room that eviction can not free, only their users. */
@@ -44,7 +45,7 @@ export class Budget {
 
   /** Bytes over what eviction aims at; zero or less when there is nothing to do. */
   get over(): number {
-    return this.#used - this.#retiring + this.#reserved - (this.#ceiling - this.headroom);
+    return this.#used - this.#retiring + this.#reserved + this.#wanted - (this.#ceiling - this.headroom);
   }
 
   /** The same, as if all who use removed objects had gone: whether it helps to take one more that is in use. */
@@ -82,8 +83,22 @@ export class Budget {
 
   /** True when so much may be written now; give it back when it has been counted or given up. */
   take(bytes: number): boolean {
-    // A little is left for the indexes, whose growth is only known afterwards.
-    if (this.#used + this.#reserved + bytes > this.#ceiling - this.headroom / 4) return false;
+    return this.#take(bytes, (this.headroom * 3) / 4);
+  }
+
+  /** The same for what eviction writes again: writers leave it as much room as it may use at a time. */
+  takeAgain(bytes: number): boolean {
+    return this.#take(bytes, this.headroom / 4);
+  }
+
+  /** Somebody waits for so much room, until it is taken back with a negative number. */
+  want(bytes: number): void {
+    this.#wanted += bytes;
+  }
+
+  /** A little is left for the indexes, whose growth is only known afterwards. */
+  #take(bytes: number, left: number): boolean {
+    if (this.#used + this.#reserved + bytes > this.#ceiling - left) return false;
     this.#reserved += bytes;
     return true;
   }

@@ -62,7 +62,10 @@ export class Room {
         this.evict();
         return true;
       }
-      if (!(await evictor.run()) && !budget.take(0)) break;
+      budget.want(bytes);
+      const freed = await evictor.run();
+      budget.want(-bytes);
+      if (!freed && !budget.take(0)) break;
     }
     return false;
   }
