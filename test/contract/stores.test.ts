@@ -9,8 +9,8 @@ import { MemoryStore } from "../../src/cache/store/memory.ts";
 import { STORED_AT_MS, storedParts } from "../kit/stored.ts";
 import { bytesOf, parts as diskParts, openStore, scratch, settle } from "../unit/cache/disk-kit.ts";
 
-/** Room of a store under test: enough for 70 objects of `USUAL_BYTES`. */
-const BYTES_MAX = 4 * 2 ** 20;
+/** Room of a store under test: enough for 100 objects of `USUAL_BYTES`. */
+const BYTES_MAX = 6 * 2 ** 20;
 const USUAL_BYTES = 50_000;
 const VARIANTS_MAX = 3;
 
@@ -241,13 +241,13 @@ describe.each([
 
   test("evicts what nobody asks for before what is asked for again and again", async () => {
     const store = await open();
-    for (let i = 0; i < 5; i++) await store.put(keyOf(i), "", bytesOf(i, USUAL_BYTES));
-    for (let i = 5; i < 300; i++) {
+    for (let i = 0; i < 5; i++) await store.put(keyOf(i), "", bytesOf(i, 10_000));
+    for (let i = 5; i < 400; i++) {
       for (let hot = 0; hot < 5; hot++) store.hit(keyOf(hot), "");
       await store.put(keyOf(i), "", bytesOf(i, USUAL_BYTES));
     }
     for (let hot = 0; hot < 5; hot++)
-      expect((await store.find(keyOf(hot))).map(({ body }) => body)).toEqual([bytesOf(hot, USUAL_BYTES)]);
+      expect((await store.find(keyOf(hot))).map(({ body }) => body)).toEqual([bytesOf(hot, 10_000)]);
   });
 
   test("meets everything that is stored, once, on a walk", async () => {
