@@ -303,7 +303,9 @@ function receiveResponse(
   const { fields, status } = response;
   // The disk did not take what is too large for memory.
   const storage =
-    owned === null && decided.storage.store && (response.bodyLength ?? 0) > context.store.objectBytesMaxOf(x.site.id)
+    owned === null &&
+    decided.storage.store &&
+    (response.bodyLength ?? 0) > context.store.objectBytesMaxOf(x.site.id)
       ? ({ store: false, reason: "response-too-large" } as const)
       : decided.storage;
   const shareError =

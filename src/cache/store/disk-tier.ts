@@ -9,11 +9,11 @@ import type { Clock } from "../../base/clock.ts";
 import type { FieldReader } from "../../http/fields.ts";
 import { validatorOf } from "../../http/validator.ts";
 import { expireAt } from "../freshness.ts";
-import { selectingKey } from "../key.ts";
+import { selectingKey, siteOf } from "../key.ts";
 import { LargeBody } from "../large-body.ts";
 import { DISK_LIFE_MS_MIN, INLINE_BODY_BYTES_MAX, MEMORY_BODY_BYTES_MAX } from "../limits.ts";
 import type { PurgeableObject, Validity } from "../purge-table.ts";
-import { type StoredParts, StoredResponse, StoredUrl } from "../stored.ts";
+import type { StoredParts, StoredResponse } from "../stored.ts";
 import type { DiskStore } from "./disk/disk-store.ts";
 import { READ_BYTES_MAX } from "./disk/limits.ts";
 import type { DiskVariant } from "./disk/variant.ts";
@@ -177,7 +177,7 @@ export class DiskTier {
       const parts: StoredParts = { ...record, body, tags: row.tags, validSequence: row.sequence };
       const entry =
         this.#memory.put(row.key, row.vary, row.variant, parts, variantsMax) ??
-        new StoredResponse(this.#memory.urlOf(row.key), row.vary, row.variant, parts);
+        this.#memory.unkept(row.key, row.vary, row.variant, parts);
       entry.disk = row;
       this.#revived++;
       if (body instanceof LargeBody) body.onGone = () => this.#memory.remove(entry);

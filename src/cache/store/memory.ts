@@ -87,6 +87,11 @@ export class MemoryStore {
     return entry;
   }
 
+  /** A variant that is not in the store: what was refused, for those who have it already. */
+  unkept(key: string, vary: readonly string[], variant: string, parts: StoredParts): StoredResponse {
+    return new StoredResponse(new StoredUrl(key, this.#partitions.of(siteOf(key))), vary, variant, parts);
+  }
+
   /** Marks a URL whose answers could not be stored. */
   markPass(key: string, untilMs: number, reason: PassMarker["reason"]): void {
     const url = this.#urls.get(key) ?? new StoredUrl(key, this.#partitions.of(siteOf(key)));
