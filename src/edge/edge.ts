@@ -250,7 +250,7 @@ export class Edge {
     const durationMs = this.#context.clock.now() - x.startMs;
     const stats = this.#statsOf(x.site);
     stats.record(x.result, status, bytes, durationMs);
-    if (x.collapsed) stats.recordCollapsed();
+    if (x.collapsed || x.collapsedAtOwner) stats.recordCollapsed();
     this.#log?.write({
       timeMs: x.startMs,
       site: x.site?.id ?? null,
