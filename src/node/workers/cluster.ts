@@ -28,6 +28,7 @@ import type { Edge } from "../edge-handle.ts";
 import { formatAddress } from "../listen-error.ts";
 import type { CreateEdge, EdgeSetup } from "../node.ts";
 import { type PurgeHistory, slicesOf } from "../purge-history.ts";
+import type { PurgesInForce } from "../purge-service.ts";
 import type { WorkerListen } from "./calls.ts";
 import { RestartPolicy } from "./restart-policy.ts";
 import { socketPath } from "./socket-path.ts";
@@ -415,6 +416,14 @@ class Cluster implements Edge {
   purge(purge: Purge): ReturnType<Edge["purge"]> {
     const applied = this.broadcast({ kind: "purge", purge }).then(() => undefined);
     return { applied, counted: applied.then(() => this.counted(purge.sequence)) };
+  }
+
+  async purgesInForce(site: string): Promise<PurgesInForce> {
+    const all = await this.#each((worker) => worker.call("purgesInForce", site, ASK_MS_MAX));
+    return {
+      marks: Math.max(0, ...all.map(({ marks }) => marks)),
+      patterns: Math.max(0, ...all.map(({ patterns }) => patterns)),
+    };
   }
 
   async counted(sequence: number): Promise<number> {

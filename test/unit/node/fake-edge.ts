@@ -81,6 +81,7 @@ export const createFakeEdge: CreateEdge = ({ config, dataDir, version, clock, hi
       ready: () => ({ ready: true, reasons: [] }),
       sites: () => ["dev"],
       urlTarget: (_site, url) => new URL(url).host + new URL(url).pathname,
+      purgesInForce: () => ({ marks: 0, patterns: 0 }),
       purge(purge) {
         edgeEvents.push(`purge ${purge.sequence} ${purge.scope}`);
         return { applied: Promise.resolve(), counted: Promise.resolve(7) };
