@@ -152,7 +152,7 @@ export class DiskTier {
       clock: this.#clock,
     });
     const parts = { ...record, body, tags: row.tags, validSequence: row.sequence };
-    const entry = new StoredResponse(new StoredUrl(base), row.vary, row.variant, parts);
+    const entry = this.#memory.unkept(base, row.vary, row.variant, parts);
     entry.disk = row;
     return entry;
   }
