@@ -2,7 +2,7 @@
  * Quotas of sites on generated traces: what a limit and a reserve do to the site, to the others and to all.
  * Deterministic: the same table each time, but for the times.
  *
- *   npm run bench -- quotas      the table of docs/decisions/0010-site-quotas.md
+ *   npm run bench -- quotas      the table of docs/decisions/0016-site-memory.md
  */
 import { mixHash } from "../src/cache/eviction/hash.ts";
 import { type Partition, Partitions } from "../src/cache/eviction/partitions.ts";

@@ -1,6 +1,6 @@
 /**
  * The memory store: a map from base key to stored URL, and a hard limit in bytes. Who goes when the limit
- * is reached is for the policy to say (decision 7), and which site has to give (decision 10); a hit is one
+ * is reached is for the policy to say (decision 7), and which site has to give (decision 16); a hit is one
  * increment.
  */
 import type { MemoryQuota } from "../../config/plan.ts";
