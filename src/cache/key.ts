@@ -48,6 +48,11 @@ export function baseKey(
     : `${site} ${scheme}://${authority}${path}?${query}`;
 }
 
+/** The site of a base key. */
+export function siteOf(base: string): string {
+  return base.slice(0, base.indexOf(" "));
+}
+
 /** One ingredient of the secondary key, for explain. */
 export interface KeyIngredient {
   readonly kind: "header" | "cookie" | "device" | "language";

@@ -119,6 +119,11 @@ export class PurgeTable {
     return this.#marks;
   }
 
+  /** Patterns that are kept now for a site. */
+  patternsOf(site: string): number {
+    return this.#sites.get(site)?.patterns.size ?? 0;
+  }
+
   /** Applies the next entry of the log. Entries that were applied before change nothing. */
   apply(purge: Purge): void {
     if (purge.sequence <= this.#sequence) return;
@@ -196,6 +201,14 @@ export class PurgeTable {
     }
   }
 
+  /**
+   * Makes one floor for each site of all its marks up to a sequence. Where everything stored was swept up to
+   * there, only what is still on its way is forgotten beyond what was asked.
+   */
+  foldUpTo(sequence: number): void {
+    for (const marks of this.#sites.values()) this.#fold(marks, sequence);
+  }
+
   #siteOf(site: string): SiteMarks {
     let marks = this.#sites.get(site);
     if (marks === undefined) {
@@ -237,20 +250,23 @@ export class PurgeTable {
     if (map.delete(target)) this.#marks--;
   }
 
-  /** Over a limit a site's marks become one floor: more is forgotten than was asked for, never less. */
-  #fold(marks: SiteMarks): void {
-    const all = [marks.urls, marks.hosts, marks.tags, marks.prefixes].flatMap((map) => [...map.values()]);
-    for (const { mark } of marks.patterns.values()) all.push(mark);
-    for (const mark of all) {
-      marks.floor.hard = Math.max(marks.floor.hard, mark.hard);
-      if (mark.soft > marks.floor.soft) {
-        marks.floor.soft = mark.soft;
-        marks.floor.softMs = mark.softMs;
+  /** A site's marks, up to a sequence, become one floor: more is forgotten than was asked for, never less. */
+  #fold(marks: SiteMarks, upTo = Number.POSITIVE_INFINITY): void {
+    const fold = <T>(map: Map<string, T>, markOf: (held: T) => Mark): void => {
+      for (const [target, held] of map) {
+        const mark = markOf(held);
+        if (Math.max(mark.hard, mark.soft) > upTo) continue;
+        marks.floor.hard = Math.max(marks.floor.hard, mark.hard);
+        if (mark.soft > marks.floor.soft) {
+          marks.floor.soft = mark.soft;
+          marks.floor.softMs = mark.softMs;
+        }
+        this.#drop(map, target);
       }
-    }
-    this.#marks -= all.length;
-    for (const map of [marks.urls, marks.hosts, marks.tags, marks.prefixes, marks.patterns]) map.clear();
-    marks.prefixLengths = [];
+    };
+    for (const map of [marks.urls, marks.hosts, marks.tags, marks.prefixes]) fold(map, (mark) => mark);
+    fold(marks.patterns, ({ mark }) => mark);
+    marks.prefixLengths = lengthsOf(marks.prefixes);
   }
 
   #foldLargest(): void {

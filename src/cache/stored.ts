@@ -5,6 +5,7 @@
  */
 import { parseHttpDate } from "../http/date.ts";
 import { type FieldReader, Fields } from "../http/fields.ts";
+import type { Partition } from "./eviction/partitions.ts";
 import type { EvictionNode } from "./eviction/policy.ts";
 import { expireAt, type Freshness, type NotStoredReason } from "./freshness.ts";
 import { selectingKey } from "./key.ts";
@@ -239,14 +240,17 @@ interface VarySpec {
 /** One base key: its variants by Vary specification, newest specification first. */
 export class StoredUrl {
   readonly key: string;
+  /** The store's own: where everything of this URL is counted. */
+  partition: Partition<QueueNode>;
   /** The only variant of a URL without Vary and secondary key: the plain case, which needs no table. */
   only: StoredResponse | null = null;
   #specs: VarySpec[] | null = null;
   pass: PassMarker | null = null;
   count = 0;
 
-  constructor(key: string) {
+  constructor(key: string, partition: Partition<QueueNode>) {
     this.key = key;
+    this.partition = partition;
   }
 
   /** The variant that fits a request (RFC 9111 section 4.1); `secondary` is the configured part of the key. */

@@ -10,6 +10,7 @@ import { isWithin } from "./paths.ts";
 import { nearestName, quoted } from "./problems.ts";
 import { type BehaviorConfig, isBucket, type NodeConfig, type SiteConfig } from "./schema.ts";
 import { orNames } from "./shape.ts";
+import { formatSize } from "./size.ts";
 import { starsOf } from "./values.ts";
 
 /** Fields with so many values that a key with them hardly ever hits. */
@@ -44,6 +45,15 @@ export function checkSite(site: SiteConfig): Finding[] {
   for (const [name, origin] of Object.entries(site.origins)) {
     if (isBucket(origin)) findings.push(...checkBucket(origin, ["origins", name]));
     if (!used.has(name)) findings.push(warningAt(["origins", name], "is not the origin of any behavior"));
+  }
+  const { memoryMax, memoryReserved } = site.cache;
+  if (memoryMax !== undefined && memoryReserved !== undefined && memoryReserved > memoryMax) {
+    findings.push(
+      errorAt(
+        ["cache", "memoryReserved"],
+        `${formatSize(memoryReserved)} is more than cache.memoryMax, ${formatSize(memoryMax)}`,
+      ),
+    );
   }
   const seen = new Set<string>();
   site.hosts.forEach((host, i) => {
@@ -170,6 +180,41 @@ export function checkNode(node: NodeConfig): Finding[] {
 
 function isAny(hostname: string): boolean {
   return hostname === "" || hostname === "0.0.0.0" || hostname === "::";
+}
+
+/**
+ * Memory that sites reserve: together not more than the node has. Told at the first site that is too much,
+ * and where nothing is left for sites that reserve none.
+ */
+export function checkReserved(node: NodeConfig, sites: Readonly<Record<string, SiteConfig>>): Finding[] {
+  const { memory } = node.cache;
+  let together = 0;
+  let first: string | null = null;
+  let last: string | null = null;
+  let without = 0;
+  for (const [id, { cache }] of Object.entries(sites)) {
+    if (cache.memoryReserved === undefined) without++;
+    else {
+      together += cache.memoryReserved;
+      last = id;
+      if (together > memory) first ??= id;
+    }
+  }
+  if (first !== null) {
+    return [
+      errorAt(
+        ["sites", first, "cache", "memoryReserved"],
+        `is too much: all sites together reserve ${formatSize(together)}, and cache.memory is ${formatSize(memory)}; reserve less, or give the cache more`,
+      ),
+    ];
+  }
+  if (last === null || without === 0 || memory - together >= node.cache.objectMax) return [];
+  return [
+    warningAt(
+      ["sites", last, "cache", "memoryReserved"],
+      `all sites together reserve ${formatSize(together)} of cache.memory, ${formatSize(memory)}: what is left for the sites without a reserve is less than one object of cache.objectMax`,
+    ),
+  ];
 }
 
 /** Hosts that two sites claim: each host belongs to one. Paths begin at the top. */

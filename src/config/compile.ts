@@ -7,6 +7,7 @@ import type {
   BehaviorPlan,
   FieldRules,
   KeyRecipe,
+  MemoryQuota,
   QueryRule,
   RedirectRule,
   SitePlan,
@@ -105,12 +106,18 @@ export function compileSite(id: string, config: SiteConfig, source: string): Sit
     defaultDocument: config.defaultDocument ?? null,
     http3: config.http3,
     developmentMode: config.developmentMode,
+    quota: compileQuota(config.cache),
     origins: new Map(Object.entries(config.origins)),
   };
   config.behaviors.forEach((behavior, index) => {
     behaviors.push(compileBehavior(site, behavior, index));
   });
   return site;
+}
+
+function compileQuota({ memoryMax, memoryReserved }: SiteConfig["cache"]): MemoryQuota | null {
+  if (memoryMax === undefined && memoryReserved === undefined) return null;
+  return { bytesMax: memoryMax ?? null, bytesReserved: memoryReserved ?? 0 };
 }
 
 function compileRedirect(redirect: SiteConfig["redirects"][number]): RedirectRule {

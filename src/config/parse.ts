@@ -4,7 +4,7 @@
  * their text, so that an unchanged site stays the same object from one config to the next.
  */
 import { checkSecrets } from "./bucket-checks.ts";
-import { checkHosts, checkNode, checkPermitted, checkSite } from "./checks.ts";
+import { checkHosts, checkNode, checkPermitted, checkReserved, checkSite } from "./checks.ts";
 import { errorAt, type Finding, findingsOf, isRecord, warningAt } from "./issues.ts";
 import { resolveNodePaths, resolveSitePaths } from "./paths.ts";
 import {
@@ -114,7 +114,12 @@ export function* parseSteps(
     for (const [id, one] of remembered) options.memory.set(id, one);
   }
   if (node === null) return refused(findings);
-  findings.push(...checkNode(node), ...checkPermitted(node, sites), ...checkSecrets(node, sites));
+  findings.push(
+    ...checkNode(node),
+    ...checkPermitted(node, sites),
+    ...checkReserved(node, sites),
+    ...checkSecrets(node, sites),
+  );
   if (findings.some((finding) => finding.severity === "error")) return refused(findings);
   return { config: { ...node, sites }, findings };
 }

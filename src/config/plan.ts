@@ -100,6 +100,13 @@ export interface RedirectRule {
   readonly status: number;
 }
 
+/** What a site may take of a node's memory for stored answers, in bytes. */
+export interface MemoryQuota {
+  /** Null when only the node's own limit holds. */
+  readonly bytesMax: number | null;
+  readonly bytesReserved: number;
+}
+
 /** One site, compiled. Unchanged sites are kept from one snapshot to the next. */
 export interface SitePlan {
   readonly id: string;
@@ -112,6 +119,8 @@ export interface SitePlan {
   readonly defaultDocument: string | null;
   readonly http3: boolean;
   readonly developmentMode: boolean;
+  /** The site's part of the node's memory; null without a quota. */
+  readonly quota: MemoryQuota | null;
   readonly origins: ReadonlyMap<string, OriginConfig>;
 }
 

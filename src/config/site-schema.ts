@@ -319,6 +319,22 @@ const siteObject = z
     defaultDocument: v.documentName
       .optional()
       .describe('What a request of "/" is for, such as "index.html".'),
+    cache: z
+      .strictObject({
+        memoryMax: v
+          .size(2 ** 20, "1MiB", 2 ** 44, "16TiB")
+          .optional()
+          .describe("Most of cache.memory that this site's answers take. Left out: all of it."),
+        memoryReserved: v
+          .size(2 ** 20, "1MiB", 2 ** 44, "16TiB")
+          .optional()
+          .describe(
+            "Memory that other sites' answers never push this site's out of; what it does not use, others may. All sites' together are not more than cache.memory.",
+          ),
+      })
+      .register(typeNames, { name: "SiteCacheInput" })
+      .prefault({})
+      .describe("This site's part of the cache in memory, which is divided among workers like cache.memory."),
     http3: z.boolean().prefault(true).describe("Offers HTTP/3 for this site, where the node listens for it."),
     developmentMode: z
       .boolean()

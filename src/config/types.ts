@@ -241,6 +241,10 @@ export interface SiteInput {
    */
   defaultDocument?: string | undefined;
   /**
+   * This site's part of the cache in memory, which is divided among workers like cache.memory.
+   */
+  cache?: SiteCacheInput | undefined;
+  /**
    * Offers HTTP/3 for this site, where the node listens for it.
    * @default true
    */
@@ -987,4 +991,19 @@ export interface ErrorPageInput {
    * Allowed: a whole number of status from 200 to 599.
    */
   status?: number | undefined;
+}
+
+/** Settings: site cache. */
+export interface SiteCacheInput {
+  /**
+   * Most of cache.memory that this site's answers take. Left out: all of it.
+   * Allowed: a number of bytes or a text such as "64KiB", "256MiB" or "1GB", from 1MiB to 16TiB.
+   */
+  memoryMax?: number | string | undefined;
+  /**
+   * Memory that other sites' answers never push this site's out of; what it does not use, others may. All
+   * sites' together are not more than cache.memory.
+   * Allowed: a number of bytes or a text such as "64KiB", "256MiB" or "1GB", from 1MiB to 16TiB.
+   */
+  memoryReserved?: number | string | undefined;
 }

@@ -14,7 +14,7 @@ import { DiskTier } from "../cache/store/disk-tier.ts";
 import { MemoryStore } from "../cache/store/memory.ts";
 import { compileSnapshot } from "../config/compile.ts";
 import { HostIndex } from "../config/pattern.ts";
-import type { SitePlan } from "../config/plan.ts";
+import type { MemoryQuota, SitePlan, Snapshot } from "../config/plan.ts";
 import type { Config } from "../config/schema.ts";
 import type { BodyReader } from "../http/body.ts";
 import type { AccessLog } from "../telemetry/access-log.ts";
@@ -141,8 +141,11 @@ export class Edge {
     const context = this.#context;
     const snapshot = await compileSnapshot(sites, number, context.snapshot);
     await context.origins.prepare(snapshot);
+    const quotas = quotasOf(snapshot, context.peers?.slots ?? 1);
     return () => {
       context.snapshot = snapshot;
+      // What is stored already is seen to in slices; what comes keeps to them at once.
+      void context.store.setQuotas(quotas);
       this.#siteStats = new Map();
       context.origins.retain(snapshot);
     };
@@ -213,6 +216,8 @@ export class Edge {
       sites: snapshot.sites.size,
       store: store.stats(),
       disk: disk?.stats() ?? null,
+      siteStores: store.siteStats(),
+      workers: { up: 1, down: 0 },
       accessLog: { written: this.#log?.written ?? 0, dropped: this.#log?.dropped ?? 0 },
       requestsInFlight: this.#inFlight,
     });
@@ -245,7 +250,7 @@ export class Edge {
     const durationMs = this.#context.clock.now() - x.startMs;
     const stats = this.#statsOf(x.site);
     stats.record(x.result, status, bytes, durationMs);
-    if (x.collapsed) stats.recordCollapsed();
+    if (x.collapsed || x.collapsedAtOwner) stats.recordCollapsed();
     this.#log?.write({
       timeMs: x.startMs,
       site: x.site?.id ?? null,
@@ -283,6 +288,20 @@ export class Edge {
     }
     return stats;
   }
+}
+
+/** The sites' parts of the memory of one of `workers` that share it. */
+function quotasOf(snapshot: Snapshot, workers: number): ReadonlyMap<string, MemoryQuota> {
+  const quotas = new Map<string, MemoryQuota>();
+  for (const { id, quota } of snapshot.sites.values()) {
+    if (quota === null) continue;
+    const { bytesMax, bytesReserved } = quota;
+    quotas.set(id, {
+      bytesMax: bytesMax === null ? null : Math.floor(bytesMax / workers),
+      bytesReserved: Math.floor(bytesReserved / workers),
+    });
+  }
+  return quotas;
 }
 
 /** A body that tells, once, how many bytes went out and how it ended. */

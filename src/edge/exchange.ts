@@ -42,6 +42,8 @@ export class Exchange {
   reason: CacheReason = "answered-at-edge";
   forwarded: CacheStatusMember["fwd"] = undefined;
   collapsed = false;
+  /** The same at the worker that owns the key. */
+  collapsedAtOwner = false;
   stored = false;
   upstream: UpstreamTrace | null = null;
   /** What the origin said in an answer for this viewer alone, before it was made the viewer's. */

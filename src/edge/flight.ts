@@ -303,7 +303,9 @@ function receiveResponse(
   const { fields, status } = response;
   // The disk did not take what is too large for memory.
   const storage =
-    owned === null && decided.storage.store && (response.bodyLength ?? 0) > context.store.objectBytesMax
+    owned === null &&
+    decided.storage.store &&
+    (response.bodyLength ?? 0) > context.store.objectBytesMaxOf(x.site.id)
       ? ({ store: false, reason: "response-too-large" } as const)
       : decided.storage;
   const shareError =
@@ -317,8 +319,8 @@ function receiveResponse(
     readsOn: storage.store,
     retainBytesMax: storage.store
       ? owned === null
-        ? context.store.objectBytesMax
-        : copyBytesMax(context, response.bodyLength)
+        ? context.store.objectBytesMaxOf(x.site.id)
+        : copyBytesMax(x, context, response.bodyLength)
       : shareError
         ? SHARED_ERROR_BYTES_MAX
         : mayBeWhole(fields, response.bodyLength)
@@ -359,8 +361,8 @@ function receiveResponse(
 }
 
 /** Most of an owner's response that is kept as a copy here; 0 when it is known to be larger. */
-function copyBytesMax(context: EdgeContext, bodyLength: number | null): number {
-  const bytesMax = Math.min(HOT_COPY_BYTES_MAX, context.store.objectBytesMax);
+function copyBytesMax(x: RoutedExchange, context: EdgeContext, bodyLength: number | null): number {
+  const bytesMax = Math.min(HOT_COPY_BYTES_MAX, context.store.objectBytesMaxOf(x.site.id));
   return (bodyLength ?? 0) > bytesMax ? 0 : bytesMax;
 }
 

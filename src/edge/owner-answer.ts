@@ -287,14 +287,15 @@ function stream(x: RoutedExchange, outcome: FlightResponse, context: EdgeContext
 }
 
 function factsOf(x: RoutedExchange, context: EdgeContext): Omit<TierFacts, "reusable"> {
-  const { result, reason, forwarded, stored, upstream } = x;
+  const { result, reason, forwarded, stored, collapsed, upstream } = x;
   // What is given was just held against every purge that is known here.
   return {
     result,
     reason,
     forwarded,
     stored,
-    trace: x.collapsed ? null : upstream,
+    collapsed,
+    trace: collapsed ? null : upstream,
     valid: context.purges.now(),
   };
 }
@@ -321,6 +322,7 @@ function failed(error: unknown, x: RoutedExchange | null): OwnerReply {
       code: known?.code ?? "proxy_internal_error",
       message: messageOf(error),
       retryable: known?.retryable ?? false,
+      collapsed: x?.collapsed ?? false,
       trace: x?.collapsed === false ? x.upstream : null,
     },
     body: null,

@@ -44,6 +44,8 @@ export interface PeersOptions {
 /** The workers of a node as one of them sees them. */
 export class Peers {
   readonly slot: number;
+  /** Workers of the node, this one as well. */
+  readonly slots: number;
   readonly broadcast: (message: Broadcast) => Promise<number>;
   readonly #options: PeersOptions;
   readonly #owners: readonly number[];
@@ -53,6 +55,7 @@ export class Peers {
 
   constructor(options: PeersOptions) {
     this.slot = options.slot;
+    this.slots = options.slots;
     this.broadcast = options.broadcast;
     this.#options = options;
     this.#owners = shardOwners(options.slots);

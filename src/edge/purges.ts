@@ -7,7 +7,13 @@
 import type { Clock } from "../base/clock.ts";
 import { LOCAL_SWEEP_MS, SWEEP_AGAIN_MS } from "../cache/limits.ts";
 import { PurgeSweep } from "../cache/purge-sweep.ts";
-import { type Purge, PurgeTable, type Validity } from "../cache/purge-table.ts";
+import {
+  PURGE_MARKS_MAX,
+  PURGE_PATTERNS_MAX,
+  type Purge,
+  PurgeTable,
+  type Validity,
+} from "../cache/purge-table.ts";
 import type { DiskTier, JudgedRow } from "../cache/store/disk-tier.ts";
 import type { MemoryStore } from "../cache/store/memory.ts";
 import type { StoredResponse } from "../cache/stored.ts";
@@ -130,6 +136,21 @@ export class EdgePurges {
     this.#invalidations = Math.max(this.#invalidations, sequence);
     this.#local.apply({ sequence, site, scope: "tag", targets: tags, mode: "hard", acceptedMs: 0 });
     this.#sweepLocalSoon();
+  }
+
+  /**
+   * Marks of the purge log that are in force, and patterns of a site among them. Where they are many, those
+   * that wait for nothing but a slow fill from before them give way: that fill is not kept.
+   */
+  inForce(site: string): { readonly marks: number; readonly patterns: number } {
+    if (this.#sweptWhole) {
+      const swept = this.#sweep.sweptBefore - 1;
+      this.#forget(swept);
+      const many =
+        this.#table.patternsOf(site) > PURGE_PATTERNS_MAX / 2 || this.#table.size > PURGE_MARKS_MAX / 2;
+      if (many) this.#table.foldUpTo(swept);
+    }
+    return { marks: this.#table.size, patterns: this.#table.patternsOf(site) };
   }
 
   /** Marks that stored responses are still held against. */

@@ -5,7 +5,7 @@ import { decideStorage } from "../cache/freshness.ts";
 import { keyQuery } from "../cache/key.ts";
 import type { LargeBody } from "../cache/large-body.ts";
 import { INLINE_BODY_BYTES_MAX, OWNERLESS_MS_MAX } from "../cache/limits.ts";
-import { type StoredParts, StoredResponse, StoredUrl } from "../cache/stored.ts";
+import type { StoredParts, StoredResponse } from "../cache/stored.ts";
 import type { Tags } from "../cache/tags.ts";
 import { parseHttpDate } from "../http/date.ts";
 import type { Fields } from "../http/fields.ts";
@@ -65,9 +65,8 @@ export function storageOf(
   if (!storage.store) return storage;
   // A stream of events is one viewer's: it has no end, and another would be given events of the past.
   if (isEventStream(fields)) return { store: false, reason: "response-not-cacheable" };
-  const bytesMax = mayBeOnDisk(x, context)
-    ? Math.max(context.store.objectBytesMax, context.disk?.objectBytesMax ?? 0)
-    : context.store.objectBytesMax;
+  const inMemory = context.store.objectBytesMaxOf(x.site.id);
+  const bytesMax = mayBeOnDisk(x, context) ? Math.max(inMemory, context.disk?.objectBytesMax ?? 0) : inMemory;
   if ((response.bodyLength ?? 0) > bytesMax) return { store: false, reason: "response-too-large" };
   if (status >= 300 && status < 400 && leadsBack(x, fields.get("location")))
     return { store: false, reason: "response-self-redirect" };
@@ -139,7 +138,7 @@ export function keepLarge(
   const stored = { ...parts, body };
   const entry =
     context.store.put(x.base, vary, variant, stored, x.behavior.variantsMax) ??
-    new StoredResponse(new StoredUrl(x.base), vary, variant, stored);
+    context.store.unkept(x.base, vary, variant, stored);
   entry.disk = body.variant;
   body.onGone = () => context.store.remove(entry);
   context.purges.holds(entry);

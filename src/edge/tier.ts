@@ -61,6 +61,8 @@ export interface TierFacts {
   readonly reason: CacheReason;
   readonly forwarded: RoutedExchange["forwarded"];
   readonly stored: boolean;
+  /** It waited at the owner for what another worker's viewer had asked for. */
+  readonly collapsed: boolean;
   readonly trace: UpstreamTrace | null;
   /** The purges up to which the answer is valid. */
   readonly valid: AskedAt;
@@ -79,6 +81,7 @@ export type TierAnswer =
       readonly code: string;
       readonly message: string;
       readonly retryable: boolean;
+      readonly collapsed: boolean;
       readonly trace: UpstreamTrace | null;
     }
   | ({
@@ -159,6 +162,7 @@ export async function askOwner(
     throw error;
   }
   if (answer.kind !== "response") body.cancel();
+  x.collapsedAtOwner = "collapsed" in answer && answer.collapsed;
   switch (answer.kind) {
     case "unavailable":
       return { kind: "unavailable" };

@@ -58,6 +58,21 @@ export function foldPath(path: string): string {
     .replace(/\/{2,}/g, "/");
 }
 
+/** What no path has: controls, `#`, a backslash. */
+const NOT_IN_PATHS = /[\p{Cc}#\\]/u;
+const TO_ENCODE = /[ \u0080-\u{10ffff}]+/gu;
+
+/**
+ * A part of a path as people write it (the beginning of one, a pattern) in the form that paths have here:
+ * spaces and what is not ASCII are encoded (RFC 3987 section 3.1), what is encoded is evened out. Dot segments
+ * stay, for "/." begins "/.well-known". Null when no path can hold it.
+ */
+export function normalPathPart(text: string): string | null {
+  if (NOT_IN_PATHS.test(text) || !text.isWellFormed()) return null;
+  const encoded = text.replace(TO_ENCODE, encodeURIComponent);
+  return encoded.includes("%") ? normalizeEncoding(encoded) : encoded;
+}
+
 /** A query's parameters in order, split at `&`: `raw` as sent (joined they are the query again), `name` decoded. */
 export function splitQuery(query: string): { name: string; raw: string }[] {
   if (query === "") return [];

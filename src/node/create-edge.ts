@@ -139,6 +139,10 @@ class ListeningEdge implements Edge {
     return { applied: Promise.resolve(), counted: this.counted(purge.sequence) };
   }
 
+  purgesInForce(site: string): ReturnType<Edge["purgesInForce"]> {
+    return this.#plane.purges.inForce(site);
+  }
+
   counted(sequence: number): Promise<number> {
     return this.#plane.purges.countedOf(sequence);
   }

@@ -108,6 +108,11 @@ export class PurgeLog {
     return { entry: entryOf(row), isNew: true };
   }
 
+  /** True when a purge with this idempotency key was logged. */
+  hasKey(idempotencyKey: string): boolean {
+    return this.#db.query("SELECT 1 FROM purges WHERE idempotency_key = ?").get(idempotencyKey) !== null;
+  }
+
   /** The entry with this id. */
   get(id: string): LoggedPurge | null {
     const row = this.#db.query<Row, [string]>("SELECT * FROM purges WHERE id = ?").get(id);

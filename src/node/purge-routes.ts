@@ -7,6 +7,8 @@ import type { PurgeService } from "./purge-service.ts";
 /** Largest body of a purge, in bytes: 10,000 URLs of a usual length. */
 export const PURGE_BODY_BYTES_MAX = 8 * 1_024 * 1_024;
 const LIST_DEFAULT = 50;
+/** When to try again a purge that there was no room for: sweeps take seconds. */
+const RETRY_AFTER_SECONDS = 2;
 
 /** The answer to a body over the limit. */
 export function bodyTooLarge(): Response {
@@ -32,6 +34,10 @@ export function addPurgeRoutes(app: Hono, purges: PurgeService): void {
     } catch (error) {
       if (error instanceof ProximaError && error.code === "idempotency_conflict")
         return problem(409, "Conflict", error.message);
+      if (error instanceof ProximaError && error.code === "purges_full")
+        return problem(429, "Too Many Requests", error.message, {
+          "retry-after": String(RETRY_AFTER_SECONDS),
+        });
       throw error;
     }
   });

@@ -5,8 +5,9 @@
 import * as z from "zod";
 import type { Clock } from "../base/clock.ts";
 import { ProximaError } from "../base/errors.ts";
-import { PURGE_PATTERNS_MAX, type Purge } from "../cache/purge-table.ts";
+import { PURGE_MARKS_MAX, PURGE_PATTERNS_MAX, type Purge } from "../cache/purge-table.ts";
 import { TAG_CHARS_MAX } from "../cache/tags.ts";
+import { normalPathPart } from "../http/target.ts";
 import type { LoggedPurge, PurgeLog } from "./purge-log.ts";
 
 /** Targets of one purge. */
@@ -16,6 +17,12 @@ const URL_CHARS_MAX = 8_192;
 const PATTERN_CHARS_MAX = 1_024;
 const LIST_MAX = 1_000;
 
+/** What has not been swept everywhere yet: targets of all sites, and patterns of one. */
+export interface PurgesInForce {
+  readonly marks: number;
+  readonly patterns: number;
+}
+
 /** What the service needs of the data plane. */
 export interface PurgeTarget {
   /** Ids of the sites in force. */
@@ -24,6 +31,8 @@ export interface PurgeTarget {
   urlTarget(site: string, url: string): string | null;
   /** Applies an entry: `applied` when nothing older is served any more, `counted` with the objects it hit. */
   purge(purge: Purge): { readonly applied: Promise<void>; readonly counted: Promise<number> };
+  /** The most that any part of the data plane still holds objects against. */
+  purgesInForce(site: string): PurgesInForce | Promise<PurgesInForce>;
   /** Objects that an entry from before the start hit, once the sweep has passed; 0 when nothing outlived the start. */
   counted(sequence: number): Promise<number>;
 }
@@ -110,10 +119,15 @@ export class PurgeService {
     for (const { sequence } of [...log.unswept()]) this.#count(sequence, target.counted(sequence));
   }
 
-  /** Logs and applies a purge. Rejects with a ProximaError (source viewer) that says what is wrong with the request. */
+  /**
+   * Logs and applies a purge. Rejects with a ProximaError (source viewer) that says what is wrong with the
+   * request, or with "purges_full": nothing was done then, and it may be tried again soon.
+   */
   async create(body: unknown): Promise<{ readonly report: PurgeReport; readonly isNew: boolean }> {
     const request = this.#parse(body);
     const applied = this.#last.then(async () => {
+      if (request.idempotencyKey === null || !this.#log.hasKey(request.idempotencyKey))
+        await this.#needRoom(request);
       const { entry, isNew } = this.#log.append(
         {
           site: request.site,
@@ -147,6 +161,24 @@ export class PurgeService {
   /** The newest purges first; `before` is a sequence. */
   list(limit: number, before?: number): PurgeReport[] {
     return this.#log.list(Math.min(limit, LIST_MAX), before).map(reportOf);
+  }
+
+  /**
+   * The tables have limits, beyond which a purge would take everything of its site: it is better refused
+   * than an origin asked for all of it.
+   */
+  async #needRoom({ site, scope, targets }: Pick<Purge, "site" | "scope" | "targets">): Promise<void> {
+    if (targets.length === 0) return;
+    const { marks, patterns } = await this.#target.purgesInForce(site);
+    const full = (what: string, inForce: number, allowed: number): ProximaError =>
+      new ProximaError(
+        "purges_full",
+        `${inForce} ${what} are in force and ${targets.length} more would be too many, allowed are ${allowed}; try again when they have been swept, or purge everything`,
+        { source: "node" },
+      );
+    if (scope === "wildcard" && patterns + targets.length > PURGE_PATTERNS_MAX)
+      throw full(`patterns of site ${site}`, patterns, PURGE_PATTERNS_MAX);
+    if (marks + targets.length > PURGE_MARKS_MAX) throw full("targets", marks, PURGE_MARKS_MAX);
   }
 
   async #apply(entry: LoggedPurge): Promise<void> {
@@ -226,11 +258,14 @@ function hostTarget(target: string): string | null {
 
 /** A prefix or pattern with its host, if it has one, as the table knows it. */
 function pathTarget(scope: "prefix" | "wildcard", target: string): string | null {
-  if (target.startsWith("/")) return target;
+  // A whole dot segment would never match: no stored path has one.
+  if (/\/\.\.?\//.test(target)) return null;
+  if (target.startsWith("/")) return normalPathPart(target);
   // "*Old/x" may be a path, in which capitals count. Nothing begins with a literal star.
-  if (target.startsWith("*")) return scope === "wildcard" ? target : null;
+  if (target.startsWith("*")) return scope === "wildcard" ? normalPathPart(target) : null;
   const [, host, path] = HOST_AND_PATH.exec(target) ?? [];
-  return host === undefined || path === undefined ? null : host.toLowerCase() + path;
+  const normal = path === undefined ? null : normalPathPart(path);
+  return host === undefined || normal === null ? null : host.toLowerCase() + normal;
 }
 
 function reportOf(entry: LoggedPurge): PurgeReport {

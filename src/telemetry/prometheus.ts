@@ -9,6 +9,7 @@ import {
   type DiskGauges,
   OTHER_SITE,
   type SiteSnapshot,
+  type SiteStoreSnapshot,
   type StatsSnapshot,
 } from "./stats.ts";
 
@@ -30,6 +31,10 @@ export function renderMetrics(stats: StatsSnapshot): string {
   ]);
   page.gauge("snapshot_number", "Number of the config snapshot in force.", [[{}, stats.snapshotNumber]]);
   page.gauge("sites", "Sites of the snapshot in force.", [[{}, stats.siteCount]]);
+  page.gauge("workers", "Processes that serve, and that should but do not now.", [
+    [{ state: "up" }, stats.workers.up],
+    [{ state: "down" }, stats.workers.down],
+  ]);
   page.gauge("requests_in_flight", "Requests that have not ended yet.", [[{}, stats.requestsInFlight]]);
   page.gauge("resident_memory_bytes", "Resident memory of the process.", [[{}, stats.memory.residentBytes]]);
 
@@ -72,6 +77,37 @@ export function renderMetrics(stats: StatsSnapshot): string {
     [{}, stats.store.evictions],
   ]);
   if (stats.disk !== null) diskMetrics(page, stats.disk);
+  const stores = Object.entries(stats.siteStores).slice(0, LABELLED_SITES_MAX);
+  const bySite = (value: (store: SiteStoreSnapshot) => number | null): Sample[] =>
+    stores.flatMap(([site, store]): Sample[] => {
+      const one = value(store);
+      return one === null ? [] : [[{ site }, one]];
+    });
+  page.gauge(
+    "site_store_entries",
+    "Stored responses and pass markers, by site with a quota.",
+    bySite(({ entries }) => entries),
+  );
+  page.gauge(
+    "site_store_bytes",
+    "Bytes that stored responses take, by site with a quota.",
+    bySite(({ bytes }) => bytes),
+  );
+  page.gauge(
+    "site_store_limit_bytes",
+    "Bytes that stored responses of a site may take.",
+    bySite(({ bytesMax }) => bytesMax),
+  );
+  page.gauge(
+    "site_store_reserved_bytes",
+    "Bytes that are reserved for a site's stored responses.",
+    bySite(({ bytesReserved }) => (bytesReserved === 0 ? null : bytesReserved)),
+  );
+  page.counter(
+    "site_store_evictions_total",
+    "Stored responses removed for want of room, by site with a quota.",
+    bySite(({ evictions }) => evictions),
+  );
   page.counter("access_log_written_total", "Entries written to the access log.", [
     [{}, stats.accessLog.written],
   ]);

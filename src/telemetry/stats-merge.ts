@@ -1,6 +1,6 @@
 /** The counters of several processes as those of one node. */
 import { mergeLatency } from "./latency.ts";
-import { hitRatioOf, type SiteSnapshot, type StatsSnapshot } from "./stats.ts";
+import { hitRatioOf, type SiteSnapshot, type SiteStoreSnapshot, type StatsSnapshot } from "./stats.ts";
 
 /** Sums counters and gauges; ratios and quantiles are worked out anew. The list must not be empty. */
 export function mergeStats(parts: readonly StatsSnapshot[]): StatsSnapshot {
@@ -16,18 +16,19 @@ export function withoutGauges(stats: StatsSnapshot): StatsSnapshot {
     requestsInFlight: 0,
     store: { ...stats.store, objects: 0, bytes: 0, bytesMax: 0 },
     disk: stats.disk === null ? null : { ...stats.disk, objects: 0, bytes: 0, bytesMax: 0, shardsOff: 0 },
+    siteStores: Object.fromEntries(
+      Object.entries(stats.siteStores).map(([site, { evictions }]) => [
+        site,
+        { entries: 0, bytes: 0, bytesMax: null, bytesReserved: 0, evictions },
+      ]),
+    ),
+    workers: { up: 0, down: 0 },
     memory: { ...stats.memory, residentBytes: 0 },
   };
 }
 
 function mergeTwo(a: StatsSnapshot, b: StatsSnapshot): StatsSnapshot {
   const results = addRecords(a.results, b.results);
-  const sites: Record<string, SiteSnapshot> = Object.create(null);
-  for (const id of new Set([...Object.keys(a.sites), ...Object.keys(b.sites)])) {
-    const [one, other] = [a.sites[id], b.sites[id]];
-    sites[id] =
-      one !== undefined && other !== undefined ? mergeSites(one, other) : ((one ?? other) as SiteSnapshot);
-  }
   return {
     ...a,
     snapshotNumber: Math.max(a.snapshotNumber, b.snapshotNumber),
@@ -54,9 +55,34 @@ function mergeTwo(a: StatsSnapshot, b: StatsSnapshot): StatsSnapshot {
     },
     store: addRecords(a.store, b.store),
     disk: a.disk === null || b.disk === null ? (a.disk ?? b.disk) : addRecords(a.disk, b.disk),
+    siteStores: mergeBySite(a.siteStores, b.siteStores, mergeStores),
+    workers: addRecords(a.workers, b.workers),
     accessLog: addRecords(a.accessLog, b.accessLog),
     memory: addRecords(a.memory, b.memory),
-    sites,
+    sites: mergeBySite(a.sites, b.sites, mergeSites),
+  };
+}
+
+function mergeBySite<T>(
+  a: Readonly<Record<string, T>>,
+  b: Readonly<Record<string, T>>,
+  merge: (one: T, other: T) => T,
+): Record<string, T> {
+  const merged: Record<string, T> = Object.assign(Object.create(null), a);
+  for (const [site, other] of Object.entries(b)) {
+    const one = merged[site];
+    merged[site] = one === undefined ? other : merge(one, other);
+  }
+  return merged;
+}
+
+function mergeStores(a: SiteStoreSnapshot, b: SiteStoreSnapshot): SiteStoreSnapshot {
+  return {
+    entries: a.entries + b.entries,
+    bytes: a.bytes + b.bytes,
+    bytesMax: a.bytesMax === null ? b.bytesMax : a.bytesMax + (b.bytesMax ?? 0),
+    bytesReserved: a.bytesReserved + b.bytesReserved,
+    evictions: a.evictions + b.evictions,
   };
 }
 

@@ -69,6 +69,17 @@ export type DiskGauges = {
   readonly shardsOff: number;
 };
 
+/** What a site with a quota of the store's memory takes of it. */
+export interface SiteStoreSnapshot {
+  /** Stored responses, and markers of what may not be stored. */
+  readonly entries: number;
+  readonly bytes: number;
+  /** Null where the site has no limit of its own. */
+  readonly bytesMax: number | null;
+  readonly bytesReserved: number;
+  readonly evictions: number;
+}
+
 /** Values that others keep and that are read when somebody asks. */
 export interface StatsGauges {
   readonly version: string;
@@ -82,7 +93,10 @@ export interface StatsGauges {
   };
   /** Null without a disk cache. */
   readonly disk: DiskGauges | null;
+  readonly siteStores: Readonly<Record<string, SiteStoreSnapshot>>;
   readonly accessLog: { readonly written: number; readonly dropped: number };
+  /** Processes that serve, and that should but do not now. */
+  readonly workers: { readonly up: number; readonly down: number };
   readonly requestsInFlight: number;
 }
 
@@ -117,6 +131,9 @@ export interface StatsSnapshot {
   readonly latency: { readonly hit: LatencySnapshot; readonly miss: LatencySnapshot };
   readonly store: StatsGauges["store"];
   readonly disk: DiskGauges | null;
+  /** By site, for sites with a quota. */
+  readonly siteStores: StatsGauges["siteStores"];
+  readonly workers: StatsGauges["workers"];
   readonly accessLog: StatsGauges["accessLog"];
   readonly memory: { readonly residentBytes: number };
   readonly sites: Readonly<Record<string, SiteSnapshot>>;
@@ -291,6 +308,8 @@ export class Stats {
       latency: { hit: this.#shared.hitLatency.snapshot(), miss: this.#shared.missLatency.snapshot() },
       store: gauges.store,
       disk: gauges.disk,
+      siteStores: gauges.siteStores,
+      workers: gauges.workers,
       accessLog: gauges.accessLog,
       memory: { residentBytes: process.memoryUsage.rss() },
       sites,

@@ -156,6 +156,55 @@ describe("a purge", () => {
     for (const [body, message] of cases) await expect(purges.create(body)).rejects.toThrow(message);
   });
 
+  test("finds paths however they are encoded, in prefixes and in patterns", async () => {
+    for (const written of ["/caf\u00e9/", "/caf%c3%a9/", "/%63af%C3%A9/", "other.test/caf\u00e9/"]) {
+      for (const request of [
+        { scope: "prefix", prefixes: [written] },
+        { scope: "wildcard", patterns: [`${written}*`] },
+      ] satisfies PurgeRequest[]) {
+        const host = { host: "other.test" };
+        await edge.get("/caf%C3%A9/menu", host);
+        expect((await edge.get("/caf\u00e9/menu", host)).cache).toBe("HIT");
+        expect(await purge(request)).toBe(1);
+        expect((await edge.get("/caf%C3%A9/menu", host)).cache).toBe("MISS");
+      }
+    }
+    for (const written of ["/a%", "/a/../b/", "/a#b"])
+      await expect(purges.create({ scope: "prefix", prefixes: [written] })).rejects.toThrow("neither a path");
+  });
+
+  test("by pattern, again and again while a slow fill is under way, takes nothing that it does not name", async () => {
+    const gate = Promise.withResolvers<void>();
+    const answer = (request: Request) =>
+      text(new URL(request.url).pathname, { "cache-control": "max-age=600" });
+    origin.answer(async (request) => {
+      if (new URL(request.url).pathname === "/slow") await gate.promise;
+      return answer(request);
+    });
+    await stored("/kept");
+    const before = origin.count();
+    const slow = edge.get("/slow");
+    while (origin.count() === before) await new Promise((resolve) => setImmediate(resolve));
+    for (let i = 0; i < 400; i++) await purge({ scope: "wildcard", patterns: [`/p${i}/*`] });
+    expect((await edge.get("/kept")).cache).toBe("HIT");
+    gate.resolve();
+    expect((await slow).body).toBe("/slow");
+    await purge({ scope: "wildcard", patterns: ["/slow*"] });
+    expect((await edge.get("/slow")).cache).toBe("MISS");
+  });
+
+  test("of as many patterns as there is room for leaves the room to the next one", async () => {
+    await stored("/kept");
+    for (let round = 0; round < 3; round++)
+      expect(
+        await purge({
+          scope: "wildcard",
+          patterns: Array.from({ length: 256 }, (_, i) => `/p${round}-${i}/*`),
+        }),
+      ).toBe(0);
+    expect((await edge.get("/kept")).cache).toBe("HIT");
+  });
+
   test("while viewers ask all the time is never followed by an older answer", async () => {
     for (let round = 0; round < 50; round++) {
       const viewers = Array.from({ length: 8 }, () => edge.get("/race"));

@@ -42,11 +42,14 @@ async function edgeOf(origin: string, workers = 3, ...more: string[]) {
 interface StatsView {
   readonly requests: number;
   readonly results: Record<string, number>;
+  readonly collapsed: number;
   readonly origin: { readonly requests: number };
 }
 
 async function seen(response: Response) {
-  return { status: response.status, cache: response.headers.get("x-cache"), body: await response.text() };
+  const { status, headers } = response;
+  const collapsed = headers.get("cache-status")?.includes("; collapsed") === true;
+  return { status, cache: headers.get("x-cache"), collapsed, body: await response.text() };
 }
 
 async function until(what: string, check: () => boolean | Promise<boolean>): Promise<void> {
@@ -131,6 +134,11 @@ describe("several workers", () => {
     const first = await edge.many("/cold", 300);
     expect(new Set(first.map(({ status, body }) => `${status} ${body}`))).toEqual(new Set(["200 one"]));
     expect(origin.count()).toBe(1);
+    // One asked; whoever came before the answer waited, at the worker that owns the key or at another.
+    expect(first.filter(({ cache, collapsed }) => cache !== "HIT" && !collapsed)).toHaveLength(1);
+    const waited = first.filter(({ collapsed }) => collapsed).length;
+    expect(waited).toBeGreaterThan(100);
+    expect((await edge.stats()).collapsed).toBe(waited);
     origin.answer(() => text("no", {}, 500));
     const second = await edge.many("/cold", 60);
     expect(new Set(second.map(({ status, cache, body }) => `${status} ${cache} ${body}`))).toEqual(
@@ -324,6 +332,11 @@ describe("several workers", () => {
     }
     await edge.program.until(/3 times in a row; it starts again 0\.5 s later/);
     expect(await (await edge.control("/readyz")).text()).toContain("was ended by SIGKILL, 3 times in a row");
+    const metrics = await (await edge.control("/metrics")).text();
+    expect(metrics.match(/^proxima_workers.*$/gm)).toEqual([
+      'proxima_workers{state="up"} 1',
+      'proxima_workers{state="down"} 1',
+    ]);
     expect((await edge.get("/")).status).toBe(200);
   }, 30_000);
 

@@ -9,11 +9,11 @@ import type { Clock } from "../../base/clock.ts";
 import type { FieldReader } from "../../http/fields.ts";
 import { validatorOf } from "../../http/validator.ts";
 import { expireAt } from "../freshness.ts";
-import { selectingKey } from "../key.ts";
+import { selectingKey, siteOf } from "../key.ts";
 import { LargeBody } from "../large-body.ts";
 import { DISK_LIFE_MS_MIN, INLINE_BODY_BYTES_MAX, MEMORY_BODY_BYTES_MAX } from "../limits.ts";
 import type { PurgeableObject, Validity } from "../purge-table.ts";
-import { type StoredParts, StoredResponse, StoredUrl } from "../stored.ts";
+import type { StoredParts, StoredResponse } from "../stored.ts";
 import type { DiskStore } from "./disk/disk-store.ts";
 import { READ_BYTES_MAX } from "./disk/limits.ts";
 import type { DiskVariant } from "./disk/variant.ts";
@@ -155,7 +155,7 @@ export class DiskTier {
       clock: this.#clock,
     });
     const parts = { ...record, body, tags: row.tags, validSequence: row.sequence };
-    const entry = new StoredResponse(new StoredUrl(base), row.vary, row.variant, parts);
+    const entry = this.#memory.unkept(base, row.vary, row.variant, parts);
     entry.disk = row;
     return entry;
   }
@@ -180,7 +180,7 @@ export class DiskTier {
       const parts: StoredParts = { ...record, body, tags: row.tags, validSequence: row.sequence };
       const entry =
         this.#memory.put(row.key, row.vary, row.variant, parts, variantsMax) ??
-        new StoredResponse(new StoredUrl(row.key), row.vary, row.variant, parts);
+        this.#memory.unkept(row.key, row.vary, row.variant, parts);
       entry.disk = row;
       this.#revived++;
       if (body instanceof LargeBody) body.onGone = () => this.#memory.remove(entry);
@@ -195,7 +195,7 @@ export class DiskTier {
     // What is recoded for viewers has to be in memory for that.
     const inMemory =
       row.complete &&
-      row.length <= this.#memory.objectBytesMax &&
+      row.length <= this.#memory.objectBytesMaxOf(siteOf(row.key)) &&
       (row.length <= MEMORY_BODY_BYTES_MAX || record.negotiable);
     if (!inMemory)
       return row.large

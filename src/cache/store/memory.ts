@@ -1,11 +1,18 @@
 /**
  * The memory store: a map from base key to stored URL, and a hard limit in bytes. Who goes when the limit
- * is reached is for the policy to say (decision 7); a hit is one increment.
+ * is reached is for the policy to say (decision 7), and which site has to give (decision 16); a hit is one
+ * increment.
  */
-import { createPolicy, STORE_POLICY } from "../eviction/policies.ts";
-import type { EvictionPolicy, PolicyName } from "../eviction/policy.ts";
+import type { MemoryQuota } from "../../config/plan.ts";
+import { Partitions, type PartitionUse } from "../eviction/partitions.ts";
+import { siteOf } from "../key.ts";
+import { FORM_OVERHEAD_BYTES } from "../limits.ts";
 import type { BodyForm, QueueNode, StoredParts } from "../stored.ts";
 import { PassMarker, StoredResponse, StoredUrl } from "../stored.ts";
+
+/** Longest time that new quotas may hold the event loop in one go, in milliseconds, and how often they look at the time. */
+const SLICE_MS_MAX = 2;
+const NODES_PER_LOOK = 32;
 
 /** Counters and gauges of a store. */
 export interface StoreStats {
@@ -22,21 +29,23 @@ export class MemoryStore {
   /** Largest body that is stored, in bytes. */
   readonly objectBytesMax: number;
   readonly #urls = new Map<string, StoredUrl>();
-  readonly #policy: EvictionPolicy<QueueNode>;
+  readonly #partitions: Partitions<QueueNode>;
   readonly #onRemoved: (entry: StoredResponse) => void;
+  readonly #dropEvicted = (node: QueueNode): void => this.#evicted(node);
   #objects = 0;
   #evictions = 0;
+  /** Quotas that have not reached everything that was stored before them. */
+  #settling: { readonly moves: boolean; done: Promise<void> } | null = null;
 
   constructor(options: {
     readonly bytesMax: number;
     readonly objectBytesMax: number;
-    readonly policy?: PolicyName;
     /** Hears of each response that is removed for what it is, also when it was evicted before: not of those evicted or replaced. */
     readonly onRemoved?: (entry: StoredResponse) => void;
   }) {
     this.#onRemoved = options.onRemoved ?? (() => undefined);
     this.bytesMax = options.bytesMax;
-    this.#policy = createPolicy(options.policy ?? STORE_POLICY, options.bytesMax);
+    this.#partitions = new Partitions(options.bytesMax);
     this.objectBytesMax = Math.min(options.objectBytesMax, options.bytesMax);
   }
 
@@ -45,7 +54,12 @@ export class MemoryStore {
     return this.#urls.get(key);
   }
 
-  /** Stores a variant, replacing the one it stands for. Null when it is larger than the store takes. */
+  /** Largest body that is stored for a site, in bytes. */
+  objectBytesMaxOf(site: string): number {
+    return Math.min(this.objectBytesMax, this.#partitions.bytesMaxOf(site));
+  }
+
+  /** Stores a variant, replacing the one it stands for. Null when it is larger than the store, or its site, may take. */
   put(
     key: string,
     vary: readonly string[],
@@ -53,15 +67,17 @@ export class MemoryStore {
     parts: StoredParts,
     variantsMax: number,
   ): StoredResponse | null {
-    const known = this.#urls.get(key);
-    const url = known ?? new StoredUrl(key);
+    const site = siteOf(key);
+    const url = this.#urls.get(key) ?? new StoredUrl(key, this.#partitions.of(site));
     const entry = new StoredResponse(url, vary, variant, parts);
-    if ((!entry.large && entry.length > this.objectBytesMax) || entry.bytes > this.bytesMax) return null;
-    if (known === undefined) this.#urls.set(key, url);
-    if (url.pass !== null) this.#clearPass(url);
+    if (!entry.large && entry.length > this.objectBytesMax) return null;
+    if (entry.bytes > this.#partitions.bytesMaxOf(site)) return null;
+    this.#moveHome(url);
+    this.#urls.set(key, url);
     const replaced = url.add(entry);
-    if (replaced !== null) this.#unlink(replaced);
     this.#link(entry);
+    if (replaced !== null) this.#unlink(replaced);
+    if (url.pass !== null) this.#clearPass(url);
     while (url.count > variantsMax) {
       const oldest = [...url.variants()].reduce((a, b) => (b.storedAtMs < a.storedAtMs ? b : a));
       if (oldest === entry) break;
@@ -71,27 +87,34 @@ export class MemoryStore {
     return entry;
   }
 
+  /** A variant that is not in the store: what was refused, for those who have it already. */
+  unkept(key: string, vary: readonly string[], variant: string, parts: StoredParts): StoredResponse {
+    return new StoredResponse(new StoredUrl(key, this.#partitions.of(siteOf(key))), vary, variant, parts);
+  }
+
   /** Marks a URL whose answers could not be stored. */
   markPass(key: string, untilMs: number, reason: PassMarker["reason"]): void {
-    let url = this.#urls.get(key);
-    if (url === undefined) {
-      url = new StoredUrl(key);
-      this.#urls.set(key, url);
-    }
-    if (url.pass !== null) this.#clearPass(url);
+    const url = this.#urls.get(key) ?? new StoredUrl(key, this.#partitions.of(siteOf(key)));
+    this.#moveHome(url);
+    this.#urls.set(key, url);
+    const replaced = url.pass;
     url.pass = new PassMarker(url, untilMs, reason);
     this.#link(url.pass);
+    if (replaced !== null) this.#unlink(replaced);
     this.#evict(url.pass);
   }
 
   /** A stored response was used. */
   hit(entry: StoredResponse): void {
-    this.#policy.hit(entry);
+    // A mark says that a node is in a queue: one that has left, or never came in, has none.
+    if (this.holds(entry)) this.#partitions.hit(entry);
   }
 
-  /** Keeps a derived form of a body with its response. */
+  /** Keeps a derived form of a body with its response, unless there is no room for both. */
   addForm(entry: StoredResponse, form: BodyForm): void {
     if (!this.holds(entry)) return;
+    const bytes = entry.bytes + form.length + FORM_OVERHEAD_BYTES;
+    if (bytes > this.#partitions.bytesMaxOf(siteOf(entry.key))) return;
     entry.addForm(form);
     this.recount(entry);
   }
@@ -99,7 +122,7 @@ export class MemoryStore {
   /** Counts an entry anew after its fields or forms changed. */
   recount(entry: StoredResponse): void {
     if (!this.holds(entry)) return;
-    this.#policy.resize(entry, entry.countBytes());
+    this.#partitions.resize(entry.url.partition, entry, entry.countBytes());
     this.#evict(entry);
   }
 
@@ -138,14 +161,65 @@ export class MemoryStore {
     for (const url of this.#urls.values()) yield* [...url.variants()];
   }
 
+  /**
+   * Puts quotas by site in force, in place of those before. What is stored from now on keeps to them;
+   * what a site has too much, or is counted elsewhere, is seen to a slice at a time. Resolves when it is.
+   */
+  setQuotas(quotas: ReadonlyMap<string, MemoryQuota>): Promise<void> {
+    const moves = this.#partitions.setQuotas(quotas);
+    const settling = { moves: moves || this.#settling?.moves === true, done: Promise.resolve() };
+    this.#settling = settling;
+    settling.done = this.#settle(settling);
+    return settling.done;
+  }
+
   stats(): StoreStats {
     return {
       objects: this.#objects,
       urls: this.#urls.size,
-      bytes: this.#policy.bytes,
+      bytes: this.#partitions.bytes,
       bytesMax: this.bytesMax,
       evictions: this.#evictions,
     };
+  }
+
+  /** What the sites with a quota take and may take, by site. */
+  siteStats(): Record<string, PartitionUse> {
+    return Object.assign(Object.create(null), Object.fromEntries(this.#partitions.sites()));
+  }
+
+  async #settle(settling: object): Promise<void> {
+    const steps = this.#settlingSteps();
+    let sliceStart = performance.now();
+    while (steps.next().done !== true) {
+      if (performance.now() - sliceStart < SLICE_MS_MAX) continue;
+      await new Promise((resolve) => setImmediate(resolve));
+      // Newer quotas have begun anew.
+      if (this.#settling !== settling) return this.#settling?.done;
+      sliceStart = performance.now();
+    }
+    this.#settling = null;
+  }
+
+  *#settlingSteps(): Generator<void> {
+    while (this.#partitions.shrink(NODES_PER_LOOK, this.#dropEvicted)) yield;
+    if (this.#settling?.moves !== true) return;
+    let looked = 0;
+    for (const url of this.#urls.values()) {
+      this.#moveHome(url);
+      if (++looked % NODES_PER_LOOK === 0) yield;
+    }
+  }
+
+  /** Brings what is known of a URL to the partition of its site. */
+  #moveHome(url: StoredUrl): void {
+    const from = url.partition;
+    const to = this.#partitions.of(siteOf(url.key));
+    if (from === to) return;
+    for (const entry of url.variants()) this.#partitions.move(from, to, entry);
+    if (url.pass !== null) this.#partitions.move(from, to, url.pass);
+    url.partition = to;
+    this.#partitions.trim(to, this.#dropEvicted);
   }
 
   #clearPass(url: StoredUrl): void {
@@ -159,32 +233,23 @@ export class MemoryStore {
   }
 
   #link(node: QueueNode): void {
-    this.#policy.insert(node);
+    this.#partitions.insert(node.url.partition, node);
     if (node instanceof StoredResponse) this.#objects++;
   }
 
   #unlink(node: QueueNode): void {
-    this.#policy.remove(node);
+    this.#partitions.remove(node.url.partition, node);
     if (node instanceof StoredResponse) this.#objects--;
   }
 
-  /** Evicts until the limit holds; `keep` was just put in and goes last. */
+  /** Evicts until the limits hold; `keep` was just put in or grew, and goes last. */
   #evict(keep: QueueNode): void {
-    while (this.#policy.bytes > this.bytesMax) {
-      const victim = this.#policy.victim(this.#policy.refuses ? null : keep);
-      this.#evictions++;
-      if (victim === null) {
-        // Only `keep` is left, and it has outgrown the store.
-        this.#drop(keep);
-        return;
-      }
-      this.#drop(victim);
-    }
+    if (!this.#partitions.evict(keep.url.partition, keep, this.#dropEvicted)) this.#evicted(keep);
   }
 
-  /** Takes out what the policy named, and what hangs on it. */
-  #drop(node: QueueNode): void {
-    if (node.mark !== 0) this.#policy.remove(node);
+  /** Takes what the policy has given up off its URL. */
+  #evicted(node: QueueNode): void {
+    this.#evictions++;
     if (node instanceof StoredResponse) {
       this.#objects--;
       node.url.delete(node);

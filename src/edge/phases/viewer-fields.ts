@@ -100,7 +100,7 @@ export function statusFields(
     ...(x.upstream?.status == null || hit ? {} : { fwdStatus: x.upstream.status }),
     ...(about.ttlSeconds === null ? {} : { ttl: about.ttlSeconds }),
     ...(x.stored ? { stored: true } : {}),
-    ...(x.collapsed ? { collapsed: true } : {}),
+    ...(x.collapsed || x.collapsedAtOwner ? { collapsed: true } : {}),
     detail: x.reason,
   });
   const before = fields.get("cache-status");

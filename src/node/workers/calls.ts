@@ -14,6 +14,7 @@ import type { StatsSnapshot } from "../../telemetry/stats.ts";
 import type { ExplainOptions } from "../edge-handle.ts";
 import type { LogLevel } from "../log.ts";
 import type { Missed } from "../purge-history.ts";
+import type { PurgesInForce } from "../purge-service.ts";
 
 /** What a worker is told when it starts. */
 export interface WorkerInit {
@@ -62,6 +63,7 @@ export interface WorkerCalls {
   peers: [readonly number[], null];
   apply: [{ readonly message: Broadcast; readonly sequence: number }, number];
   counted: [number, number];
+  purgesInForce: [string, PurgesInForce];
   tls: [TlsMaterial, null];
   stats: [null, StatsSnapshot];
   explain: [

@@ -28,6 +28,7 @@ import type { Edge } from "../edge-handle.ts";
 import { formatAddress } from "../listen-error.ts";
 import type { CreateEdge, EdgeSetup } from "../node.ts";
 import { type PurgeHistory, slicesOf } from "../purge-history.ts";
+import type { PurgesInForce } from "../purge-service.ts";
 import type { WorkerListen } from "./calls.ts";
 import { RestartPolicy } from "./restart-policy.ts";
 import { socketPath } from "./socket-path.ts";
@@ -367,10 +368,14 @@ class Cluster implements Edge {
       sites: Object.keys(this.#config.sites).length,
       store: { objects: 0, bytes: 0, bytesMax: 0, evictions: 0 },
       disk: null,
+      siteStores: {},
+      workers: { up: 0, down: 0 },
       accessLog: { written: 0, dropped: 0 },
       requestsInFlight: 0,
     });
-    return mergeStats([own, ...this.#past, ...present]);
+    const up = this.#slots.filter((slot) => slot.up).length;
+    const workers = { up, down: this.#slots.length - up };
+    return { ...mergeStats([own, ...this.#past, ...present]), workers };
   }
 
   async metrics(): Promise<string> {
@@ -411,6 +416,14 @@ class Cluster implements Edge {
   purge(purge: Purge): ReturnType<Edge["purge"]> {
     const applied = this.broadcast({ kind: "purge", purge }).then(() => undefined);
     return { applied, counted: applied.then(() => this.counted(purge.sequence)) };
+  }
+
+  async purgesInForce(site: string): Promise<PurgesInForce> {
+    const all = await this.#each((worker) => worker.call("purgesInForce", site, ASK_MS_MAX));
+    return {
+      marks: Math.max(0, ...all.map(({ marks }) => marks)),
+      patterns: Math.max(0, ...all.map(({ patterns }) => patterns)),
+    };
   }
 
   async counted(sequence: number): Promise<number> {

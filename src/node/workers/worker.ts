@@ -136,6 +136,7 @@ export function runWorker(): void {
       },
       apply: ({ message, sequence }) => mustRun().plane.applyBroadcast(message, sequence),
       counted: (sequence) => mustRun().plane.purges.countedOf(sequence),
+      purgesInForce: (site) => mustRun().plane.purges.inForce(site),
       async tls(material) {
         await listeners?.replaceTls(material);
         return null;

@@ -247,6 +247,20 @@ describe("the limit in bytes", () => {
     expect(store.stats().evictions).toBeGreaterThan(50);
   });
 
+  test("holds while everything is hit and much comes at once", async () => {
+    const { store } = await open({ bytesMax: 6 * 2 ** 20 * 64, shards: [0] });
+    const keys = Array.from({ length: 250 }, (_, i) => keyOf(0, i));
+    const body = bytesOf(1, 60_000);
+    for (let i = 0; i < 1_000; i += 4) {
+      const puts = [0, 1, 2, 3].map((j) =>
+        store.put(keys[(i + j) % 250] ?? "", parts(), body.subarray(0, 500 + (((i + j) * 7_919) % 59_500))),
+      );
+      for (const stored of await Promise.all(puts)) if (stored !== null) store.touch(stored);
+      expect(store.stats().bytes).toBeLessThanOrEqual(6 * 2 ** 20);
+    }
+    expect(store.stats().reinserted).toBeGreaterThan(10);
+  });
+
   test("an object may take almost all of a worker's share, and half of the whole disk at most", async () => {
     const whole = 64 * 2 ** 20;
     const { store: all } = await open({ bytesMax: whole, shards: allShards });

@@ -108,6 +108,23 @@ test("over the limit of patterns a site's marks fold into its floor: more goes, 
   expect(made.validityOf(object({ key: "other http://o.example/" })).kind).toBe("valid");
 });
 
+test("marks folded up to a sequence take what is older than them, and no more", () => {
+  const pattern = purge({ scope: "wildcard", targets: ["/other/*"] });
+  const soft = purge({ scope: "tag", targets: ["other"], mode: "soft", acceptedMs: 77 });
+  const fresh = purge({ scope: "wildcard", targets: ["/new/*"] });
+  const made = table(pattern, soft, fresh);
+  made.foldUpTo(soft.sequence);
+  expect([made.size, made.patternsOf("shop"), made.patternsOf("other")]).toEqual([1, 1, 0]);
+  expect(made.validityOf(object({ validSequence: pattern.sequence - 1 })).kind).toBe("gone");
+  expect(made.validityOf(object({ validSequence: pattern.sequence }))).toEqual({
+    kind: "stale",
+    sinceMs: 77,
+  });
+  expect(made.validityOf(object({ validSequence: soft.sequence })).kind).toBe("valid");
+  const key = "shop https://shop.example/new/x";
+  expect(made.validityOf(object({ key, validSequence: soft.sequence })).kind).toBe("gone");
+});
+
 test("forgotten marks are gone, newer ones stay", () => {
   const old = purge({ scope: "tag", targets: ["t1"] });
   const fresh = purge({ scope: "prefix", targets: ["/blog/"] });

@@ -192,6 +192,14 @@ const BAD: [unknown, string, string][] = [
   [{ limits: { drainSeconds: 1.5 }, sites: {} }, "limits.drainSeconds", "from 0 to 3600"],
   [{ workers: 0, sites: {} }, "workers", "from 1 to 64"],
   [{ workers: 0, sites: {} }, "workers", 'a whole number of workers from 1 to 64 or "auto"'],
+  [siteWith({ cache: { memoryMax: "10 apples" } }), "sites.shop.cache.memoryMax", '"256MiB"'],
+  [siteWith({ cache: { memoryMax: 1000 } }), "sites.shop.cache.memoryMax", "from 1MiB"],
+  [siteWith({ cache: { memoryReserved: -1 } }), "sites.shop.cache.memoryReserved", "from 1MiB"],
+  [
+    siteWith({ cache: { memoryMax: "2MiB", memoryReserved: "3MiB" } }),
+    "sites.shop.cache.memoryReserved",
+    "3MiB is more than cache.memoryMax, 2MiB",
+  ],
   [siteWith({ hosts: [] }), "sites.shop.hosts", "at least one"],
   [siteWith({ hosts: "a" }), "sites.shop.hosts", "a list"],
   [siteWith({ hosts: ["http://a"] }), "sites.shop.hosts[0]", "without scheme, port and path"],
@@ -582,6 +590,32 @@ describe("what spans settings", () => {
       sites: { a: { ...SITE, hosts: ["x.example"] }, b: { ...SITE, hosts: ["y.example", "X.example"] } },
     };
     expect(errorsOf(value)).toEqual(['sites.b.hosts[1]: "x.example" already belongs to site "a"']);
+  });
+
+  test("sites may not reserve more memory together than there is", () => {
+    const reserving = (...sizes: (string | undefined)[]) => ({
+      cache: { memory: "64MiB", objectMax: "4MiB" },
+      sites: Object.fromEntries(
+        sizes.map((memoryReserved, i) => [
+          `s${i}`,
+          {
+            ...SITE,
+            hosts: [`s${i}.example`],
+            ...(memoryReserved === undefined ? {} : { cache: { memoryReserved } }),
+          },
+        ]),
+      ),
+    });
+    expect(errorsOf(reserving("32MiB", "32MiB"))).toEqual([]);
+    expect(warningsOf(reserving("32MiB", "32MiB"))).toEqual([]);
+    expect(errorsOf(reserving("32MiB", "1MiB", "32MiB"))).toEqual([
+      "sites.s2.cache.memoryReserved: is too much: all sites together reserve 65MiB, and cache.memory is 64MiB; reserve less, or give the cache more",
+    ]);
+    // The others have to have room for an object at least.
+    expect(warningsOf(reserving("61MiB", undefined))).toEqual([
+      "sites.s0.cache.memoryReserved: all sites together reserve 61MiB of cache.memory, 64MiB: what is left for the sites without a reserve is less than one object of cache.objectMax",
+    ]);
+    expect(warningsOf(reserving("60MiB", undefined))).toEqual([]);
   });
 
   test("what is doubtful is a warning, and the config is taken", () => {

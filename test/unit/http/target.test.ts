@@ -1,6 +1,12 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { foldPath, parseTarget, splitQuery, TARGET_CHARS_MAX } from "../../../src/http/target.ts";
+import {
+  foldPath,
+  normalPathPart,
+  parseTarget,
+  splitQuery,
+  TARGET_CHARS_MAX,
+} from "../../../src/http/target.ts";
 import { hostileText } from "./hostile.ts";
 
 const read = (target: string) => parseTarget(`http://h.example${target}`);
@@ -148,6 +154,54 @@ test("folds a path into what servers read that merge slashes, decode them and le
   expect(foldPath("/a%2Fb%5Cc")).toBe("/a/b/c");
   expect(foldPath("/a;v=1/b;w")).toBe("/a/b");
   expect(foldPath("/%2F;x%2Fa")).toBe("/a");
+});
+
+describe("a part of a path as people write it", () => {
+  test.each([
+    ["/caf\u00e9/", "/caf%C3%A9/"],
+    ["/caf%c3%a9/", "/caf%C3%A9/"],
+    ["/%63af%C3%A9/", "/caf%C3%A9/"],
+    ["/my page/*", "/my%20page/*"],
+    ["*.%63ss", "*.css"],
+    ["/a%2fb%2A?", "/a%2Fb%2A?"],
+    ["/.", "/."],
+    ["/plain/", "/plain/"],
+  ])("%j is %j", (written, normal) => expect(normalPathPart(written)).toBe(normal));
+
+  test.each(["/100%", "/a%zz", "/a%00", "/a#b", "/a\\b", "/a\nb", "/\ud800", "/%EF%BF%BD"])(
+    "%j is in no path",
+    (written) => expect(normalPathPart(written)).toBeNull(),
+  );
+
+  test("begins what it was the beginning of", () => {
+    const path = fc.array(
+      fc.oneof(
+        fc.string({ unit: "grapheme", maxLength: 4 }),
+        fc.constantFrom("/", "%41", "%c3%a9", "%2f", "é", " "),
+      ),
+      { maxLength: 8 },
+    );
+    fc.assert(
+      fc.property(path, path, (beginning, rest) => {
+        const [prefix, whole] = [`/${beginning.join("")}`, `/${beginning.join("")}${rest.join("")}`];
+        const [part, all] = [normalPathPart(prefix), normalPathPart(whole)];
+        if (part === null || all === null) return;
+        expect(all.startsWith(part)).toBe(true);
+        // What has its form keeps it, and it is the form of the keys.
+        expect(normalPathPart(all)).toBe(all);
+        const key = parseTarget(all.replaceAll("?", ""));
+        if (key !== null && !all.includes("/.")) expect(key.path).toBe(all.replaceAll("?", ""));
+      }),
+    );
+  });
+
+  test("takes any text without throwing", () => {
+    fc.assert(
+      fc.property(hostileText(), (written) => {
+        normalPathPart(written);
+      }),
+    );
+  });
 });
 
 describe("a query's parameters", () => {

@@ -22,6 +22,8 @@ const snapshot = () =>
     sites: 1,
     store: { objects: 0, bytes: 0, bytesMax: 1, evictions: 0 },
     disk: null,
+    siteStores: {},
+    workers: { up: 1, down: 0 },
     accessLog: { written: 0, dropped: 0 },
     requestsInFlight: 0,
   });
@@ -47,11 +49,14 @@ const node: NodeView = {
       urlTarget: (_site, url) => new URL(url).host + new URL(url).pathname,
       purge: () => ({ applied: Promise.resolve(), counted: Promise.resolve(7) }),
       counted: () => Promise.resolve(0),
+      purgesInForce: (site) => ({ marks: 0, patterns: inForce.get(site) ?? 0 }),
     },
     new ManualClock(),
   ),
 };
 
+/** Patterns that have not been swept, by site. */
+const inForce = new Map<string, number>();
 const running: ControlListener[] = [];
 let errors: string[] = [];
 async function start(changes: Partial<ControlListenerOptions> = {}): Promise<ControlListener> {
@@ -188,6 +193,30 @@ describe("the control listener", () => {
     expect(response.status).toBe(500);
     expect(await response.text()).not.toContain("secret");
     expect(errors).toEqual(["control listener: secret detail"]);
+  });
+
+  test("answers a purge that there is no room for with 429, and says when to try again", async () => {
+    const { address } = await start();
+    const purge = (idempotencyKey?: string) =>
+      fetch(`http://${address}/v1/purges`, {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify({ scope: "wildcard", patterns: ["/a/*", "/b/*"], idempotencyKey }),
+      });
+    const before = await purge("known");
+    expect(before.status).toBe(201);
+    inForce.set("shop", 255);
+    const refused = await purge();
+    expect([refused.status, refused.headers.get("retry-after")]).toEqual([429, "2"]);
+    expect(await refused.json()).toMatchObject({
+      detail: expect.stringContaining(
+        "255 patterns of site shop are in force and 2 more would be too many, allowed are 256",
+      ),
+    });
+    // One that was accepted before is no new one.
+    expect((await purge("known")).status).toBe(200);
+    inForce.set("shop", 254);
+    expect((await purge()).status).toBe(201);
   });
 
   test("answers a body beyond its limit with 413", async () => {

@@ -48,6 +48,8 @@ export const createFakeEdge: CreateEdge = ({ config, dataDir, version, clock, hi
       sites: Object.keys(config.sites).length,
       store: { objects: 0, bytes: 0, bytesMax: config.cache.memory, evictions: 0 },
       disk: null,
+      siteStores: {},
+      workers: { up: 1, down: 0 },
       accessLog: { written: 0, dropped: 0 },
       requestsInFlight: server.pendingRequests,
     });
@@ -79,6 +81,7 @@ export const createFakeEdge: CreateEdge = ({ config, dataDir, version, clock, hi
       ready: () => ({ ready: true, reasons: [] }),
       sites: () => ["dev"],
       urlTarget: (_site, url) => new URL(url).host + new URL(url).pathname,
+      purgesInForce: () => ({ marks: 0, patterns: 0 }),
       purge(purge) {
         edgeEvents.push(`purge ${purge.sequence} ${purge.scope}`);
         return { applied: Promise.resolve(), counted: Promise.resolve(7) };

@@ -10,6 +10,11 @@ const gauges = {
   sites: 2,
   store: { objects: 5, bytes: 500, bytesMax: 1_000, evictions: 7 },
   disk: null,
+  siteStores: {
+    a: { entries: 2, bytes: 40, bytesMax: 50, bytesReserved: 10, evictions: 3 },
+    b: { entries: 1, bytes: 10, bytesMax: null, bytesReserved: 0, evictions: 0 },
+  },
+  workers: { up: 1, down: 0 },
   accessLog: { written: 4, dropped: 1 },
   requestsInFlight: 2,
 };
@@ -55,12 +60,17 @@ describe("merged counters", () => {
       clock,
       [...one, ...two].map((r) => [...r]),
     );
-    const leftOut = ["store", "accessLog", "memory", "requestsInFlight"] as const;
+    const leftOut = ["store", "siteStores", "workers", "accessLog", "memory", "requestsInFlight"] as const;
     const rest = (stats: StatsSnapshot) =>
       Object.fromEntries(Object.entries(stats).filter(([name]) => !leftOut.some((other) => other === name)));
     expect(rest(merged)).toEqual(rest(whole));
     expect(merged.store).toMatchObject({ objects: 10, bytes: 1_000, bytesMax: 2_000, evictions: 14 });
     expect(merged.accessLog).toEqual({ written: 8, dropped: 2 });
+    expect(merged.workers).toEqual({ up: 2, down: 0 });
+    expect(merged.siteStores).toEqual({
+      a: { entries: 4, bytes: 80, bytesMax: 100, bytesReserved: 20, evictions: 6 },
+      b: { entries: 2, bytes: 20, bytesMax: null, bytesReserved: 0, evictions: 0 },
+    });
     expect(merged.requestsInFlight).toBe(4);
   });
 
@@ -71,6 +81,8 @@ describe("merged counters", () => {
       requests: 1,
       requestsInFlight: 0,
       store: { objects: 0, bytes: 0, bytesMax: 0, evictions: 7 },
+      siteStores: { a: { entries: 0, bytes: 0, bytesMax: null, bytesReserved: 0, evictions: 3 } },
+      workers: { up: 0, down: 0 },
     });
     expect(mergeStats([ended, counted(clock, [["a", "hit", 200, 1]])]).requests).toBe(2);
   });

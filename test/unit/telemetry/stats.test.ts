@@ -18,6 +18,8 @@ const gauges = {
   sites: 2,
   store: { objects: 3, bytes: 4_000, bytesMax: 1_048_576, evictions: 5 },
   disk: null,
+  siteStores: {},
+  workers: { up: 1, down: 0 },
   accessLog: { written: 9, dropped: 1 },
   requestsInFlight: 2,
 };

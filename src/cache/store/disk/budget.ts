@@ -84,15 +84,24 @@ export class Budget {
 
   /** True when so much may be written now; give it back when it has been counted or given up. */
   take(bytes: number): boolean {
-    // A little is left for the indexes, whose growth is only known afterwards.
-    if (this.#used + this.#reserved + bytes > this.#ceiling - this.headroom / 4) return false;
-    this.#reserved += bytes;
-    return true;
+    return this.#take(bytes, (this.headroom * 3) / 4);
   }
 
-  /** Somebody waits for so much (less than nothing: not any more): eviction goes so much further. */
+  /** The same for what eviction writes again: writers leave it as much room as it may use at a time. */
+  takeAgain(bytes: number): boolean {
+    return this.#take(bytes, this.headroom / 4);
+  }
+
+  /** Somebody waits for so much room, until it is taken back with a negative number. */
   want(bytes: number): void {
     this.#wanted += bytes;
+  }
+
+  /** A little is left for the indexes, whose growth is only known afterwards. */
+  #take(bytes: number, left: number): boolean {
+    if (this.#used + this.#reserved + bytes > this.#ceiling - left) return false;
+    this.#reserved += bytes;
+    return true;
   }
 
   give(bytes: number): void {

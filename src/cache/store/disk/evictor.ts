@@ -113,6 +113,8 @@ export class Evictor {
     if (rows.length === 0) return false;
     const moves: IndexRow[] = [];
     let progress = false;
+    // What is written again is room like any other, until it has been.
+    let reserved = 0;
     const done = shard.guard(false, ({ index, large, objects }) => {
       const removed: IndexRow[] = [];
       index.transaction(() => {
@@ -144,7 +146,8 @@ export class Evictor {
           const costBytes = row.large ? 0 : bytes;
           // On a disk that was full there may be no room to write anything again.
           const affordable = costBytes <= (this.#budget.lowered ? 0 : this.#creditBytes);
-          if (hit && row.variant !== null && affordable) {
+          if (hit && row.variant !== null && affordable && this.#budget.takeAgain(costBytes)) {
+            reserved += costBytes;
             this.#creditBytes -= costBytes;
             moves.push(row);
             continue;
@@ -168,8 +171,12 @@ export class Evictor {
       return true;
     });
     // A disk may be so full that not even rows can be deleted.
-    if (!done) return dropOldestFile(shard, this.#budget);
+    if (!done) {
+      this.#budget.give(reserved);
+      return dropOldestFile(shard, this.#budget);
+    }
     await Promise.all(moves.map((row) => this.#move(shard, row)));
+    this.#budget.give(reserved);
     shard.parts?.log.shrink();
     return dropDeadSegments(shard) || progress;
   }
