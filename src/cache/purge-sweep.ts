@@ -4,7 +4,7 @@
  * or because a newer one takes its place) is counted then, once.
  */
 import { compilePathPattern } from "../config/pattern.ts";
-import { keyParts, matchesParts, type Purge, type PurgeableObject } from "./purge-table.ts";
+import { EVERY_SITE, keyParts, matchesParts, type Purge, type PurgeableObject } from "./purge-table.ts";
 
 /** Longest time that the sweep may hold the event loop in one go, in milliseconds, and how often it looks at the time. */
 const SLICE_MS_MAX = 2;
@@ -103,7 +103,7 @@ function matcherOf(purge: Purge): (object: PurgeableObject) => boolean {
     (matches: (object: PurgeableObject, parts: ReturnType<typeof keyParts>) => boolean) =>
     (object: PurgeableObject) => {
       const parts = keyParts(object.key);
-      return parts.site === purge.site && matches(object, parts);
+      return (purge.site === EVERY_SITE || parts.site === purge.site) && matches(object, parts);
     };
   switch (purge.scope) {
     case "everything":

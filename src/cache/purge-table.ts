@@ -13,10 +13,14 @@ export type PurgeScope = "url" | "prefix" | "wildcard" | "host" | "tag" | "every
 /** Hard: gone. Soft: stale, so that it can be revalidated or served while it is. */
 export type PurgeMode = "hard" | "soft";
 
+/** In place of a site's id: every site. With the scope "everything" alone. */
+export const EVERY_SITE = "*";
+
 /** One entry of the purge log, for one site. */
 export interface Purge {
   /** Place in the log; greater than that of every entry before. */
   readonly sequence: number;
+  /** Its id, or EVERY_SITE. */
   readonly site: string;
   readonly scope: PurgeScope;
   /**
@@ -164,8 +168,9 @@ export class PurgeTable {
     if (object.validSequence >= this.#sequence) return VALID;
     const parts = keyParts(object.key);
     const marks = this.#sites.get(parts.site);
-    if (marks === undefined) return VALID;
     const found = new Newest(object.validSequence);
+    found.see(this.#sites.get(EVERY_SITE)?.floor);
+    if (marks === undefined) return found.validity;
     found.see(marks.floor);
     found.see(marks.urls.get(parts.url));
     found.see(marks.hosts.get(parts.host));

@@ -3,8 +3,8 @@ import type { ConfigLoader } from "../config/load.ts";
 import { formatProblems } from "../config/problems.ts";
 import type { Config } from "../config/schema.ts";
 import { type ConfigWatch, watchConfig } from "../config/watch.ts";
-import type { NodeLog } from "../node/log.ts";
 import type { ConfigSource } from "../node/node.ts";
+import type { NodeLog } from "../service/log.ts";
 
 /** Watches the loader's file. `complete` puts the options into each config, so that a change does not undo them. */
 export function watchedSource(

@@ -1,7 +1,7 @@
 /** `proxima dev [origin]`: an edge on loopback in front of one origin, which takes any Host. */
 import type { ListenAddress } from "../config/address.ts";
 import { parseConfig } from "../config/parse.ts";
-import { formatAddress } from "../node/listen-error.ts";
+import { formatAddress } from "../service/listen-error.ts";
 import { devBanner, type Trial } from "./banner.ts";
 import { type ListenOptions, onLoopback } from "./options.ts";
 import { type DevOrigin, readOrigin, whyUnreachable } from "./origin.ts";

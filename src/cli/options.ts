@@ -3,7 +3,7 @@ import { type Command, InvalidArgumentError, Option } from "commander";
 import { type ListenAddress, parseListenAddress } from "../config/address.ts";
 import type { Config } from "../config/schema.ts";
 import { parseSize } from "../config/size.ts";
-import { formatAddress } from "../node/listen-error.ts";
+import { formatAddress } from "../service/listen-error.ts";
 
 /** The shared options as given; what was not given is absent. */
 export interface ListenOptions {

@@ -2,9 +2,9 @@
 import { systemClock } from "../base/clock.ts";
 import { ProximaError } from "../base/errors.ts";
 import type { Config } from "../config/schema.ts";
-import { type LogLevel, logLine, type NodeLog } from "../node/log.ts";
 import { type ConfigSource, type CreateEdge, type RunningNode, startNode } from "../node/node.ts";
-import { runUntilSignal } from "../node/signals.ts";
+import { type LogLevel, logLine, type NodeLog } from "../service/log.ts";
+import { runUntilSignal } from "../service/signals.ts";
 import type { Trial } from "./banner.ts";
 import { SilentExit, UsageError } from "./failure.ts";
 import type { Io } from "./io.ts";

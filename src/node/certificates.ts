@@ -5,7 +5,7 @@ import { messageOf } from "../base/errors.ts";
 import type { Config } from "../config/schema.ts";
 import { certificateNamesMax, type LocalCa } from "../edge/tls/local-ca.ts";
 import { loadTlsMaterial, type TlsMaterial } from "../edge/tls/material.ts";
-import type { NodeLog } from "./log.ts";
+import type { NodeLog } from "../service/log.ts";
 
 /** How often certificate files are looked at for a change, in milliseconds. */
 const CERTIFICATE_CHECK_MS = 10_000;

@@ -6,8 +6,6 @@
 import { Hono } from "hono";
 import { messageOf, ProximaError } from "../base/errors.ts";
 import type { Explanation } from "../edge/explanation.ts";
-import { PROMETHEUS_CONTENT_TYPE } from "../telemetry/prometheus.ts";
-import type { StatsSnapshot } from "../telemetry/stats.ts";
 import {
   type ControlIdentity,
   hashToken,
@@ -15,10 +13,12 @@ import {
   type Refusal,
   refuseForeign,
   refuseToken,
-} from "./control-guard.ts";
+} from "../service/control-guard.ts";
+import { formatAddress, listenError } from "../service/listen-error.ts";
+import { json, problem } from "../service/problem.ts";
+import { PROMETHEUS_CONTENT_TYPE } from "../telemetry/prometheus.ts";
+import type { StatsSnapshot } from "../telemetry/stats.ts";
 import type { ExplainOptions, Readiness } from "./edge-handle.ts";
-import { formatAddress, listenError } from "./listen-error.ts";
-import { json, problem } from "./problem.ts";
 import { addPurgeRoutes, bodyTooLarge, PURGE_BODY_BYTES_MAX } from "./purge-routes.ts";
 import type { PurgeService } from "./purge-service.ts";
 

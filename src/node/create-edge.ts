@@ -13,14 +13,14 @@ import type { Config } from "../config/schema.ts";
 import type { Edge as DataPlane } from "../edge/edge.ts";
 import { type EdgeListeners, startListeners } from "../edge/listener/edge-listener.ts";
 import { ensureLocalCa, type LocalCa } from "../edge/tls/local-ca.ts";
+import type { DataDir } from "../service/data-dir.ts";
+import { formatAddress } from "../service/listen-error.ts";
 import type { AccessLog } from "../telemetry/access-log.ts";
 import { renderMetrics } from "../telemetry/prometheus.ts";
 import type { StatsSnapshot } from "../telemetry/stats.ts";
 import { Certificates } from "./certificates.ts";
-import type { DataDir } from "./data-dir.ts";
 import { openDiskCache } from "./disk-cache.ts";
 import type { Edge } from "./edge-handle.ts";
-import { formatAddress } from "./listen-error.ts";
 import type { CreateEdge } from "./node.ts";
 import { makePlane } from "./plane.ts";
 

@@ -5,7 +5,7 @@ import { DiskStore } from "../cache/store/disk/disk-store.ts";
 import { MarkGate, type MarkLimits } from "../cache/store/disk-mark.ts";
 import type { NodeConfig } from "../config/schema.ts";
 import type { DiskBacking } from "../edge/edge.ts";
-import type { NodeLog } from "./log.ts";
+import type { NodeLog } from "../service/log.ts";
 
 /** How long a process waits for the one before it to give its shards back, in milliseconds. */
 const LOCK_WAIT_MS = 5_000;

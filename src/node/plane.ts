@@ -9,9 +9,9 @@ import type { OriginPermissions } from "../edge/origins.ts";
 import type { Peers } from "../edge/peers.ts";
 import type { TagInvalidation } from "../edge/purges.ts";
 import { addressSet, parseIp } from "../http/ip.ts";
+import { isLoopback } from "../service/control-guard.ts";
+import type { NodeLog } from "../service/log.ts";
 import { AccessLog } from "../telemetry/access-log.ts";
-import { isLoopback } from "./control-guard.ts";
-import type { NodeLog } from "./log.ts";
 import { readSecret } from "./secrets.ts";
 
 /** Larger headers the runtime refuses by itself, in bytes. */

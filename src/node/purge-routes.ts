@@ -1,7 +1,7 @@
 /** `/v1/purges` of a node's control listener. */
 import type { Hono } from "hono";
 import { ProximaError } from "../base/errors.ts";
-import { json, problem } from "./problem.ts";
+import { json, problem } from "../service/problem.ts";
 import type { PurgeService } from "./purge-service.ts";
 
 /** Largest body of a purge, in bytes: 10,000 URLs of a usual length. */

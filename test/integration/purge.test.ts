@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { ManualClock } from "../../src/base/clock.ts";
+import type { PurgeRequest } from "../../src/cache/purge-request.ts";
 import { PurgeLog } from "../../src/node/purge-log.ts";
-import { type PurgeRequest, PurgeService } from "../../src/node/purge-service.ts";
+import { PurgeService } from "../../src/node/purge-service.ts";
 import { startTestEdge, type TestEdge } from "../kit/edge.ts";
 import { startOrigin, type TestOrigin, text } from "../kit/origin.ts";
 

@@ -7,10 +7,10 @@ import { parseConfig } from "../../src/config/parse.ts";
 import type { Config } from "../../src/config/schema.ts";
 import type { BehaviorInput, ConfigInput, SiteInput } from "../../src/config/types.ts";
 import { createEdge } from "../../src/node/create-edge.ts";
-import { openDataDir } from "../../src/node/data-dir.ts";
 import { InvalidationLog } from "../../src/node/invalidation-log.ts";
 import { PurgeHistory } from "../../src/node/purge-history.ts";
 import { PurgeLog } from "../../src/node/purge-log.ts";
+import { openDataDir } from "../../src/service/data-dir.ts";
 
 /** What differs from an edge with one site that takes every host and asks `origin`. */
 export interface TestEdgeOptions {

@@ -6,7 +6,7 @@ import { isIP } from "node:net";
 import { parseList } from "structured-headers";
 import { messageOf, ProximaError } from "../../base/errors.ts";
 import type { ListenAddress } from "../../config/address.ts";
-import { formatAddress } from "../../node/listen-error.ts";
+import { formatAddress } from "../../service/listen-error.ts";
 import { VERSION } from "../version.ts";
 
 /** An answer may take so long as a whole, in milliseconds, however steadily its bytes come. */

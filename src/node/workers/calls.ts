@@ -10,9 +10,9 @@ import type { ListenAddress } from "../../edge/listener/ports.ts";
 import type { Broadcast } from "../../edge/peers.ts";
 import type { AskedAt } from "../../edge/purges.ts";
 import type { TlsMaterial } from "../../edge/tls/material.ts";
+import type { LogLevel } from "../../service/log.ts";
 import type { StatsSnapshot } from "../../telemetry/stats.ts";
 import type { ExplainOptions } from "../edge-handle.ts";
-import type { LogLevel } from "../log.ts";
 import type { Missed } from "../purge-history.ts";
 import type { PurgesInForce } from "../purge-service.ts";
 

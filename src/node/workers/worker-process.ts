@@ -3,8 +3,8 @@ import { ProximaError } from "../../base/errors.ts";
 import type { Config, SiteConfig } from "../../config/schema.ts";
 import type { Broadcast } from "../../edge/peers.ts";
 import type { AskedAt } from "../../edge/purges.ts";
+import type { NodeLog } from "../../service/log.ts";
 import type { StatsSnapshot } from "../../telemetry/stats.ts";
-import type { NodeLog } from "../log.ts";
 import { Channel, packetOf, type SupervisorCalls, type WorkerCalls } from "./calls.ts";
 
 /** Sites that are sent in one message: their copying must not hold a worker that serves. */

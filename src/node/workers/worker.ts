@@ -13,10 +13,10 @@ import { type EdgeListeners, startListeners } from "../../edge/listener/edge-lis
 import { type OwnerListener, startOwnerListener } from "../../edge/listener/owner-listener.ts";
 import { Peers } from "../../edge/peers.ts";
 import type { TagInvalidation } from "../../edge/purges.ts";
+import { installFaultHandlers } from "../../service/faults.ts";
+import type { NodeLog } from "../../service/log.ts";
 import type { AccessLog } from "../../telemetry/access-log.ts";
 import { openDiskCache } from "../disk-cache.ts";
-import { installFaultHandlers } from "../faults.ts";
-import type { NodeLog } from "../log.ts";
 import { makePlane } from "../plane.ts";
 import {
   Channel,

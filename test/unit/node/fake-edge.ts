@@ -2,8 +2,8 @@
 import { ProximaError } from "../../../src/base/errors.ts";
 import { parseListenAddress } from "../../../src/config/address.ts";
 import type { Config } from "../../../src/config/schema.ts";
-import { listenError } from "../../../src/node/listen-error.ts";
 import type { CreateEdge } from "../../../src/node/node.ts";
+import { listenError } from "../../../src/service/listen-error.ts";
 import { renderMetrics } from "../../../src/telemetry/prometheus.ts";
 import { Stats } from "../../../src/telemetry/stats.ts";
 

@@ -5,8 +5,8 @@ import { join } from "node:path";
 import { ManualClock } from "../../../src/base/clock.ts";
 import { parseConfig } from "../../../src/config/parse.ts";
 import type { Config } from "../../../src/config/schema.ts";
-import { openDataDir } from "../../../src/node/data-dir.ts";
 import { type ConfigSource, type NodeOptions, type RunningNode, startNode } from "../../../src/node/node.ts";
+import { openDataDir } from "../../../src/service/data-dir.ts";
 import { createFakeEdge, edgeEvents, SLOW_MS } from "./fake-edge.ts";
 
 let folder = "";

@@ -1,6 +1,6 @@
 /**
  * A shard belongs to one process at a time: SQLite's exclusive lock on `lock.db`, a record lock that the
- * kernel gives back however the process ends (see src/node/data-dir.ts). It is a file of its own, so that
+ * kernel gives back however the process ends (see src/service/data-dir.ts). It is a file of its own, so that
  * a damaged index can be replaced while the lock is held.
  */
 import { Database, SQLiteError } from "bun:sqlite";

@@ -8,7 +8,7 @@ async function runFaulty(body: string): Promise<{ status: number; lines: string[
   const folder = mkdtempSync(join(tmpdir(), "proxima-fault-"));
   folders.push(folder);
   const script = join(folder, "faulty.ts");
-  const source = join(import.meta.dir, "../../../src/node");
+  const source = join(import.meta.dir, "../../../src/service");
   writeFileSync(
     script,
     `import { installFaultHandlers } from ${JSON.stringify(join(source, "faults.ts"))};

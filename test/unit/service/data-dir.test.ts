@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { chmodSync, existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { openDataDir } from "../../../src/node/data-dir.ts";
+import { openDataDir } from "../../../src/service/data-dir.ts";
 
 let folder = "";
 const children: Bun.Subprocess[] = [];
@@ -29,7 +29,7 @@ function caught(run: () => unknown): { code: string; message: string } {
 /** A second process that holds the directory until it is killed. */
 async function holder(path: string, command: string): Promise<Bun.Subprocess> {
   const script = join(folder, "holder.ts");
-  const source = join(import.meta.dir, "../../../src/node/data-dir.ts");
+  const source = join(import.meta.dir, "../../../src/service/data-dir.ts");
   writeFileSync(
     script,
     `import { openDataDir } from ${JSON.stringify(source)};
@@ -102,7 +102,7 @@ describe("a data directory", () => {
     const path = join(folder, "d");
     const dir = openDataDir(path, "proxima dev");
     caught(() => openDataDir(path));
-    const source = join(import.meta.dir, "../../../src/node/data-dir.ts");
+    const source = join(import.meta.dir, "../../../src/service/data-dir.ts");
     const script = `import { openDataDir } from ${JSON.stringify(source)};
       try { openDataDir(${JSON.stringify(path)}); console.log("opened"); } catch (error) { console.log(error.message); }`;
     const run = () => Bun.spawnSync([process.execPath, "-e", script]).stdout.toString();

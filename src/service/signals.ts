@@ -1,23 +1,31 @@
 /**
- * A running node and the signals of its process: SIGTERM and SIGINT drain it, a second one ends the
+ * What a process runs and the signals it gets: SIGTERM and SIGINT drain it, a second one ends the
  * process at once; SIGHUP reads the config again and opens the access log anew.
  */
 import { constants } from "node:os";
 import { messageOf } from "../base/errors.ts";
-import { installFaultHandlers } from "./faults.ts";
-import type { NodeLog } from "./log.ts";
-import type { RunningNode } from "./node.ts";
+import { installFaultHandlers } from "../service/faults.ts";
+import type { NodeLog } from "../service/log.ts";
 
 type EndingSignal = "SIGTERM" | "SIGINT";
+
+/** A node or a control plane that runs. */
+export interface Service {
+  /** Reads the config again. */
+  reload(): Promise<void>;
+  reopenLog(): Promise<void>;
+  /** Drains and ends it. */
+  stop(): Promise<void>;
+}
 
 /** What the process does when it ends; replaced in tests. */
 export interface ProcessHooks {
   readonly exit: (status: number) => void;
 }
 
-/** Resolves with the exit status when the node was told to end and has drained: 0, or 1 after a fault. */
+/** Resolves with the exit status when the service was told to end and has drained: 0, or 1 after a fault. */
 export function runUntilSignal(
-  node: RunningNode,
+  service: Service,
   log: NodeLog,
   hooks: ProcessHooks = { exit: (status) => process.exit(status) },
 ): Promise<number> {
@@ -26,7 +34,7 @@ export function runUntilSignal(
     const end = (why: string, status: number) => {
       ending = true;
       log("info", `${why}: draining`);
-      node
+      service
         .stop()
         .catch((error: unknown) => log("error", `draining failed: ${messageOf(error)}`))
         .finally(() => {
@@ -44,9 +52,9 @@ export function runUntilSignal(
     };
     const onHangup = () => {
       if (ending) return;
-      node
+      service
         .reopenLog()
-        .then(() => node.reload())
+        .then(() => service.reload())
         .catch((error: unknown) => log("error", `SIGHUP: ${messageOf(error)}`));
     };
     const removeFaultHandlers = installFaultHandlers({

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { type ControlIdentity, isLoopback, refuseForeign } from "../../../src/node/control-guard.ts";
+import { type ControlIdentity, isLoopback, refuseForeign } from "../../../src/service/control-guard.ts";
 
 const identity = (changes: Partial<ControlIdentity>): ControlIdentity => ({
   scheme: "https",
