@@ -62,7 +62,8 @@ export function addListenOptions(command: Command): Command {
     .option("--no-http3", "do not offer HTTP/3");
 }
 
-function readAddress(text: string): ListenAddress {
+/** Reads an address of a command line. */
+export function readAddress(text: string): ListenAddress {
   const address = parseListenAddress(text);
   if (address === null) {
     throw new InvalidArgumentError(

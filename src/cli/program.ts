@@ -2,11 +2,12 @@
 import { Argument, Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import { type ListenAddress, parseListenAddress } from "../config/address.ts";
 import { configCheckCommand } from "./config-check.ts";
+import { type ControlOptions, controlCommand } from "./control.ts";
 import { devCommand } from "./dev.ts";
 import { type EdgeOptions, edgeCommand } from "./edge.ts";
 import { type ExplainCommandOptions, explainCommand } from "./explain.ts";
 import { EXIT, failureOf, UsageError } from "./failure.ts";
-import { addListenOptions, type ListenOptions } from "./options.ts";
+import { addListenOptions, type ListenOptions, readAddress } from "./options.ts";
 import { type PurgeCommandOptions, purgeCommand } from "./purge.ts";
 import type { Program } from "./serve.ts";
 import { addSimulateCommand } from "./simulate-command.ts";
@@ -115,6 +116,31 @@ ${EXIT_HELP}`,
     )
     .action((options: EdgeOptions) => edgeCommand(options, program));
 
+  root
+    .command("control")
+    .description("run the control plane of a fleet: sites, versions, tokens, purges, nodes")
+    .addOption(
+      new Option("--listen <HOST:PORT>", "address of the API; beyond loopback it needs TLS")
+        .default({ hostname: "127.0.0.1", port: 8090 }, "127.0.0.1:8090")
+        .argParser(readAddress),
+    )
+    .option("--data-dir <DIR>", "directory for what it keeps", "./.proxima-control")
+    .option("--tls-cert <FILE>", "certificate chain (PEM)")
+    .option("--tls-key <FILE>", "its private key (PEM)")
+    .option("--name <HOST>", "a further host name by which it is asked; may be repeated", collect, [])
+    .option("--new-admin-token", "make a further token that may do everything, and print it")
+    .addHelpText(
+      "after",
+      `
+The first start prints a token that may do everything, once.
+
+Examples:
+  $ proxima control
+  $ proxima control --listen 0.0.0.0:8090 --tls-cert control.pem --tls-key control.key --name control.example
+${EXIT_HELP}`,
+    )
+    .action((options: ControlOptions) => controlCommand(options, program));
+
   const config = root.command("config").description("work with config files");
   config
     .command("check")
@@ -152,7 +178,6 @@ ${EXIT_HELP}`,
     )
     .action((url: string, options: ExplainCommandOptions) => explainCommand(url, options, io));
 
-  const collect = (value: string, before: readonly string[]): string[] => [...before, value];
   root
     .command("purge")
     .description("tell a running node to forget what it holds; answers when nothing older is served any more")
@@ -199,6 +224,8 @@ ${EXIT_HELP}`,
   addSimulateCommand(root, io, EXIT_HELP);
   return root;
 }
+
+const collect = (value: string, before: readonly string[]): string[] => [...before, value];
 
 function readControl(text: string): ListenAddress | URL {
   const address = parseListenAddress(text);

@@ -1,0 +1,8 @@
+/** All routes of the API. */
+import type { Route } from "./route.ts";
+import { adminRoutes } from "./routes-admin.ts";
+import { fleetRoutes, nodeRoutes } from "./routes-fleet.ts";
+import { siteRoutes } from "./routes-sites.ts";
+
+/** In the order of the document. */
+export const routes: readonly Route[] = [...siteRoutes, ...fleetRoutes, ...adminRoutes, ...nodeRoutes];

@@ -1,0 +1,294 @@
+/** What the API takes and answers: these check requests, and the OpenAPI document is made of them. */
+import * as z from "zod";
+import { purgeRequestSchema } from "../../cache/purge-request.ts";
+import { siteId } from "../../config/values.ts";
+import { nodeReport } from "../../service/fleet-wire.ts";
+import {
+  JOIN_SECONDS_DEFAULT,
+  JOIN_SECONDS_MAX,
+  PAGE_DEFAULT,
+  PAGE_MAX,
+  PURGE_WAIT_SECONDS_MAX,
+  ROTATE_OVERLAP_SECONDS_MAX,
+} from "../limits.ts";
+import { SCOPES } from "../tokens.ts";
+
+const text = (chars: number) =>
+  z
+    .string()
+    .max(chars)
+    .refine((value) => !/\p{Cc}/u.test(value) && value.isWellFormed(), {
+      error: "has a control character or half a character",
+    });
+const name = text(100).min(1);
+const note = text(500).describe("Why, for people.");
+const time = z.iso.datetime();
+const whole = z.int().min(0);
+/** A number in a query or a path. */
+const numberText = z
+  .string()
+  .regex(/^\d{1,15}$/, "expected a whole number")
+  .transform(Number);
+
+/** Bodies of sites are checked by the config's own checks, which tell of every problem; here anything goes. */
+export const anySite = z.unknown().meta({ id: "SiteConfig", description: "A site's config." });
+
+export const problemDocument = z
+  .object({
+    type: z.string(),
+    title: z.string(),
+    status: z.int(),
+    detail: z.string(),
+    problems: z
+      .array(z.object({ path: z.string(), message: z.string(), severity: z.enum(["error", "warning"]) }))
+      .optional(),
+  })
+  .meta({ id: "Problem", description: "An error (RFC 9457)." });
+
+const configProblem = z
+  .object({ path: z.string(), message: z.string(), severity: z.enum(["error", "warning"]) })
+  .meta({ id: "ConfigProblem", description: "Something wrong or doubtful in a config." });
+
+// ---- sites ----
+
+export const site = z
+  .object({
+    id: siteId,
+    createdAt: time,
+    createdBy: z.string(),
+    revision: whole.describe("Changes with every change of the site; the ETag is made of it."),
+    activeVersion: whole.nullable(),
+    newestVersion: whole.nullable(),
+    hosts: z.array(z.string()),
+    draft: z.object({ updatedAt: time }).nullable(),
+  })
+  .meta({ id: "Site" });
+export const version = z
+  .object({
+    site: z.string(),
+    number: whole,
+    hash: z.string(),
+    hosts: z.array(z.string()),
+    note: z.string(),
+    createdAt: time,
+    createdBy: z.string(),
+    active: z.boolean(),
+  })
+  .meta({ id: "Version" });
+export const snapshot = z
+  .object({
+    number: whole,
+    hash: z.string(),
+    active: z.record(z.string(), whole).describe("The active version of each site."),
+    createdAt: time,
+    createdBy: z.string(),
+  })
+  .meta({ id: "Snapshot" });
+export const difference = z
+  .object({
+    path: z.string(),
+    kind: z.enum(["added", "removed", "changed"]),
+    before: z.unknown().optional(),
+    after: z.unknown().optional(),
+  })
+  .meta({ id: "Difference" });
+
+export const siteRequest = z.strictObject({ id: siteId, config: anySite.optional() });
+export const draftAnswer = z.object({ site, problems: z.array(configProblem) });
+export const versionRequest = z.strictObject({
+  config: anySite.optional().describe("Left out: the draft."),
+  note: note.optional(),
+});
+export const versionAnswer = z.object({ version, warnings: z.array(configProblem) });
+export const activateRequest = z.strictObject({ version: z.int().min(1) });
+export const emptyRequest = z.strictObject({});
+export const activateAnswer = z.object({
+  site,
+  snapshot: snapshot.nullable().describe("Null when it was active already."),
+});
+export const diffQuery = z.strictObject({
+  from: z
+    .string()
+    .regex(/^(?:\d{1,15}|active|none)$/, "expected a version, active or none")
+    .optional(),
+  to: z
+    .string()
+    .regex(/^(?:\d{1,15}|active|draft)$/, "expected a version, active or draft")
+    .optional(),
+});
+export const diffAnswer = z.object({
+  from: z.string(),
+  to: z.string(),
+  differences: z.array(difference),
+  more: whole,
+});
+export const deployRequest = z.strictObject({
+  sites: z.record(siteId, anySite),
+  prune: z.boolean().optional().describe("Ends sites that are active and not named."),
+  expectedSnapshot: whole.optional().describe("Nothing is done when another one is in force."),
+  note: note.optional(),
+});
+export const plan = z
+  .object({
+    snapshot: whole,
+    changes: z.array(
+      z.object({
+        site: z.string(),
+        action: z.enum(["create", "update", "delete", "none"]),
+        from: whole.nullable(),
+        differences: z.array(difference),
+        moreDifferences: whole,
+        warnings: z.array(configProblem),
+      }),
+    ),
+  })
+  .meta({ id: "Plan" });
+export const applyAnswer = z.object({
+  plan,
+  snapshot: snapshot.nullable().describe("Null when there was nothing to do."),
+});
+
+// ---- tokens ----
+
+export const token = z
+  .object({
+    id: z.string(),
+    prefix: z.string(),
+    name: z.string(),
+    scopes: z.array(z.enum(SCOPES)),
+    sites: z.array(z.string()).nullable(),
+    createdAt: time,
+    createdBy: z.string(),
+    expiresAt: time.nullable(),
+    revokedAt: time.nullable(),
+    usedAt: time.nullable(),
+  })
+  .meta({ id: "Token" });
+export const tokenRequest = z.strictObject({
+  name,
+  scopes: z.array(z.enum(SCOPES)).min(1).max(SCOPES.length),
+  sites: z.array(siteId).min(1).max(1_000).nullable().optional().describe("Left out: all sites."),
+  expiresInSeconds: z
+    .int()
+    .min(1)
+    .max(10 * 365 * 86_400)
+    .optional()
+    .describe("Left out: it does not expire."),
+});
+export const rotateRequest = z.strictObject({
+  overlapSeconds: z
+    .int()
+    .min(0)
+    .max(ROTATE_OVERLAP_SECONDS_MAX)
+    .prefault(0)
+    .describe("How long the old one stays good."),
+});
+export const tokenAnswer = z.object({ token, secret: z.string().describe("Shown this once.") });
+
+// ---- nodes ----
+
+export const node = z
+  .object({
+    id: z.string(),
+    name: z.string(),
+    joinedAt: time,
+    address: z.string().nullable(),
+    state: z.enum(["reachable", "unreachable", "removed"]),
+    drained: z.boolean(),
+    seenAt: time.nullable(),
+    applied: whole.describe("The newest entry of the log that it has applied."),
+    report: nodeReport.nullable(),
+  })
+  .meta({ id: "Node" });
+export const inviteRequest = z.strictObject({
+  validSeconds: z.int().min(60).max(JOIN_SECONDS_MAX).prefault(JOIN_SECONDS_DEFAULT),
+});
+export const inviteAnswer = z.object({
+  id: z.string(),
+  secret: z.string().describe("Shown this once, good once."),
+  expiresAt: time,
+});
+
+// ---- purges ----
+
+export const purgeRequest = purgeRequestSchema;
+export const purge = z
+  .object({
+    id: z.string(),
+    sequence: whole,
+    site: z.string(),
+    scope: z.string(),
+    mode: z.string(),
+    targets: z.array(z.string()).describe("The first of them."),
+    targetCount: whole,
+    acceptedAt: time,
+    by: z.string(),
+    state: z.enum(["accepted", "applied", "counted"]),
+    appliedAfterMs: whole.nullable().describe("From the order to the news of the last node."),
+    objects: whole.nullable(),
+    nodes: z.array(
+      z.object({
+        node: z.string(),
+        name: z.string(),
+        state: z.enum(["accepted", "unreachable", "applied", "counted"]),
+        appliedAt: time.nullable(),
+        appliedAfterMs: whole.nullable(),
+        objects: whole.nullable(),
+        countedAt: time.nullable(),
+      }),
+    ),
+  })
+  .meta({ id: "Purge" });
+export const purgeWaitQuery = z.strictObject({
+  wait: z
+    .enum(["applied", "counted"])
+    .optional()
+    .describe("Answers when every node that can be reached has."),
+  seconds: numberText
+    .refine((value) => value >= 1 && value <= PURGE_WAIT_SECONDS_MAX, {
+      error: `expected 1 to ${PURGE_WAIT_SECONDS_MAX}`,
+    })
+    .optional()
+    .describe("Longest wait; 10 when left out."),
+});
+
+// ---- lists, audit, log ----
+
+const limit = numberText
+  .refine((value) => value >= 1 && value <= PAGE_MAX, { error: `expected 1 to ${PAGE_MAX}` })
+  .optional()
+  .describe(`How many; ${PAGE_DEFAULT} when left out, ${PAGE_MAX} at most.`);
+export const afterQuery = z.strictObject({
+  limit,
+  after: z.string().max(100).optional().describe("The last one of the page before."),
+});
+export const beforeQuery = z.strictObject({
+  limit,
+  before: numberText.optional().describe("The last one of the page before."),
+});
+export const auditQuery = z.strictObject({
+  limit,
+  before: numberText.optional(),
+  actor: z.string().max(100).optional(),
+  outcome: z.enum(["done", "refused"]).optional(),
+});
+/** A page of a list; `next` is the path of the one behind it. */
+export const pageOf = (item: z.ZodType) => z.object({ items: z.array(item), next: z.string().nullable() });
+export const auditEntry = z
+  .object({
+    sequence: whole,
+    at: time,
+    actor: z.string(),
+    actorName: z.string(),
+    address: z.string(),
+    action: z.string(),
+    target: z.string(),
+    outcome: z.enum(["done", "refused"]),
+    detail: z.string(),
+  })
+  .meta({ id: "AuditEntry" });
+export const changesQuery = z.strictObject({
+  after: numberText,
+  digest: z.string().max(100).describe("Of the log up to there."),
+  wait: numberText.optional().describe("Longest wait for an entry, in seconds."),
+});

@@ -1,0 +1,110 @@
+/**
+ * The records of the control plane in one SQLite file: what an operation changes, what it writes into the
+ * change log and what it leaves in the audit log are one transaction. What was acknowledged is on the disk.
+ */
+import { Database, type SQLQueryBindings } from "bun:sqlite";
+import { messageOf, ProximaError } from "../base/errors.ts";
+
+/** The layout of the file; an older one is brought to it, a newer one is refused. */
+const LAYOUT = 1;
+
+const TABLES = `
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+CREATE TABLE tokens (
+  id TEXT PRIMARY KEY, name TEXT NOT NULL, hash BLOB NOT NULL, scopes TEXT NOT NULL, sites TEXT,
+  created_ms INTEGER NOT NULL, created_by TEXT NOT NULL, expires_ms INTEGER, revoked_ms INTEGER, used_ms INTEGER) STRICT;
+CREATE TABLE join_tokens (
+  id TEXT PRIMARY KEY, hash BLOB NOT NULL, created_ms INTEGER NOT NULL, created_by TEXT NOT NULL,
+  expires_ms INTEGER NOT NULL, used_ms INTEGER, used_by TEXT) STRICT;
+CREATE TABLE nodes (
+  id TEXT PRIMARY KEY, name TEXT NOT NULL, hash BLOB NOT NULL, joined_ms INTEGER NOT NULL, joined_sequence INTEGER NOT NULL,
+  removed_ms INTEGER, drained INTEGER NOT NULL DEFAULT 0, seen_ms INTEGER, address TEXT, applied INTEGER NOT NULL, report TEXT) STRICT;
+CREATE UNIQUE INDEX nodes_by_name ON nodes (name) WHERE removed_ms IS NULL;
+CREATE TABLE sites (
+  id TEXT PRIMARY KEY, created_ms INTEGER NOT NULL, created_by TEXT NOT NULL, deleted_ms INTEGER,
+  revision INTEGER NOT NULL, draft TEXT, draft_ms INTEGER, active INTEGER) STRICT;
+CREATE TABLE versions (
+  site TEXT NOT NULL, number INTEGER NOT NULL, config TEXT NOT NULL, hash TEXT NOT NULL, hosts TEXT NOT NULL,
+  note TEXT NOT NULL, created_ms INTEGER NOT NULL, created_by TEXT NOT NULL, PRIMARY KEY (site, number)) STRICT;
+CREATE TRIGGER versions_are_immutable BEFORE UPDATE ON versions BEGIN SELECT RAISE(ABORT, 'a version does not change'); END;
+CREATE TABLE activations (
+  sequence INTEGER PRIMARY KEY AUTOINCREMENT, site TEXT NOT NULL, version INTEGER, snapshot INTEGER NOT NULL,
+  at_ms INTEGER NOT NULL, by TEXT NOT NULL) STRICT;
+CREATE INDEX activations_by_site ON activations (site, sequence);
+CREATE TABLE hosts (host TEXT PRIMARY KEY, site TEXT NOT NULL) STRICT;
+CREATE INDEX hosts_by_site ON hosts (site);
+CREATE TABLE snapshots (
+  number INTEGER PRIMARY KEY AUTOINCREMENT, hash TEXT NOT NULL, active TEXT NOT NULL, created_ms INTEGER NOT NULL,
+  created_by TEXT NOT NULL) STRICT;
+CREATE TABLE changes (
+  sequence INTEGER PRIMARY KEY, accepted_ms INTEGER NOT NULL, digest TEXT NOT NULL, targets INTEGER NOT NULL, body TEXT NOT NULL) STRICT;
+CREATE TABLE purges (
+  id TEXT PRIMARY KEY, sequence INTEGER NOT NULL UNIQUE, site TEXT NOT NULL, scope TEXT NOT NULL, mode TEXT NOT NULL,
+  targets TEXT NOT NULL, target_count INTEGER NOT NULL, accepted_ms INTEGER NOT NULL, by TEXT NOT NULL) STRICT;
+CREATE TABLE purge_reports (
+  sequence INTEGER NOT NULL, node TEXT NOT NULL, applied_ms INTEGER NOT NULL, objects INTEGER, counted_ms INTEGER,
+  PRIMARY KEY (sequence, node)) STRICT, WITHOUT ROWID;
+CREATE TABLE idempotent (
+  caller TEXT NOT NULL, key TEXT NOT NULL, request TEXT NOT NULL, answer TEXT NOT NULL, at_ms INTEGER NOT NULL,
+  PRIMARY KEY (caller, key)) STRICT;
+CREATE INDEX idempotent_by_time ON idempotent (at_ms);
+CREATE TABLE audit (
+  sequence INTEGER PRIMARY KEY AUTOINCREMENT, at_ms INTEGER NOT NULL, actor TEXT NOT NULL, actor_name TEXT NOT NULL,
+  address TEXT NOT NULL, action TEXT NOT NULL, target TEXT NOT NULL, outcome TEXT NOT NULL, detail TEXT NOT NULL) STRICT;
+CREATE TRIGGER audit_is_append_only BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'the audit log is only appended to'); END;
+CREATE TRIGGER audit_is_kept BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'the audit log is only appended to'); END;
+`;
+
+/** The file, opened. */
+export class ControlDatabase {
+  readonly #db: Database;
+
+  /** Opens or makes it. Throws a ProximaError "control_database_unusable". */
+  constructor(file: string) {
+    try {
+      this.#db = new Database(file, { create: true, strict: true });
+      this.#db.run("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;");
+      const layout =
+        this.#db.query<{ user_version: number }, []>("PRAGMA user_version").get()?.user_version ?? 0;
+      if (layout > LAYOUT)
+        throw new Error(
+          `it was written by a newer version of the program (layout ${layout}, this one knows ${LAYOUT})`,
+        );
+      if (layout === 0)
+        this.transaction(() => {
+          this.#db.run(TABLES);
+          this.#db.run(`PRAGMA user_version = ${LAYOUT}`);
+        });
+    } catch (cause) {
+      throw new ProximaError(
+        "control_database_unusable",
+        `the control plane's database ${file} can not be used: ${messageOf(cause)}`,
+        { source: "node", cause },
+      );
+    }
+  }
+
+  /** Every row. */
+  all<R>(sql: string, ...values: SQLQueryBindings[]): R[] {
+    return this.#db.query<R, SQLQueryBindings[]>(sql).all(...values);
+  }
+
+  /** The first row; null when there is none. */
+  get<R>(sql: string, ...values: SQLQueryBindings[]): R | null {
+    return this.#db.query<R, SQLQueryBindings[]>(sql).get(...values);
+  }
+
+  /** Changes rows; returns how many. */
+  run(sql: string, ...values: SQLQueryBindings[]): number {
+    return this.#db.query(sql).run(...values).changes;
+  }
+
+  /** All that `work` does, or nothing of it. May be nested. */
+  transaction<T>(work: () => T): T {
+    return this.#db.transaction(work)();
+  }
+
+  close(): void {
+    this.#db.close();
+  }
+}

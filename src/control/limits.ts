@@ -1,0 +1,63 @@
+/** Limits of the control plane, each with a name. */
+
+/** Largest body of a request, in bytes, where a route has no limit of its own. */
+export const BODY_BYTES_MAX = 1024 * 1024;
+/** Of a purge: 10,000 URLs of a usual length. */
+export const PURGE_BODY_BYTES_MAX = 8 * 1024 * 1024;
+/** Of a plan or an application of many sites. */
+export const DEPLOY_BODY_BYTES_MAX = 64 * 1024 * 1024;
+/** Largest config of one site as text, in characters. */
+export const SITE_CHARS_MAX = 1024 * 1024;
+/** Sites that one fleet has. */
+export const SITES_MAX = 100_000;
+/** Versions of a site that are kept: the oldest that are not active go. */
+export const VERSIONS_KEPT_MAX = 1_000;
+/** Differences that are listed of one site. */
+export const DIFFERENCES_MAX = 200;
+
+/** Entries of a list in one answer: unless asked for otherwise, and at most. */
+export const PAGE_DEFAULT = 50;
+export const PAGE_MAX = 500;
+
+/** Entries of the change log, and their targets together, that are kept for nodes that were away. */
+export const CHANGES_KEPT_MAX = 20_000;
+export const CHANGE_TARGETS_KEPT_MAX = 5_000_000;
+/** Appended entries between two looks at those limits. */
+export const TRIM_EVERY = 100;
+/** Snapshots and purges that can be asked for. */
+export const SNAPSHOTS_KEPT_MAX = 1_000;
+export const PURGES_KEPT_MAX = 10_000;
+/** Answers that are kept for repeated requests with the same idempotency key: how many, and for how long. */
+export const IDEMPOTENT_KEPT_MAX = 10_000;
+export const IDEMPOTENT_KEPT_MS = 24 * 3_600_000;
+
+/** Nodes of a fleet, and requests for changes that may wait at the same time. */
+export const NODES_MAX = 5_000;
+export const POLLS_MAX = 2 * NODES_MAX;
+/** API tokens that are not revoked. */
+export const TOKENS_MAX = 10_000;
+/** How long a join token is good for: unless asked for otherwise, and at most, in seconds. */
+export const JOIN_SECONDS_DEFAULT = 3_600;
+export const JOIN_SECONDS_MAX = 7 * 86_400;
+/** How long an old token may stay good beside the one it was rotated to, in seconds. */
+export const ROTATE_OVERLAP_SECONDS_MAX = 7 * 86_400;
+
+/** Longest wait for a purge in one request, in seconds. */
+export const PURGE_WAIT_SECONDS_MAX = 60;
+
+/** Requests a second of one token or node, and how many it may have saved up. */
+export const READS_PER_SECOND = 100;
+export const READS_BURST = 500;
+export const WRITES_PER_SECOND = 50;
+export const WRITES_BURST = 250;
+/** Requests of one address that were refused for their token, before it has to wait. */
+export const REFUSALS_PER_SECOND = 1;
+export const REFUSALS_BURST = 20;
+/** Tokens, nodes and addresses whose rates are known at the same time. */
+export const RATES_MAX = 20_000;
+
+/** Refusals of one address that get an entry of their own in the audit log, in one window; more are counted. */
+export const REFUSALS_AUDITED_MAX = 20;
+export const REFUSAL_WINDOW_MS = 60_000;
+/** Addresses that are told apart in a window; the others are counted together. */
+export const REFUSAL_ADDRESSES_MAX = 1_000;

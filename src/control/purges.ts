@@ -1,0 +1,248 @@
+/**
+ * Purges of the fleet, with proof: an order becomes an entry of the change log; each node says when it has
+ * applied it and how many objects it hit. Times are the control plane's own, when the news reached it.
+ */
+import { randomUUID } from "node:crypto";
+import type { Clock } from "../base/clock.ts";
+import type { PurgeOrder } from "../cache/purge-request.ts";
+import type { NodeReport } from "../service/fleet-wire.ts";
+import type { ChangeLog } from "./change-log.ts";
+import type { ControlDatabase } from "./database.ts";
+import { PURGES_KEPT_MAX } from "./limits.ts";
+import type { Nodes } from "./nodes.ts";
+import { Refused } from "./refusal.ts";
+
+/** What became of a purge on one node. */
+export interface NodePurge {
+  readonly node: string;
+  readonly name: string;
+  /** "accepted": it is in the log and the node will get it; "unreachable": the same, but nobody knows when. */
+  readonly state: "accepted" | "unreachable" | "applied" | "counted";
+  readonly appliedAt: string | null;
+  /** From the order to the news of it, in milliseconds. */
+  readonly appliedAfterMs: number | null;
+  readonly objects: number | null;
+  readonly countedAt: string | null;
+}
+
+/** A purge as one asks for it. */
+export interface FleetPurge {
+  readonly id: string;
+  readonly sequence: number;
+  readonly site: string;
+  readonly scope: string;
+  readonly mode: string;
+  readonly targets: readonly string[];
+  readonly targetCount: number;
+  readonly acceptedAt: string;
+  readonly by: string;
+  /** "counted" when every node has counted, "applied" when every node has applied, "accepted" before. */
+  readonly state: "accepted" | "applied" | "counted";
+  /** From the order to the news of the last node, in milliseconds; null until then. */
+  readonly appliedAfterMs: number | null;
+  /** Objects on all nodes that have counted. */
+  readonly objects: number | null;
+  readonly nodes: readonly NodePurge[];
+}
+
+/** What one waits for. */
+export type WaitFor = "applied" | "counted";
+
+const TARGETS_SHOWN_MAX = 20;
+/** How often a wait looks whether a node has become unreachable, in milliseconds. */
+const LOOK_EVERY_MS = 1_000;
+
+interface Row {
+  readonly id: string;
+  readonly sequence: number;
+  readonly site: string;
+  readonly scope: string;
+  readonly mode: string;
+  readonly targets: string;
+  readonly target_count: number;
+  readonly accepted_ms: number;
+  readonly by: string;
+}
+
+/** The purges. */
+export class FleetPurges {
+  readonly #database: ControlDatabase;
+  readonly #log: ChangeLog;
+  readonly #nodes: Nodes;
+  readonly #clock: Clock;
+  readonly #waiting = new Set<() => void>();
+
+  constructor(database: ControlDatabase, log: ChangeLog, nodes: Nodes, clock: Clock) {
+    this.#database = database;
+    this.#log = log;
+    this.#nodes = nodes;
+    this.#clock = clock;
+  }
+
+  /** Takes an order, within the caller's transaction: when that is over, every node will get it. */
+  create(order: PurgeOrder, by: string): FleetPurge {
+    const { site, scope, targets, mode } = order;
+    const id = randomUUID();
+    const { sequence, acceptedMs } = this.#log.append(
+      { kind: "purge", id, site, scope, targets: [...targets], mode },
+      targets.length,
+    );
+    this.#database.run(
+      "INSERT INTO purges (id, sequence, site, scope, mode, targets, target_count, accepted_ms, by) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+      id,
+      sequence,
+      site,
+      scope,
+      mode,
+      JSON.stringify(targets.slice(0, TARGETS_SHOWN_MAX)),
+      targets.length,
+      acceptedMs,
+      by,
+    );
+    this.#trim();
+    return this.get(id);
+  }
+
+  get(id: string): FleetPurge {
+    const row = this.#database.get<Row>("SELECT * FROM purges WHERE id = ?", id);
+    if (row === null) throw new Refused(404, "there is no purge with this id (any more)");
+    return this.#view(row);
+  }
+
+  /** The newest first, older than the sequence `before`, of these sites. */
+  list(limit: number, before: number, only: readonly string[] | null): FleetPurge[] {
+    const among = only === null ? "" : `AND site IN (${only.map(() => "?").join(", ")})`;
+    return this.#database
+      .all<Row>(
+        `SELECT * FROM purges WHERE sequence < ? ${among} ORDER BY sequence DESC LIMIT ?`,
+        before,
+        ...(only ?? []),
+        limit,
+      )
+      .map((row) => this.#view(row));
+  }
+
+  /** A node said how far it has come (`before` is where it was) and what it counted. */
+  reported(node: string, before: number, report: Pick<NodeReport, "applied" | "counted">): void {
+    const nowMs = Math.floor(this.#clock.now());
+    this.#database.run(
+      `INSERT INTO purge_reports (sequence, node, applied_ms)
+       SELECT sequence, ?, ? FROM purges WHERE sequence > ? AND sequence <= ? ON CONFLICT DO NOTHING`,
+      node,
+      nowMs,
+      before,
+      report.applied,
+    );
+    for (const { sequence, objects } of report.counted)
+      this.#database.run(
+        "UPDATE purge_reports SET objects = ?, counted_ms = ? WHERE sequence = ? AND node = ? AND objects IS NULL",
+        objects,
+        nowMs,
+        sequence,
+        node,
+      );
+    setImmediate(() => this.#wake());
+  }
+
+  /**
+   * Resolves when every node that can be reached has applied (or counted), or when the time is over: the
+   * answer says which it was.
+   */
+  async wait(id: string, what: WaitFor, ms: number, signal: AbortSignal): Promise<FleetPurge> {
+    const endMs = this.#clock.now() + ms;
+    for (;;) {
+      const purge = this.get(id);
+      const open = purge.nodes.some(
+        ({ state }) => state === "accepted" || (what === "counted" && state === "applied"),
+      );
+      const leftMs = endMs - this.#clock.now();
+      if (!open || leftMs <= 0 || signal.aborted) return purge;
+      await this.#news(Math.min(leftMs, LOOK_EVERY_MS), signal);
+    }
+  }
+
+  /** Ends every wait. */
+  close(): void {
+    this.#wake();
+  }
+
+  #news(ms: number, signal: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      const done = (): void => {
+        this.#waiting.delete(done);
+        cancel();
+        signal.removeEventListener("abort", done);
+        resolve();
+      };
+      const cancel = this.#clock.after(ms, done);
+      signal.addEventListener("abort", done);
+      this.#waiting.add(done);
+    });
+  }
+
+  #wake(): void {
+    for (const done of [...this.#waiting]) done();
+  }
+
+  #trim(): void {
+    const last = this.#database.get<{ sequence: number }>(
+      "SELECT sequence FROM purges ORDER BY sequence DESC LIMIT 1 OFFSET ?",
+      PURGES_KEPT_MAX,
+    );
+    if (last === null) return;
+    this.#database.run("DELETE FROM purges WHERE sequence <= ?", last.sequence);
+    this.#database.run("DELETE FROM purge_reports WHERE sequence <= ?", last.sequence);
+  }
+
+  #view(row: Row): FleetPurge {
+    const reports = new Map(
+      this.#database
+        .all<{ node: string; applied_ms: number; objects: number | null; counted_ms: number | null }>(
+          "SELECT * FROM purge_reports WHERE sequence = ?",
+          row.sequence,
+        )
+        .map((report) => [report.node, report]),
+    );
+    const nodes = this.#nodes.concernedBy(row.sequence).map((node): NodePurge => {
+      const report = reports.get(node.id);
+      if (report === undefined)
+        return {
+          node: node.id,
+          name: node.name,
+          state: node.state === "reachable" ? "accepted" : "unreachable",
+          appliedAt: null,
+          appliedAfterMs: null,
+          objects: null,
+          countedAt: null,
+        };
+      return {
+        node: node.id,
+        name: node.name,
+        state: report.objects === null ? "applied" : "counted",
+        appliedAt: new Date(report.applied_ms).toISOString(),
+        appliedAfterMs: report.applied_ms - row.accepted_ms,
+        objects: report.objects,
+        countedAt: report.counted_ms === null ? null : new Date(report.counted_ms).toISOString(),
+      };
+    });
+    const isApplied = nodes.every(({ appliedAt }) => appliedAt !== null);
+    const counts = nodes.flatMap(({ objects }) => (objects === null ? [] : [objects]));
+    return {
+      id: row.id,
+      sequence: row.sequence,
+      site: row.site,
+      scope: row.scope,
+      mode: row.mode,
+      targets: JSON.parse(row.targets) as string[],
+      targetCount: row.target_count,
+      acceptedAt: new Date(row.accepted_ms).toISOString(),
+      by: row.by,
+      state: !isApplied ? "accepted" : counts.length === nodes.length ? "counted" : "applied",
+      appliedAfterMs: isApplied
+        ? Math.max(0, ...nodes.map(({ appliedAfterMs }) => appliedAfterMs ?? 0))
+        : null,
+      objects: counts.length === 0 ? null : counts.reduce((sum, count) => sum + count, 0),
+      nodes,
+    };
+  }
+}

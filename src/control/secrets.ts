@@ -1,0 +1,40 @@
+/**
+ * Secrets that the control plane gives out: a kind, an id that may be shown, and 256 random bits. Only their
+ * SHA-256 is kept: with that much randomness there is nothing to guess, so a slow hash would add nothing but
+ * load for whoever sends wrong ones.
+ */
+import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
+
+/** A secret as it is given out, once. */
+export interface NewSecret {
+  readonly id: string;
+  readonly text: string;
+  readonly hash: Buffer;
+}
+
+/** Makes one of a kind. */
+export function newSecret(kind: string): NewSecret {
+  const id = randomBytes(6).toString("hex");
+  const secret = randomBytes(32).toString("base64url");
+  return { id, text: `${kind}_${id}_${secret}`, hash: hashOf(secret) };
+}
+
+/** A secret as somebody gave it; null for what can not be one. */
+export function readSecretText(
+  text: string,
+): { readonly kind: string; readonly id: string; readonly hash: Buffer } | null {
+  const match = /^(px[anj])_([0-9a-f]{12})_([\w-]{43})$/.exec(text);
+  return match === null
+    ? null
+    : { kind: match[1] as string, id: match[2] as string, hash: hashOf(match[3] as string) };
+}
+
+/** Are they the same, in a time that tells nothing? For an unknown id `known` is null. */
+export function isSame(given: Buffer, known: Uint8Array | null): boolean {
+  const against = known ?? Buffer.alloc(given.length);
+  return timingSafeEqual(given, against) && known !== null;
+}
+
+function hashOf(secret: string): Buffer {
+  return createHash("sha256").update(secret).digest();
+}

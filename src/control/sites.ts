@@ -1,0 +1,417 @@
+/**
+ * Sites and their versions. A change is a draft at first, which may be anything; a version is a draft that
+ * was checked, has a number and a hash, and does not change; one version of a site is active, or none.
+ * What is active of all sites together is a snapshot, which is what nodes get. A site's id is never used
+ * for another one.
+ */
+import type { Clock } from "../base/clock.ts";
+import { canonicalText, contentHash } from "./canonical.ts";
+import type { ChangeLog } from "./change-log.ts";
+import type { ControlDatabase } from "./database.ts";
+import { SITE_CHARS_MAX, SITES_MAX, SNAPSHOTS_KEPT_MAX, VERSIONS_KEPT_MAX } from "./limits.ts";
+import { Refused } from "./refusal.ts";
+import { checkSiteConfig, type SiteProblem } from "./site-check.ts";
+
+/** A site as one asks for it. */
+export interface SiteView {
+  readonly id: string;
+  readonly createdAt: string;
+  readonly createdBy: string;
+  /** Changes with every change of the site: what If-Match is held against. */
+  readonly revision: number;
+  readonly activeVersion: number | null;
+  readonly newestVersion: number | null;
+  readonly hosts: readonly string[];
+  readonly draft: { readonly updatedAt: string } | null;
+}
+
+/** A version as one asks for it. */
+export interface VersionView {
+  readonly site: string;
+  readonly number: number;
+  readonly hash: string;
+  readonly hosts: readonly string[];
+  readonly note: string;
+  readonly createdAt: string;
+  readonly createdBy: string;
+  readonly active: boolean;
+}
+
+/** A snapshot without its sites' configs. */
+export interface SnapshotView {
+  readonly number: number;
+  readonly hash: string;
+  /** The active version of each site. */
+  readonly active: Readonly<Record<string, number>>;
+  readonly createdAt: string;
+  readonly createdBy: string;
+}
+
+interface SiteRow {
+  readonly id: string;
+  readonly created_ms: number;
+  readonly created_by: string;
+  readonly deleted_ms: number | null;
+  readonly revision: number;
+  readonly draft: string | null;
+  readonly draft_ms: number | null;
+  readonly active: number | null;
+}
+
+interface VersionRow {
+  readonly site: string;
+  readonly number: number;
+  readonly config: string;
+  readonly hash: string;
+  readonly hosts: string;
+  readonly note: string;
+  readonly created_ms: number;
+  readonly created_by: string;
+}
+
+/** Sites, versions and snapshots. Its changes belong into the caller's transaction. */
+export class Sites {
+  readonly #database: ControlDatabase;
+  readonly #log: ChangeLog;
+  readonly #clock: Clock;
+
+  constructor(database: ControlDatabase, log: ChangeLog, clock: Clock) {
+    this.#database = database;
+    this.#log = log;
+    this.#clock = clock;
+  }
+
+  /** Sites by id, those after `after`. */
+  list(limit: number, after: string, only: readonly string[] | null): SiteView[] {
+    const among = only === null ? "" : `AND id IN (${only.map(() => "?").join(", ")})`;
+    return this.#database
+      .all<SiteRow>(
+        `SELECT * FROM sites WHERE deleted_ms IS NULL AND id > ? ${among} ORDER BY id LIMIT ?`,
+        after,
+        ...(only ?? []),
+        limit,
+      )
+      .map((row) => this.#view(row));
+  }
+
+  /** Ids of the sites that have an active version. */
+  activeIds(): string[] {
+    return this.#database
+      .all<{ id: string }>("SELECT id FROM sites WHERE deleted_ms IS NULL AND active IS NOT NULL ORDER BY id")
+      .map(({ id }) => id);
+  }
+
+  get(id: string): SiteView {
+    return this.#view(this.#mustGet(id));
+  }
+
+  /** Makes a site without a version. */
+  create(id: string, by: string): SiteView {
+    const known = this.#database.get<SiteRow>("SELECT * FROM sites WHERE id = ?", id);
+    if (known !== null)
+      throw new Refused(
+        409,
+        known.deleted_ms === null
+          ? `there is a site "${id}" already`
+          : `there was a site "${id}" once: an id is never used again, or purges and logs of the old one would be of the new one`,
+      );
+    const count =
+      this.#database.get<{ n: number }>("SELECT count(*) AS n FROM sites WHERE deleted_ms IS NULL")?.n ?? 0;
+    if (count >= SITES_MAX)
+      throw new Refused(409, `there are ${count} sites; at most ${SITES_MAX} are allowed`);
+    this.#database.run(
+      "INSERT INTO sites (id, created_ms, created_by, revision) VALUES (?, ?, ?, 1)",
+      id,
+      this.#now(),
+      by,
+    );
+    return this.get(id);
+  }
+
+  /** Takes a draft, whatever it is, and says what is wrong with it. */
+  setDraft(
+    id: string,
+    config: unknown,
+  ): { readonly site: SiteView; readonly problems: readonly SiteProblem[] } {
+    this.#mustGet(id);
+    const text = canonicalText(config);
+    if (text.length > SITE_CHARS_MAX)
+      throw new Refused(
+        422,
+        `the config is ${text.length} characters long; at most ${SITE_CHARS_MAX} are allowed`,
+      );
+    this.#database.run("UPDATE sites SET draft = ?, draft_ms = ? WHERE id = ?", text, this.#now(), id);
+    this.#touch(id);
+    const check = checkSiteConfig(id, config);
+    return { site: this.get(id), problems: check.ok ? check.warnings : check.problems };
+  }
+
+  draft(id: string): unknown {
+    const { draft } = this.#mustGet(id);
+    if (draft === null) throw new Refused(404, `site "${id}" has no draft`);
+    return JSON.parse(draft) as unknown;
+  }
+
+  /**
+   * Makes a version of a config, or of the draft when none is given; one with the newest version's content is
+   * that version. Throws a Refused 422 with every problem.
+   */
+  createVersion(
+    id: string,
+    config: unknown,
+    note: string,
+    by: string,
+  ): { readonly version: VersionView; readonly warnings: readonly SiteProblem[]; readonly isNew: boolean } {
+    const site = this.#mustGet(id);
+    const check = checkSiteConfig(id, config === undefined ? this.draft(id) : config);
+    if (!check.ok)
+      throw new Refused(422, `the config of site "${id}" is not valid: ${sentence(check.problems)}`, {
+        members: { problems: check.problems },
+      });
+    const newest = this.#newest(id);
+    const isNew = newest?.hash !== check.hash;
+    const number = isNew ? (newest?.number ?? 0) + 1 : (newest?.number as number);
+    if (isNew) {
+      this.#database.run(
+        "INSERT INTO versions (site, number, config, hash, hosts, note, created_ms, created_by) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        id,
+        number,
+        check.text,
+        check.hash,
+        JSON.stringify(check.hosts),
+        note,
+        this.#now(),
+        by,
+      );
+      this.#database.run(
+        "DELETE FROM versions WHERE site = ? AND number <= ? AND number <> ?",
+        id,
+        number - VERSIONS_KEPT_MAX,
+        site.active ?? 0,
+      );
+    }
+    // A draft that became a version is one no more.
+    this.#database.run(
+      "UPDATE sites SET draft = NULL, draft_ms = NULL WHERE id = ? AND draft = ?",
+      id,
+      check.text,
+    );
+    if (isNew) this.#touch(id);
+    return { version: this.version(id, number), warnings: check.warnings, isNew };
+  }
+
+  versions(id: string, limit: number, before: number): VersionView[] {
+    const { active } = this.#mustGet(id);
+    return this.#database
+      .all<VersionRow>(
+        "SELECT * FROM versions WHERE site = ? AND number < ? ORDER BY number DESC LIMIT ?",
+        id,
+        before,
+        limit,
+      )
+      .map((row) => versionView(row, active));
+  }
+
+  version(id: string, number: number): VersionView {
+    return versionView(this.#version(id, number), this.#mustGet(id).active);
+  }
+
+  /** The config of a version as its author wrote it. */
+  config(id: string, number: number): unknown {
+    return JSON.parse(this.#version(id, number).config) as unknown;
+  }
+
+  /** The version that was active before the one that is. */
+  previousVersion(id: string): number {
+    const { active } = this.#mustGet(id);
+    const row = this.#database.get<{ version: number }>(
+      "SELECT version FROM activations WHERE site = ? AND version IS NOT NULL AND version <> ? ORDER BY sequence DESC LIMIT 1",
+      id,
+      active ?? 0,
+    );
+    if (row === null) throw new Refused(409, `site "${id}" has no version that was active before`);
+    return row.version;
+  }
+
+  /**
+   * Makes versions active, all in one snapshot; null takes a site out. Returns null when they are already.
+   * Throws a Refused 409 when two sites would have the same host.
+   */
+  activate(targets: ReadonlyMap<string, number | null>, by: string): SnapshotView | null {
+    const changed = [...targets].filter(([id, number]) => this.#mustGet(id).active !== number);
+    if (changed.length === 0) return null;
+    // First all that goes: a host may move from one site to another.
+    for (const [id] of changed) this.#database.run("DELETE FROM hosts WHERE site = ?", id);
+    for (const [id, number] of changed) {
+      if (number !== null)
+        for (const host of JSON.parse(this.#version(id, number).hosts) as string[]) this.#claim(host, id);
+      this.#database.run("UPDATE sites SET active = ? WHERE id = ?", number, id);
+      this.#touch(id);
+    }
+    const snapshot = this.#snapshot(by);
+    for (const [id, number] of changed)
+      this.#database.run(
+        "INSERT INTO activations (site, version, snapshot, at_ms, by) VALUES (?, ?, ?, ?, ?)",
+        id,
+        number,
+        snapshot.number,
+        this.#now(),
+        by,
+      );
+    return snapshot;
+  }
+
+  /** Ends a site: out of the snapshot, its id never used again. */
+  delete(id: string, by: string): void {
+    this.activate(new Map([[id, null]]), by);
+    this.#database.run(
+      "UPDATE sites SET deleted_ms = ?, draft = NULL, draft_ms = NULL WHERE id = ?",
+      this.#now(),
+      id,
+    );
+  }
+
+  /** The newest snapshot; null before the first. */
+  newestSnapshot(): SnapshotView | null {
+    const row = this.#database.get<SnapshotRow>("SELECT * FROM snapshots ORDER BY number DESC LIMIT 1");
+    return row === null ? null : snapshotView(row);
+  }
+
+  snapshots(limit: number, before: number): SnapshotView[] {
+    return this.#database
+      .all<SnapshotRow>(
+        "SELECT * FROM snapshots WHERE number < ? ORDER BY number DESC LIMIT ?",
+        before,
+        limit,
+      )
+      .map(snapshotView);
+  }
+
+  snapshot(number: number): SnapshotView {
+    const row = this.#database.get<SnapshotRow>("SELECT * FROM snapshots WHERE number = ?", number);
+    if (row === null) throw new Refused(404, `there is no snapshot ${number} (any more)`);
+    return snapshotView(row);
+  }
+
+  /** A snapshot as nodes get it: JSON text, put together from the versions' own. */
+  snapshotText(number: number): string {
+    const { hash, active } = this.snapshot(number);
+    const sites = Object.entries(active).map(
+      ([id, version]) => `${JSON.stringify(id)}:${this.#version(id, version).config}`,
+    );
+    return `{"number":${number},"hash":${JSON.stringify(hash)},"sites":{${sites.join(",")}}}`;
+  }
+
+  #snapshot(by: string): SnapshotView {
+    const rows = this.#database.all<{ id: string; active: number; hash: string }>(
+      "SELECT sites.id, sites.active, versions.hash FROM sites JOIN versions ON versions.site = sites.id AND versions.number = sites.active ORDER BY sites.id",
+    );
+    const active = Object.fromEntries(rows.map((row) => [row.id, row.active]));
+    const hash = contentHash(rows.map((row) => `${row.id} ${row.hash}\n`).join(""));
+    const row = this.#database.get<SnapshotRow>(
+      "INSERT INTO snapshots (hash, active, created_ms, created_by) VALUES (?, ?, ?, ?) RETURNING *",
+      hash,
+      JSON.stringify(active),
+      this.#now(),
+      by,
+    );
+    if (row === null) throw new Error("the database took no snapshot");
+    this.#database.run("DELETE FROM snapshots WHERE number <= ?", row.number - SNAPSHOTS_KEPT_MAX);
+    this.#log.append({ kind: "snapshot", snapshot: row.number });
+    return snapshotView(row);
+  }
+
+  #claim(host: string, id: string): void {
+    const owner = this.#database.get<{ site: string }>("SELECT site FROM hosts WHERE host = ?", host);
+    if (owner !== null)
+      throw new Refused(409, `host "${host}" of site "${id}" already belongs to site "${owner.site}"`);
+    this.#database.run("INSERT INTO hosts (host, site) VALUES (?, ?)", host, id);
+  }
+
+  #touch(id: string): void {
+    this.#database.run("UPDATE sites SET revision = revision + 1 WHERE id = ?", id);
+  }
+
+  #mustGet(id: string): SiteRow {
+    const row = this.#database.get<SiteRow>("SELECT * FROM sites WHERE id = ? AND deleted_ms IS NULL", id);
+    if (row === null) throw new Refused(404, `there is no site "${id.slice(0, 100)}"`);
+    return row;
+  }
+
+  #version(id: string, number: number): VersionRow {
+    const row = this.#database.get<VersionRow>(
+      "SELECT * FROM versions WHERE site = ? AND number = ?",
+      id,
+      number,
+    );
+    if (row === null)
+      throw new Refused(404, `site "${id.slice(0, 100)}" has no version ${number} (any more)`);
+    return row;
+  }
+
+  #newest(id: string): { readonly number: number; readonly hash: string } | null {
+    return this.#database.get(
+      "SELECT number, hash FROM versions WHERE site = ? ORDER BY number DESC LIMIT 1",
+      id,
+    );
+  }
+
+  #view(row: SiteRow): SiteView {
+    return {
+      id: row.id,
+      createdAt: new Date(row.created_ms).toISOString(),
+      createdBy: row.created_by,
+      revision: row.revision,
+      activeVersion: row.active,
+      newestVersion: this.#newest(row.id)?.number ?? null,
+      hosts: this.#database
+        .all<{ host: string }>("SELECT host FROM hosts WHERE site = ? ORDER BY host", row.id)
+        .map(({ host }) => host),
+      draft: row.draft_ms === null ? null : { updatedAt: new Date(row.draft_ms).toISOString() },
+    };
+  }
+
+  #now(): number {
+    return Math.floor(this.#clock.now());
+  }
+}
+
+interface SnapshotRow {
+  readonly number: number;
+  readonly hash: string;
+  readonly active: string;
+  readonly created_ms: number;
+  readonly created_by: string;
+}
+
+function snapshotView(row: SnapshotRow): SnapshotView {
+  return {
+    number: row.number,
+    hash: row.hash,
+    active: JSON.parse(row.active) as Record<string, number>,
+    createdAt: new Date(row.created_ms).toISOString(),
+    createdBy: row.created_by,
+  };
+}
+
+function versionView(row: VersionRow, active: number | null): VersionView {
+  return {
+    site: row.site,
+    number: row.number,
+    hash: row.hash,
+    hosts: JSON.parse(row.hosts) as string[],
+    note: row.note,
+    createdAt: new Date(row.created_ms).toISOString(),
+    createdBy: row.created_by,
+    active: row.number === active,
+  };
+}
+
+/** The first problem as a sentence. */
+export function sentence(problems: readonly SiteProblem[]): string {
+  const [first] = problems.filter(({ severity }) => severity === "error");
+  const more = problems.length > 1 ? ` (and ${problems.length - 1} more)` : "";
+  return first === undefined
+    ? "unknown"
+    : `${first.path}${first.path === "" ? "" : ": "}${first.message}${more}`;
+}
