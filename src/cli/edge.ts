@@ -1,21 +1,95 @@
-/** `proxima edge --config FILE`: an edge for the sites of a config file, which is watched. */
+/** `proxima edge`: an edge for the sites of a config file, which is watched, or for those of a fleet. */
+import { InvalidArgumentError, Option } from "commander";
+import type { ListenAddress } from "../config/address.ts";
 import { ConfigLoader } from "../config/load.ts";
+import { parseConfig } from "../config/parse.ts";
 import { formatProblems, type Problem } from "../config/problems.ts";
+import type { Config } from "../config/schema.ts";
+import { controlUrl } from "../config/values.ts";
+import type { ConfigSource } from "../node/node.ts";
 import { edgeBanner } from "./banner.ts";
 import { watchedSource } from "./config-source.ts";
 import { EXIT, SilentExit, UsageError } from "./failure.ts";
-import { applyListenOptions, type ListenOptions } from "./options.ts";
-import { nodeLog, type Program, serve } from "./serve.ts";
+import type { Io } from "./io.ts";
+import { applyListenOptions, type ListenOptions, readAddress } from "./options.ts";
+import { mustParse, nodeLog, type Program, serve } from "./serve.ts";
+
+/** Both things that --control may name on this command. */
+interface EdgeControl {
+  /** Address of the node's own control listener. */
+  readonly own?: ListenAddress;
+  /** URL of the fleet's control plane. */
+  readonly plane?: string;
+}
 
 /** Options of the command. */
-export interface EdgeOptions extends ListenOptions {
-  readonly config: string;
+export interface EdgeOptions extends Omit<ListenOptions, "control"> {
+  readonly config?: string;
+  readonly control?: EdgeControl;
+  readonly join?: string;
+  readonly name?: string;
+}
+
+/** `--control`, which may be given twice: an address for the node itself, a URL for its fleet. */
+export function edgeControlOption(): Option {
+  return new Option(
+    "--control <HOST:PORT|URL>",
+    "address of the node's own control listener; or URL of the fleet's control plane; or both, given twice",
+  ).argParser((text: string, before: EdgeControl | undefined): EdgeControl => {
+    if (!/^https?:/i.test(text)) return { ...before, own: readAddress(text) };
+    if (!controlUrl.safeParse(text).success)
+      throw new InvalidArgumentError(
+        'Expected "https://host[:port]", or "http://127.0.0.1:port" on this machine.',
+      );
+    return { ...before, plane: text };
+  });
 }
 
 /** Runs the command until the process is told to end. */
 export async function edgeCommand(options: EdgeOptions, program: Program): Promise<void> {
   const { io } = program;
-  const file = options.config;
+  const { control, ...others } = options;
+  const listen: ListenOptions = {
+    ...others,
+    ...(control?.own === undefined ? {} : { control: control.own }),
+  };
+  const complete = (config: Config): Config => joined(applyListenOptions(config, listen), options);
+  const { config, source } =
+    options.config === undefined
+      ? { config: complete(mustParse(parseConfig(fromFleetOnly(control)))), source: null }
+      : await fromFile(options.config, complete, io);
+  if (config.listen.http === undefined && config.listen.https === undefined) {
+    throw new UsageError(
+      `${options.config ?? "the command line"} names no address to listen on; set listen.http or listen.https, or give --http or --https`,
+    );
+  }
+  const joinToken = options.join ?? io.env.PROXIMA_JOIN_TOKEN ?? null;
+  if (joinToken !== null && config.join === undefined)
+    throw new UsageError(
+      "--join needs the URL of a control plane: give --control URL, or set join.control in the config",
+    );
+  const say = config.accessLog?.file === "-" ? io.err : io.out;
+  const from = config.join === undefined ? (options.config ?? "") : `the fleet of ${config.join.control}`;
+  await serve(
+    program,
+    config,
+    source,
+    (node) => say(edgeBanner(node, from, node.snapshot().sites, io.color)),
+    joinToken,
+  );
+}
+
+function fromFleetOnly(control: EdgeControl | undefined): unknown {
+  if (control?.plane === undefined)
+    throw new UsageError("give --config FILE, or --control URL for an edge of a fleet");
+  return { sites: {}, join: { control: control.plane } };
+}
+
+async function fromFile(
+  file: string,
+  complete: (config: Config) => Config,
+  io: Io,
+): Promise<{ readonly config: Config; readonly source: ConfigSource }> {
   const loader = new ConfigLoader(file);
   const loaded = await loader.load();
   if (!loaded.ok) {
@@ -24,19 +98,22 @@ export async function edgeCommand(options: EdgeOptions, program: Program): Promi
     io.err(`proxima: ${file} has ${tally(loaded.problems)}:\n${formatProblems(file, loaded.problems)}\n`);
     throw new SilentExit(EXIT.usage);
   }
-  const log = nodeLog(io);
   if (loaded.warnings.length > 0) io.err(`${formatProblems(file, loaded.warnings)}\n`);
-  const complete = (config: typeof loaded.config) => applyListenOptions(config, options);
-  const config = complete(loaded.config);
-  if (config.listen.http === undefined && config.listen.https === undefined) {
+  return { config: complete(loaded.config), source: watchedSource(file, loader, complete, nodeLog(io)) };
+}
+
+/** The config with the fleet that the command line names. */
+function joined(config: Config, { control, name }: EdgeOptions): Config {
+  if (control?.plane === undefined && (name === undefined || config.join === undefined)) return config;
+  const { plane } = control ?? {};
+  const hasSites = Object.keys(config.sites).length > 0;
+  if (plane !== undefined && hasSites)
     throw new UsageError(
-      `${file} names no address to listen on; set listen.http or listen.https, or give --http or --https`,
+      "the config has sites of its own, and --control names a fleet: its sites come from there",
     );
-  }
-  const say = config.accessLog?.file === "-" ? io.err : io.out;
-  await serve(program, config, watchedSource(file, loader, complete, log), (node) =>
-    say(edgeBanner(node, file, Object.keys(config.sites).length, io.color)),
-  );
+  const url = plane ?? config.join?.control;
+  if (url === undefined) return config;
+  return { ...config, join: { ...config.join, control: url, ...(name === undefined ? {} : { name }) } };
 }
 
 /** "2 problems", "1 problem and 3 warnings". */

@@ -25,7 +25,7 @@ const WORKERS_MAX = 64;
 const LOOPBACK = "127.0.0.1";
 
 /** Adds the shared options to a command. */
-export function addListenOptions(command: Command): Command {
+export function addListenOptions(command: Command, control = ownControl()): Command {
   const address = "HOST:PORT";
   return command
     .addOption(
@@ -36,12 +36,7 @@ export function addListenOptions(command: Command): Command {
         readAddress,
       ),
     )
-    .addOption(
-      new Option(
-        `--control <${address}>`,
-        "address of the control listener (health, metrics, explain)",
-      ).argParser(readAddress),
-    )
+    .addOption(control)
     .addOption(
       new Option("--cache-memory <SIZE>", "most memory for stored answers, such as 256MiB").argParser(
         readSize,
@@ -60,6 +55,13 @@ export function addListenOptions(command: Command): Command {
       ).argParser(readWorkers),
     )
     .option("--no-http3", "do not offer HTTP/3");
+}
+
+function ownControl(): Option {
+  return new Option(
+    "--control <HOST:PORT>",
+    "address of the control listener (health, metrics, explain)",
+  ).argParser(readAddress);
 }
 
 /** Reads an address of a command line. */

@@ -4,7 +4,7 @@ import { type ListenAddress, parseListenAddress } from "../config/address.ts";
 import { configCheckCommand } from "./config-check.ts";
 import { type ControlOptions, controlCommand } from "./control.ts";
 import { devCommand } from "./dev.ts";
-import { type EdgeOptions, edgeCommand } from "./edge.ts";
+import { type EdgeOptions, edgeCommand, edgeControlOption } from "./edge.ts";
 import { type ExplainCommandOptions, explainCommand } from "./explain.ts";
 import { EXIT, failureOf, UsageError } from "./failure.ts";
 import { addListenOptions, type ListenOptions, readAddress } from "./options.ts";
@@ -100,8 +100,11 @@ ${EXIT_HELP}`,
   addListenOptions(
     root
       .command("edge")
-      .description("run an edge for the sites of a config file; changes of the file are taken up")
-      .requiredOption("--config <FILE>", "the config: .ts, .js, .json or .yaml"),
+      .description("run an edge for the sites of a config file, or of a fleet; changes are taken up")
+      .option("--config <FILE>", "the config: .ts, .js, .json or .yaml")
+      .option("--join <TOKEN>", "join the fleet with this token, which is good once (or PROXIMA_JOIN_TOKEN)")
+      .option("--name <NAME>", "name of this node in its fleet; left out, the host name"),
+    edgeControlOption(),
   )
     .addHelpText(
       "after",
@@ -111,6 +114,7 @@ PROXIMA_CONTROL_TOKEN is the control listener's token; beyond loopback it needs 
 
 Examples:
   $ proxima edge --config proxima.config.ts
+  $ proxima edge --control https://control.example:8090 --join pxj_... --http :80
   $ proxima edge --config edge.yaml --http :80 --https :443 --cache-memory 2GiB --data-dir /var/lib/proxima
 ${EXIT_HELP}`,
     )

@@ -39,6 +39,7 @@ export async function serve(
   config: Config,
   source: ConfigSource | null,
   announce: (node: RunningNode) => void | Promise<void>,
+  joinToken: string | null = null,
 ): Promise<void> {
   const { io } = program;
   const log = nodeLog(io);
@@ -46,6 +47,7 @@ export async function serve(
     config,
     source,
     createEdge: program.createEdge,
+    joinToken,
     control: await controlProtection(config, io),
     version: VERSION,
     command: program.command,

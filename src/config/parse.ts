@@ -97,7 +97,10 @@ export function* parseSteps(
   if (ids.length > SITES_MAX) {
     return refused([errorAt(["sites"], `holds ${ids.length} sites; at most ${SITES_MAX} are allowed`)]);
   }
-  if (ids.length === 0 && findings.length === 0) {
+  if (node?.join !== undefined && ids.length > 0) {
+    findings.push(errorAt(["sites"], "must be empty: with join, sites come from the control plane"));
+  }
+  if (ids.length === 0 && findings.length === 0 && node?.join === undefined) {
     findings.push(warningAt(["sites"], "is empty: every request is answered 404"));
   }
   for (const id of ids) {

@@ -4,7 +4,7 @@ import type { BucketConfig, NodeConfig, OriginConfig, SiteConfig } from "./schem
 
 /** The node's own part with absolute paths. */
 export function resolveNodePaths(node: NodeConfig, folder: string): NodeConfig {
-  const { permitted, accessLog } = node;
+  const { permitted, accessLog, join } = node;
   const all = (paths: readonly string[]): string[] => paths.map((one) => resolve(folder, one));
   return {
     ...node,
@@ -23,6 +23,7 @@ export function resolveNodePaths(node: NodeConfig, folder: string): NodeConfig {
     ...(accessLog === undefined
       ? {}
       : { accessLog: { file: accessLog.file === "-" ? "-" : resolve(folder, accessLog.file) } }),
+    ...(join?.caFile === undefined ? {} : { join: { ...join, caFile: resolve(folder, join.caFile) } }),
     ...(permitted === undefined
       ? {}
       : {

@@ -133,6 +133,17 @@ const nodeShape = {
     .register(typeNames, { name: "PermittedInput" })
     .optional()
     .describe("What sites may reach. Left out: this file's own sites may name any."),
+  join: z
+    .strictObject({
+      control: v.controlUrl.describe("URL of the control plane's API; http on loopback only."),
+      name: v.nodeName.optional().describe("Name of this node in the fleet. Left out: the host name."),
+      caFile: v.filePath
+        .optional()
+        .describe("File of the authorities (PEM) to trust for it. Left out: the well-known ones."),
+    })
+    .register(typeNames, { name: "JoinInput" })
+    .optional()
+    .describe("The fleet that this node belongs to: its sites come from there, and stand not in this file."),
   limits: z
     .strictObject({
       requestBody: v

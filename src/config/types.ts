@@ -43,6 +43,10 @@ export interface ConfigInput {
    */
   permitted?: PermittedInput | undefined;
   /**
+   * The fleet that this node belongs to: its sites come from there, and stand not in this file.
+   */
+  join?: JoinInput | undefined;
+  /**
    * Limits of this node.
    */
   limits?: LimitsInput | undefined;
@@ -185,6 +189,25 @@ export interface PermittedInput {
    * Allowed: a list, each a path of a file or folder; a relative one starts at the config file's folder.
    */
   secretDirectories?: string[] | undefined;
+}
+
+/** Settings: join. */
+export interface JoinInput {
+  /**
+   * URL of the control plane's API; http on loopback only.
+   * Allowed: a URL "https://host[:port]", or "http://127.0.0.1:port" on the same machine.
+   */
+  control: string;
+  /**
+   * Name of this node in the fleet. Left out: the host name.
+   * Allowed: a name of 1 to 63 lower-case letters, digits, - and ..
+   */
+  name?: string | undefined;
+  /**
+   * File of the authorities (PEM) to trust for it. Left out: the well-known ones.
+   * Allowed: a path of a file or folder; a relative one starts at the config file's folder.
+   */
+  caFile?: string | undefined;
 }
 
 /** Settings: limits. */

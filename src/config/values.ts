@@ -298,6 +298,22 @@ export const originUrl = text(
   2048,
 );
 
+/** URL of a control plane: with TLS, unless it never leaves the machine. */
+export const controlUrl = text(
+  'a URL "https://host[:port]", or "http://127.0.0.1:port" on the same machine',
+  (value) => {
+    const url = /^https?:\/\/[^/\\\s?#@]+\/?$/i.test(value) ? URL.parse(value) : null;
+    if (url === null || url.hostname === "" || url.port === "0") return false;
+    return url.protocol === "https:" || /^(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])$/.test(url.hostname);
+  },
+  2048,
+);
+
+/** Name of a node in its fleet. */
+export const nodeName = text("a name of 1 to 63 lower-case letters, digits, - and .", (value) =>
+  /^[a-z0-9][a-z0-9.-]{0,62}$/.test(value),
+);
+
 /** Name of an environment variable. */
 export const variableName = text(
   "a name of an environment variable: letters, digits and _, not beginning with a digit",

@@ -221,15 +221,19 @@ export class Sites {
     return JSON.parse(this.#version(id, number).config) as unknown;
   }
 
-  /** The version that was active before the one that is. */
+  /** The newest activated version that is older than the active one: twice in a row goes back twice. */
   previousVersion(id: string): number {
     const { active } = this.#mustGet(id);
     const row = this.#database.get<{ version: number }>(
-      "SELECT version FROM activations WHERE site = ? AND version IS NOT NULL AND version <> ? ORDER BY sequence DESC LIMIT 1",
+      "SELECT version FROM activations WHERE site = ? AND version < ? ORDER BY sequence DESC LIMIT 1",
       id,
       active ?? 0,
     );
-    if (row === null) throw new Refused(409, `site "${id}" has no version that was active before`);
+    if (row === null)
+      throw new Refused(
+        409,
+        `site "${id}" has no older version that was active before; activate the one you want`,
+      );
     return row.version;
   }
 

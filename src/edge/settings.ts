@@ -15,6 +15,8 @@ export interface EdgeSettings {
   readonly requestBodyBytesMax: number;
   /** Port of the https listener, for redirects; null when there is none. */
   readonly httpsPort: number | null;
+  /** True while the fleet's log can not be reached: viewers are told that purges may be missing. */
+  readonly unsynced: boolean;
 }
 
 /** Most times that our own CDN-Loop token may be in a request that we take. */

@@ -14,6 +14,8 @@ export interface CacheStatusMember {
   readonly collapsed?: boolean;
   readonly key?: string;
   readonly detail?: string;
+  /** Our own parameter: this cache does not know whether it has heard of every purge. */
+  readonly unsynced?: boolean;
 }
 
 /** The member as text. */
@@ -31,5 +33,6 @@ export function formatCacheStatus(member: CacheStatusMember): string {
   }
   if (member.key !== undefined) text += `; key=${sfString(member.key)}`;
   if (member.detail !== undefined) text += `; detail=${sfTokenOrString(member.detail)}`;
+  if (member.unsynced === true) text += "; unsynced";
   return text;
 }

@@ -48,6 +48,11 @@ export function addressSet(cidrs: readonly string[]): AddressSet {
   return { has: ranges.length === 0 ? () => false : memoize(answer, 4000, ADDRESS_CHARS_MAX) };
 }
 
+/** An address of the public internet: not loopback, private, link-local, multicast or otherwise special. */
+export function isPublicIp(text: string): boolean {
+  return readAddress(text)?.range() === "unicast";
+}
+
 function readAddress(text: string): ipaddr.IPv4 | ipaddr.IPv6 | null {
   if (text.length > ADDRESS_CHARS_MAX) return null;
   if (!text.includes(":")) {

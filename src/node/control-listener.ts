@@ -19,6 +19,7 @@ import { json, problem } from "../service/problem.ts";
 import { PROMETHEUS_CONTENT_TYPE } from "../telemetry/prometheus.ts";
 import type { StatsSnapshot } from "../telemetry/stats.ts";
 import type { ExplainOptions, Readiness } from "./edge-handle.ts";
+import type { FleetView } from "./fleet/fleet.ts";
 import { addPurgeRoutes, bodyTooLarge, PURGE_BODY_BYTES_MAX } from "./purge-routes.ts";
 import type { PurgeService } from "./purge-service.ts";
 
@@ -32,6 +33,8 @@ export interface NodeView {
   explain(url: string, options: ExplainOptions): Explanation | Promise<Explanation>;
   snapshot(): SnapshotView;
   readonly purges: PurgeService;
+  /** URL of the fleet's control plane, which alone takes purges then; null or left out without a fleet. */
+  readonly control?: string | null;
 }
 
 /** The config snapshot in force. */
@@ -42,6 +45,8 @@ export interface SnapshotView {
   readonly loadedAt: string;
   /** Why the newest config is not in force; null when it is. */
   readonly lastProblem: string | null;
+  /** In a fleet. */
+  readonly fleet?: FleetView;
 }
 
 /** How a control listener is set up. */
@@ -186,7 +191,7 @@ function routes(
   get("/v1/stats", async () => json(await node.stats()));
   get("/v1/snapshot", () => json({ version: node.version, ...node.snapshot() }));
   get("/v1/explain", (request) => explain(request, node));
-  addPurgeRoutes(app, node.purges);
+  addPurgeRoutes(app, node.purges, node.control ?? null);
   app.notFound(() => problem(404, "Not Found", "there is no such resource on the control listener"));
   app.onError((error) => {
     if (error instanceof ProximaError && error.source === "viewer") {

@@ -68,7 +68,7 @@ export const createEdge = (async (setup) => {
     });
     settings.httpsPort = listeners.httpsAddress?.port ?? null;
     certificates?.watch(listeners);
-    const edge = new ListeningEdge(plane, listeners, accessLog, certificates);
+    const edge = new ListeningEdge(plane, settings, listeners, accessLog, certificates);
     return {
       edge,
       snapshot,
@@ -85,6 +85,7 @@ export const createEdge = (async (setup) => {
 class ListeningEdge implements Edge {
   readonly addresses: Edge["addresses"];
   readonly #plane: DataPlane;
+  readonly #settings: { unsynced: boolean };
   readonly #listeners: EdgeListeners;
   readonly #log: AccessLog | null;
   readonly #certificates: Certificates | null;
@@ -92,11 +93,13 @@ class ListeningEdge implements Edge {
 
   constructor(
     plane: DataPlane,
+    settings: { unsynced: boolean },
     listeners: EdgeListeners,
     log: AccessLog | null,
     certificates: Certificates | null,
   ) {
     this.#plane = plane;
+    this.#settings = settings;
     this.#listeners = listeners;
     this.#log = log;
     this.#certificates = certificates;
@@ -155,6 +158,10 @@ class ListeningEdge implements Edge {
     return this.#draining
       ? { ready: false, reasons: ["the edge is draining"] }
       : { ready: true, reasons: this.#plane.problems() };
+  }
+
+  setUnsynced(unsynced: boolean): void {
+    this.#settings.unsynced = unsynced;
   }
 
   async reopenLog(): Promise<void> {

@@ -34,6 +34,8 @@ export interface Edge extends PurgeTarget {
   metrics(): string | Promise<string>;
   explain(url: string, options: ExplainOptions): Explanation | Promise<Explanation>;
   ready(): Readiness;
+  /** Says whether the fleet's log can be followed; while it can not, answers tell of it. */
+  setUnsynced(unsynced: boolean): void;
   /** Opens the access log anew, after a rotation. */
   reopenLog(): Promise<void>;
   /** Takes no new connection, withdraws Alt-Svc and waits until requests in flight ended, `deadlineMs` at most. */

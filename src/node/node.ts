@@ -3,6 +3,7 @@
  * that order and given back in reverse. A config that can not be applied never takes the last good
  * snapshot out of force.
  */
+import { readFile } from "node:fs/promises";
 import type { Clock } from "../base/clock.ts";
 import { messageOf, ProximaError } from "../base/errors.ts";
 import { type ListenAddress, parseListenAddress } from "../config/address.ts";
@@ -13,6 +14,8 @@ import { type DataDir, openDataDir } from "../service/data-dir.ts";
 import type { NodeLog } from "../service/log.ts";
 import { type ControlListener, type SnapshotView, startControlListener } from "./control-listener.ts";
 import type { Edge, EdgeAddresses } from "./edge-handle.ts";
+import { Fleet } from "./fleet/fleet.ts";
+import { joinedConfig } from "./fleet/fleet-sites.ts";
 import { InvalidationLog } from "./invalidation-log.ts";
 import { PurgeHistory } from "./purge-history.ts";
 import { PurgeLog } from "./purge-log.ts";
@@ -58,6 +61,8 @@ export interface NodeOptions {
     readonly token: string | null;
     readonly tls: { readonly cert: string; readonly key: string } | null;
   };
+  /** For the first start in a fleet. */
+  readonly joinToken?: string | null;
   readonly version: string;
   /** The command line as a person typed it: what a second start on the data directory is told. */
   readonly command: string;
@@ -80,21 +85,26 @@ export interface RunningNode {
 
 /** Starts a node. Rejects with a ProximaError; nothing is left behind then. */
 export async function startNode(options: NodeOptions): Promise<RunningNode> {
-  const { config, clock, log, version } = options;
+  const { clock, log, version } = options;
+  const given = options.config.join === undefined ? options.config : joinedConfig(options.config);
   const undo: (() => void | Promise<void>)[] = [];
   try {
-    let controlAddress = listenAddressOf(config.listen.control);
+    let controlAddress = listenAddressOf(given.listen.control);
     // Known before anything asks an origin, in this process or another: no origin may lead there.
     const { token, tls } = options.control;
     const isAllowed = isLoopback(controlAddress.hostname) || (token !== null && tls !== null);
     if (controlAddress.port === 0 && isAllowed)
       controlAddress = { ...controlAddress, port: pickPort(controlAddress) };
     const controlPort = controlAddress.port === 0 ? null : controlAddress.port;
-    const dataDir = openDataDir(config.dataDir, options.command);
+    const dataDir = openDataDir(given.dataDir, options.command);
     undo.push(() => dataDir.release());
 
-    const purgeLog = new PurgeLog(dataDir.file("purges.db"));
+    const isJoined = options.config.join !== undefined;
+    const purgeLog = new PurgeLog(dataDir.file("purges.db"), !isJoined);
     undo.push(() => purgeLog.close());
+    const fleet = isJoined ? await openFleet(options, dataDir, purgeLog) : null;
+    undo.push(() => fleet?.close());
+    const config = fleet === null ? given : { ...given, sites: await fleet.start() };
     const invalidations =
       config.cache.disk === undefined ? null : new InvalidationLog(dataDir.file("invalidations.db"));
     undo.push(() => invalidations?.close());
@@ -118,22 +128,36 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
       token: options.control.token,
       node: {
         version,
-        ready: () => edge.ready(),
+        ready: () => fleet?.ready(edge.ready()) ?? edge.ready(),
         stats: () => edge.stats(),
         metrics: () => edge.metrics(),
         explain: (url, how) => edge.explain(url, how),
-        snapshot: () => configs.view(),
+        snapshot: () => ({ ...configs.view(), ...(fleet === null ? {} : { fleet: fleet.view() }) }),
         purges,
+        control: fleet?.control ?? null,
       },
       onError: (message) => log("error", message),
     });
     undo.push(() => control.stop());
 
+    purges.onCounted = (sequence, objects) => fleet?.counted(sequence, objects);
+    fleet?.run({
+      applySites: (sites) => configs.apply((current) => ({ ...current, sites })),
+      takePurges: (entries, position) => purges.take(entries, position),
+      setUnsynced: (unsynced) => edge.setUnsynced(unsynced),
+      ready: () => edge.ready(),
+      stats: () => edge.stats(),
+    });
     options.source?.start(
-      (newer) => configs.apply(newer),
+      async (newer) => {
+        // In a fleet the file is the node's own part alone.
+        await configs.apply((current) =>
+          fleet === null ? newer : { ...joinedConfig(newer), sites: current.sites },
+        );
+      },
       (problem) => configs.reject(problem),
     );
-    return running(options, edge, control, configs, dataDir, caFile, () => {
+    return running(options, edge, control, configs, dataDir, caFile, fleet, () => {
       purgeLog.close();
       invalidations?.close();
     });
@@ -149,6 +173,24 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
   }
 }
 
+/** The fleet that the config names; it has not been asked for anything yet. */
+async function openFleet(options: NodeOptions, dataDir: DataDir, purgeLog: PurgeLog): Promise<Fleet> {
+  const { config, clock, log, version } = options;
+  const caFile = config.join?.caFile;
+  let ca: string | null = null;
+  try {
+    ca = caFile === undefined ? null : await readFile(caFile, "utf8");
+  } catch (cause) {
+    throw new ProximaError("certificate_unreadable", `file ${caFile} can not be read`, {
+      source: "node",
+      cause,
+    });
+  }
+  const fileOf = (name: string) => dataDir.file(name);
+  const joinToken = options.joinToken ?? null;
+  return new Fleet({ config: joinedConfig(config), joinToken, fileOf, purgeLog, version, clock, log }, ca);
+}
+
 function running(
   options: NodeOptions,
   edge: Edge,
@@ -156,11 +198,13 @@ function running(
   configs: ConfigState,
   dataDir: DataDir,
   caFile: string | null,
+  fleet: Fleet | null,
   closeLogs: () => void,
 ): RunningNode {
   let stopping: Promise<void> | null = null;
   const stop = async () => {
     options.source?.stop();
+    fleet?.close();
     try {
       await configs.settled();
       await edge.drain(configs.current.limits.drainSeconds * 1_000);
@@ -215,10 +259,14 @@ class ConfigState {
     };
   }
 
-  /** Puts a newer valid config in force. Never rejects: a config that the edge refuses is a problem. */
-  apply(config: Config): Promise<void> {
-    this.#applying = this.#applying.then(() => this.#apply(config));
-    return this.#applying;
+  /**
+   * Puts a newer valid config in force, made from the one that is when its turn comes. Never rejects: resolves
+   * with why the edge refuses it, or null.
+   */
+  apply(change: (current: Config) => Config): Promise<string | null> {
+    const applied = this.#applying.then(() => this.#apply(change(this.current)));
+    this.#applying = applied.then(() => undefined);
+    return applied;
   }
 
   /** Takes the news that the newest config is not valid. */
@@ -232,7 +280,7 @@ class ConfigState {
     return this.#applying;
   }
 
-  async #apply(config: Config): Promise<void> {
+  async #apply(config: Config): Promise<string | null> {
     try {
       const { snapshot } = await this.#edge.apply(config);
       const fixed = changedAtStartOnly(this.current, config);
@@ -245,8 +293,10 @@ class ConfigState {
       if (fixed.length > 0) {
         this.#log("warning", `changes of ${fixed.join(", ")} take effect at the next start`);
       }
+      return null;
     } catch (error) {
       this.reject(messageOf(error));
+      return messageOf(error);
     }
   }
 }
@@ -261,6 +311,7 @@ function changedAtStartOnly(before: Config, after: Config): string[] {
     "trustedProxies",
     "accessLog",
     "permitted",
+    "join",
     "limits",
   ] as const;
   // Certificates and the TLS version follow the config at once.

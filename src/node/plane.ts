@@ -8,7 +8,7 @@ import { Edge as DataPlane, type DiskBacking } from "../edge/edge.ts";
 import type { OriginPermissions } from "../edge/origins.ts";
 import type { Peers } from "../edge/peers.ts";
 import type { TagInvalidation } from "../edge/purges.ts";
-import { addressSet, parseIp } from "../http/ip.ts";
+import { addressSet, isPublicIp, parseIp } from "../http/ip.ts";
 import { isLoopback } from "../service/control-guard.ts";
 import type { NodeLog } from "../service/log.ts";
 import { AccessLog } from "../telemetry/access-log.ts";
@@ -54,6 +54,7 @@ export function makePlane(setup: PlaneSetup) {
       config.limits.requestHeaderBytes < RUNTIME_HEADER_BYTES_MAX ? config.limits.requestHeaderBytes : null,
     requestBodyBytesMax: config.limits.requestBody,
     httpsPort: null as number | null,
+    unsynced: false,
   };
   const plane = new DataPlane({
     clock,
@@ -80,8 +81,11 @@ export function makePlane(setup: PlaneSetup) {
 export function permissionsOf(config: NodeConfig, controlPort: () => number | null): OriginPermissions {
   const { permitted } = config;
   const control = parseListenAddress(config.listen.control);
+  // Sites of a control plane may be anybody's: what the node does not permit by name they can not reach.
+  const isJoined = config.join !== undefined;
   const ranges = permitted?.addresses === undefined ? null : addressSet(permitted.addresses);
-  const roots = permitted?.directories;
+  const roots = permitted?.directories ?? (isJoined ? [] : undefined);
+  const secrets = isJoined ? { secretVariables: [], secretDirectories: [], ...permitted } : permitted;
   return {
     allowAddress(address, port) {
       // A connection to the unspecified address ends at this machine.
@@ -89,13 +93,15 @@ export function permissionsOf(config: NodeConfig, controlPort: () => number | nu
       const unspecified = plain === "0.0.0.0" || plain === "::";
       const here = unspecified || isLoopback(plain) || plain === control?.hostname || isOwnAddress(plain);
       if (here && port === controlPort()) return false;
-      return ranges === null || ranges.has(address);
+      if (ranges !== null) return ranges.has(address);
+      return !isJoined || isPublicIp(address);
     },
     allowRoot: (path) =>
       roots === undefined ||
       roots.some((root) => path === root || path.startsWith(`${root.replace(/\/$/, "")}/`)),
-    readFile: (path) => readFile(path, "utf8"),
-    readSecret: (ref) => readSecret(ref, permitted),
+    readFile: async (path) =>
+      isJoined ? ((await readSecret({ file: path }, secrets)) ?? "") : await readFile(path, "utf8"),
+    readSecret: (ref) => readSecret(ref, secrets),
   };
 }
 

@@ -15,9 +15,15 @@ export function bodyTooLarge(): Response {
   return problem(413, "Content Too Large", `a body has ${PURGE_BODY_BYTES_MAX} bytes at most`);
 }
 
-/** Adds the routes. */
-export function addPurgeRoutes(app: Hono, purges: PurgeService): void {
+/** Adds the routes. In a fleet `control` is the URL of the control plane, where purges are to be sent. */
+export function addPurgeRoutes(app: Hono, purges: PurgeService, control: string | null): void {
   app.post("/v1/purges", async (context) => {
+    if (control !== null)
+      return problem(
+        409,
+        "Conflict",
+        `this node belongs to a fleet: a purge of it alone would be undone by the others; send it to the control plane, ${control}/v1/purges`,
+      );
     let body: unknown;
     try {
       const bytes = await context.req.arrayBuffer();

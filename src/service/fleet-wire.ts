@@ -91,7 +91,7 @@ export const snapshotAnswer = z.object({
 export type SnapshotAnswer = z.infer<typeof snapshotAnswer>;
 
 /** Name of a node: for people, and in paths. */
-export const nodeName = z
+const nodeName = z
   .string()
   .regex(/^[a-z0-9][a-z0-9.-]{0,62}$/, "expected 1 to 63 lower-case letters, digits, - and .");
 

@@ -102,6 +102,7 @@ export function statusFields(
     ...(x.stored ? { stored: true } : {}),
     ...(x.collapsed || x.collapsedAtOwner ? { collapsed: true } : {}),
     detail: x.reason,
+    ...(settings.unsynced ? { unsynced: true } : {}),
   });
   const before = fields.get("cache-status");
   fields.set("cache-status", before === null ? own : `${before}, ${own}`);

@@ -70,6 +70,7 @@ export interface WorkerCalls {
     { readonly url: string; readonly options: ExplainOptions },
     { readonly explanation: Explanation; readonly owner: number | null },
   ];
+  unsynced: [boolean, null];
   reopenLog: [null, null];
   drain: [number, null];
   stop: [null, null];

@@ -92,6 +92,7 @@ class Cluster implements Edge {
   readonly #own: Stats;
   readonly #output: { readonly sink: LogSink; last: Promise<void> } | null;
   #tls: TlsMaterial | null;
+  #unsynced = false;
   #config: Config;
   #snapshot = 1;
   /** Place of the newest broadcast. */
@@ -238,6 +239,7 @@ class Cluster implements Edge {
       worker.call("missed", slice, CONFIG_MS_MAX),
     );
     worker.joined = true;
+    if (this.#unsynced) calls.push(worker.call("unsynced", true, CONFIG_MS_MAX));
     await Promise.all([...calls, worker.call("join", { floor, now }, CONFIG_MS_MAX)]);
   }
 
@@ -429,6 +431,11 @@ class Cluster implements Edge {
   async counted(sequence: number): Promise<number> {
     const counts = await this.#each((worker) => worker.call("counted", sequence, COUNT_MS_MAX));
     return counts.reduce((sum, count) => sum + count, 0);
+  }
+
+  setUnsynced(unsynced: boolean): void {
+    this.#unsynced = unsynced;
+    void this.#each((worker) => worker.call("unsynced", unsynced, ASK_MS_MAX));
   }
 
   async reopenLog(): Promise<void> {

@@ -38,6 +38,7 @@ interface Running {
   readonly peers: Peers;
   readonly settings: {
     httpsPort: number | null;
+    unsynced: boolean;
     readonly trustedProxies: { has(address: string): boolean } | null;
   };
   readonly accessLog: AccessLog | null;
@@ -148,6 +149,10 @@ export function runWorker(): void {
         const base = explanation.steps.find(({ step }) => step === "key")?.outcome;
         const slot = base === undefined ? init.slot : peers.slotOf(base);
         return { explanation, owner: slot === init.slot ? null : slot };
+      },
+      unsynced(unsynced) {
+        mustRun().settings.unsynced = unsynced;
+        return null;
       },
       async reopenLog() {
         await running?.accessLog?.reopen();

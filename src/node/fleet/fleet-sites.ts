@@ -1,0 +1,115 @@
+/**
+ * Sites of a snapshot on this node: parsed by the same schema as a file's, held against what the node
+ * permits. A site that this node may not run is left out, and told of: it must not keep the others from
+ * changing.
+ */
+
+import { messageOf } from "../../base/errors.ts";
+import { checkSecrets } from "../../config/bucket-checks.ts";
+import { checkPermitted } from "../../config/checks.ts";
+import { parseSteps, type SiteMemory } from "../../config/parse.ts";
+import { isWithin } from "../../config/paths.ts";
+import { pathText } from "../../config/problems.ts";
+import { type Config, isBucket, type NodeConfig, type SiteConfig } from "../../config/schema.ts";
+import type { SnapshotAnswer } from "../../service/fleet-wire.ts";
+import { permissionsOf } from "../plane.ts";
+
+/** Longest time that parsing may hold the event loop in one go, in milliseconds. */
+const SLICE_MS_MAX = 2;
+/** Problems that are told of one snapshot. */
+const PROBLEMS_MAX = 20;
+
+/** What a snapshot comes to on this node. */
+export interface FleetSites {
+  readonly sites: Config["sites"];
+  /** Why sites were left out; null when none was. */
+  readonly problem: string | null;
+}
+
+/** The node's own part as a member of a fleet: what it does not permit by name is not permitted. */
+export function joinedConfig<C extends NodeConfig>(config: C): C {
+  return {
+    ...config,
+    permitted: { directories: [], secretVariables: [], secretDirectories: [], ...config.permitted },
+  };
+}
+
+/** Parses a snapshot's sites; sites that did not change since the last call with `memory` stay the same objects. */
+export async function fleetSites(
+  snapshot: SnapshotAnswer,
+  node: NodeConfig,
+  memory: SiteMemory,
+): Promise<FleetSites> {
+  const problems: string[] = [];
+  const sites: Record<string, SiteConfig> = {};
+  // One by one: what is wrong with one is its own matter.
+  let sliceStart = performance.now();
+  for (const [id, raw] of Object.entries(snapshot.sites)) {
+    const site = await parseOne(id, raw, node, memory);
+    if (typeof site === "string") problems.push(site);
+    else sites[id] = site;
+    if (performance.now() - sliceStart < SLICE_MS_MAX) continue;
+    await new Promise<void>((resume) => setImmediate(resume));
+    sliceStart = performance.now();
+  }
+  for (const id of memory.keys()) if (!Object.hasOwn(snapshot.sites, id)) memory.delete(id);
+  const shown = problems.slice(0, PROBLEMS_MAX).join("; ");
+  const more = problems.length > PROBLEMS_MAX ? `; and ${problems.length - PROBLEMS_MAX} more` : "";
+  return { sites, problem: problems.length === 0 ? null : `left out: ${shown}${more}` };
+}
+
+/** The site, or why it can not run here. */
+async function parseOne(
+  id: string,
+  raw: unknown,
+  node: NodeConfig,
+  memory: SiteMemory,
+): Promise<SiteConfig | string> {
+  const known: SiteMemory = new Map();
+  const before = memory.get(id);
+  if (before !== undefined) known.set(id, before);
+  const steps = parseSteps({ sites: { [id]: raw } }, { memory: known });
+  let step = steps.next();
+  while (step.done !== true) step = steps.next();
+  const { config, findings } = step.value;
+  const site = config?.sites[id];
+  const wrong = findings.find(({ severity }) => severity === "error");
+  if (config === null || site === undefined)
+    return `${pathText(wrong?.path ?? ["sites", id])}: ${wrong?.message ?? "is not a site"}`;
+  const remembered = known.get(id);
+  if (remembered !== undefined) memory.set(id, remembered);
+  const only = { [id]: site };
+  const [forbidden] = [...checkPermitted(node, only), ...checkSecrets(node, only)];
+  if (forbidden !== undefined) return `${pathText(forbidden.path)}: ${forbidden.message}`;
+  return (await unreadable(id, site, node)) ?? site;
+}
+
+/** Files and secrets that can not be read would keep the whole snapshot from being put in force. */
+async function unreadable(id: string, site: SiteConfig, node: NodeConfig): Promise<string | null> {
+  const permissions = permissionsOf(node, () => null);
+  for (const [name, origin] of Object.entries(site.origins)) {
+    if ("directory" in origin) continue;
+    const place = `sites.${id}.origins.${name}`;
+    const { caFile } = origin.tls;
+    if (caFile !== undefined) {
+      if (!(node.permitted?.secretDirectories ?? []).some((root) => isWithin(root, caFile)))
+        return `${place}.tls.caFile: lies outside permitted.secretDirectories`;
+      try {
+        await permissions.readFile(caFile);
+      } catch (error) {
+        return `${place}.tls.caFile: ${messageOf(error)}`;
+      }
+    }
+    if (!isBucket(origin)) continue;
+    const { credentials } = "s3" in origin ? origin.s3 : "gcs" in origin ? origin.gcs : origin.azure;
+    for (const ref of Object.values(credentials ?? {})) {
+      if (typeof ref !== "object" || ref === null || !("env" in ref || "file" in ref)) continue;
+      try {
+        if ((await permissions.readSecret(ref)) === null) return `${place}: a secret of it is not there`;
+      } catch (error) {
+        return `${place}: ${messageOf(error)}`;
+      }
+    }
+  }
+  return null;
+}

@@ -1,0 +1,559 @@
+/**
+ * A node's membership in a fleet: it follows the fleet's log, puts snapshots in force, applies purges, and
+ * says how far it has come. Nothing here is in the way of a request: when the control plane is gone the node
+ * goes on with what it has, says so, and catches up when it is back.
+ *
+ * Places in the log are taken in order. A purge and the place behind it are one transaction; a snapshot is
+ * put in force first and its place noted after, so that a crash repeats it.
+ */
+import { hostname } from "node:os";
+import type { Clock } from "../../base/clock.ts";
+import { messageOf, ProximaError } from "../../base/errors.ts";
+import { EVERY_SITE, type Purge } from "../../cache/purge-table.ts";
+import type { SiteMemory } from "../../config/parse.ts";
+import type { Config, NodeConfig } from "../../config/schema.ts";
+import {
+  type ChangeBody,
+  changeBody,
+  HEARTBEAT_MS,
+  type NodeReport,
+  POLL_SECONDS_MAX,
+  REPORTED_PURGES_MAX,
+  type SnapshotAnswer,
+} from "../../service/fleet-wire.ts";
+import type { NodeLog } from "../../service/log.ts";
+import type { StatsSnapshot } from "../../telemetry/stats.ts";
+import type { Readiness } from "../edge-handle.ts";
+import type { FleetPosition, PurgeLog } from "../purge-log.ts";
+import { ControlClient } from "./control-client.ts";
+import { FleetFiles } from "./fleet-files.ts";
+import { type FleetSites, fleetSites } from "./fleet-sites.ts";
+import { UrlTargets } from "./url-targets.ts";
+
+/** An entry of the purge log as the control plane made it. */
+type LoggedPurge = Purge & { readonly id: string };
+
+/** How long a start waits for the control plane before it goes on with what the node has, in milliseconds. */
+const START_MS_MAX = 10_000;
+/** Waits between attempts to reach the control plane: doubled each time. */
+const RETRY_MS_MIN = 250;
+const RETRY_MS_MAX = 5_000;
+/** After the control plane has said that it does not know this node. */
+const REFUSED_RETRY_MS = 60_000;
+/** Counts that end within so long are told together, in milliseconds. */
+const REPORT_DELAY_MS = 10;
+/** Of what is wrong with a snapshot, in a report. */
+const PROBLEM_CHARS_MAX = 4_000;
+
+/** What the membership acts on, once the node runs. */
+export interface FleetTarget {
+  /** Puts sites in force; resolves with what is wrong, or null. */
+  applySites(sites: Config["sites"]): Promise<string | null>;
+  takePurges(entries: readonly LoggedPurge[], position: FleetPosition): Promise<void>;
+  setUnsynced(unsynced: boolean): void;
+  ready(): Readiness;
+  stats(): StatsSnapshot | Promise<StatsSnapshot>;
+}
+
+/** How a node joins. */
+export interface FleetOptions {
+  readonly config: NodeConfig;
+  /** A join token, for a node that has not joined yet. */
+  readonly joinToken: string | null;
+  readonly fileOf: (name: string) => string;
+  readonly purgeLog: PurgeLog;
+  readonly version: string;
+  readonly clock: Clock;
+  readonly log: NodeLog;
+}
+
+/** A snapshot as this node reads it. */
+interface ReadSnapshot extends FleetSites {
+  readonly answer: SnapshotAnswer;
+}
+
+/** What the node's own API shows of it. */
+export interface FleetView {
+  readonly control: string;
+  readonly node: string;
+  /** Number of the control plane's snapshot in force; 0 for none. */
+  readonly snapshot: number;
+  /** The newest entry of the fleet's log that is applied. */
+  readonly applied: number;
+  readonly synced: boolean;
+  readonly drained: boolean;
+  readonly problem: string | null;
+}
+
+/** The membership. */
+export class Fleet {
+  readonly #options: FleetOptions;
+  readonly #client: ControlClient;
+  readonly #files: FleetFiles;
+  readonly #name: string;
+  readonly #memory: SiteMemory = new Map();
+  readonly #targets = new UrlTargets();
+  readonly #counted = new Map<number, number>();
+  #node = "";
+  /** The one in force. */
+  #snapshot = 0;
+  /** One that was read and is not in force yet. */
+  #next: ReadSnapshot | null = null;
+  /** The newest entry of the log that is applied: the place is noted a moment before. */
+  #applied = 0;
+  #problem: string | null = null;
+  #synced = false;
+  #drained = false;
+  #target: FleetTarget | null = null;
+  #closed = false;
+  #reporting: Promise<void> | null = null;
+  #reportAgain = false;
+  #cancelHeartbeat: () => void = () => {};
+  #cancelReport: (() => void) | null = null;
+  #wakeUp: () => void = () => {};
+
+  constructor(options: FleetOptions, ca: string | null) {
+    const { join } = options.config;
+    if (join === undefined) throw new Error("the config names no fleet");
+    this.#options = options;
+    this.#client = new ControlClient(join.control, ca);
+    this.#files = new FleetFiles(options.fileOf);
+    this.#name =
+      join.name ??
+      hostname()
+        .toLowerCase()
+        .replace(/[^a-z0-9.-]/g, "-")
+        .slice(0, 63);
+  }
+
+  /**
+   * Joins when that was not done yet, catches up while the control plane answers, and resolves with the sites
+   * to start with: the newest snapshot, or the last known good one. Nothing serves yet.
+   */
+  async start(): Promise<Config["sites"]> {
+    await this.#join();
+    const known = this.#files.snapshot();
+    const good = known === null ? null : await this.#read(known);
+    if (known !== null) this.#snapshot = known.number;
+    try {
+      await this.#catchUp();
+      this.#synced = true;
+    } catch (error) {
+      if (known === null)
+        throw new ProximaError(
+          "fleet_no_snapshot",
+          `${messageOf(error)}; and this node has no snapshot to start from`,
+          { source: "node", cause: error },
+        );
+      this.#options.log(
+        "warning",
+        `${messageOf(error)}; starting from the last known good snapshot ${known.number}`,
+      );
+    }
+    this.#applied = this.#position?.sequence ?? 0;
+    // What is known to be good first: a newer one that can not be put in force must not keep the node from starting.
+    if (good !== null) return good.sites;
+    return this.#next?.sites ?? {};
+  }
+
+  /** Follows the log from now on. */
+  run(target: FleetTarget): void {
+    this.#target = target;
+    if (!this.#synced) target.setUnsynced(true);
+    void this.#follow();
+    this.#armHeartbeat();
+    this.#report();
+  }
+
+  /** Notes how many objects a purge hit, to be told. */
+  counted(sequence: number, objects: number): void {
+    this.#counted.set(sequence, objects);
+    // The oldest go: whoever asked has given up long ago.
+    if (this.#counted.size > 10 * REPORTED_PURGES_MAX) {
+      const [oldest] = this.#counted.keys();
+      if (oldest !== undefined) this.#counted.delete(oldest);
+    }
+    this.#cancelReport ??= this.#options.clock.after(REPORT_DELAY_MS, () => {
+      this.#cancelReport = null;
+      this.#report();
+    });
+  }
+
+  view(): FleetView {
+    return {
+      control: this.#client.url,
+      node: this.#node,
+      snapshot: this.#snapshot,
+      applied: this.#applied,
+      synced: this.#synced,
+      drained: this.#drained,
+      problem: this.#problem,
+    };
+  }
+
+  /** What the fleet makes of the edge's readiness. */
+  ready(edge: Readiness): Readiness {
+    const reasons = [...edge.reasons];
+    if (!this.#synced)
+      reasons.push(`the control plane at ${this.#client.url} can not be followed: purges may be missing`);
+    if (this.#problem !== null) reasons.push(`snapshot ${this.#snapshot}: ${this.#problem}`);
+    if (!this.#drained) return { ready: edge.ready, reasons };
+    return { ready: false, reasons: ["the control plane wants no viewers sent here", ...reasons] };
+  }
+
+  /** The URL of the control plane. */
+  get control(): string {
+    return this.#client.url;
+  }
+
+  /** Ends it; the last report is sent if that is quick. */
+  close(): void {
+    this.#closed = true;
+    this.#cancelHeartbeat();
+    this.#cancelReport?.();
+    this.#client.close();
+    this.#wakeUp();
+  }
+
+  get #position(): FleetPosition | null {
+    return this.#options.purgeLog.fleet;
+  }
+
+  async #join(): Promise<void> {
+    const { joinToken, version, log } = this.#options;
+    const known = this.#files.membership();
+    if (known !== null && known.control === this.#client.url) {
+      this.#node = known.node;
+      this.#client.credential = known.credential;
+      if (joinToken === null || !(await this.#isRefused())) return;
+    }
+    if (joinToken === null)
+      throw new ProximaError(
+        "fleet_not_joined",
+        `this node has not joined the fleet of ${this.#client.url} yet: make a join token there and start with --join TOKEN`,
+        { source: "node" },
+      );
+    const { node, credential } = await this.#client.join(joinToken, this.#name, version);
+    this.#files.clear();
+    this.#files.setMembership({ control: this.#client.url, node, credential });
+    this.#node = node;
+    this.#client.credential = credential;
+    log("info", `joined the fleet of ${this.#client.url} as ${this.#name} (${node})`);
+  }
+
+  /** With a join token: is the node one that was removed, and joins anew? */
+  async #isRefused(): Promise<boolean> {
+    try {
+      await this.#client.head();
+    } catch (error) {
+      return error instanceof ProximaError && error.code === "control_refuses";
+    }
+    this.#options.log("info", "this node has joined already; the join token is not used");
+    return false;
+  }
+
+  /** Takes everything that the log has, before the edge stands. */
+  async #catchUp(): Promise<void> {
+    const endMs = this.#options.clock.now() + START_MS_MAX;
+    for (;;) {
+      if (this.#options.clock.now() > endMs) throw new Error("catching up takes too long");
+      const position = this.#position;
+      const answer = position === null ? null : await this.#changes(position, 0);
+      if (answer === null) {
+        await this.#beginAnew((entries, at) => {
+          this.#options.purgeLog.take(entries, at);
+          return Promise.resolve();
+        });
+        continue;
+      }
+      if (answer.changes.length === 0) {
+        // A place may have been noted by a process that ended before its snapshot was in force.
+        const { snapshot } = await this.#client.head();
+        if (snapshot !== null) await this.#fetch(snapshot);
+        return;
+      }
+      for (const step of this.#stepsOf(answer)) {
+        if (step.snapshot !== null) await this.#fetch(step.snapshot);
+        this.#options.purgeLog.take(step.purges(), step.position);
+      }
+    }
+  }
+
+  async #follow(): Promise<void> {
+    const { log } = this.#options;
+    let retryMs = RETRY_MS_MIN;
+    while (!this.#closed) {
+      try {
+        await this.#followOnce();
+        retryMs = RETRY_MS_MIN;
+      } catch (error) {
+        if (this.#closed) return;
+        const isRefused = error instanceof ProximaError && error.code === "control_refuses";
+        if (this.#synced)
+          log("warning", `${messageOf(error)}; serving goes on with snapshot ${this.#snapshot}`);
+        this.#setSynced(false);
+        await this.#pause(isRefused ? REFUSED_RETRY_MS : retryMs);
+        retryMs = Math.min(RETRY_MS_MAX, retryMs * 2);
+      }
+    }
+  }
+
+  async #followOnce(): Promise<void> {
+    const target = this.#mustTarget();
+    await this.#applyNext();
+    const position = this.#position;
+    // The first request after a failure does not wait: it says that the control plane is back.
+    const answer =
+      position === null ? null : await this.#changes(position, this.#synced ? POLL_SECONDS_MAX : 0);
+    if (answer === null) {
+      await this.#beginAnew((entries, at) => target.takePurges(entries, at));
+      return;
+    }
+    for (const step of this.#stepsOf(answer)) {
+      if (step.snapshot !== null) {
+        await this.#fetch(step.snapshot);
+        await this.#applyNext();
+      }
+      await target.takePurges(step.purges(), step.position);
+      this.#applied = step.position.sequence;
+    }
+    const wasDrained = this.#drained;
+    this.#drained = answer.drained;
+    if (wasDrained !== this.#drained)
+      this.#options.log(
+        "info",
+        this.#drained
+          ? "the control plane wants no viewers sent here"
+          : "the control plane sends viewers here again",
+      );
+    if (!this.#synced) this.#options.log("info", `in step with the control plane at ${this.#client.url}`);
+    this.#setSynced(true);
+    if (answer.changes.length > 0 || wasDrained !== this.#drained) this.#report();
+  }
+
+  /** Entries behind a place; null when the log does not have the place. */
+  async #changes(position: FleetPosition, waitSeconds: number) {
+    try {
+      const answer = await this.#client.changes(position, waitSeconds);
+      return answer.log === position.log ? answer : null;
+    } catch (error) {
+      if (error instanceof ProximaError && error.code === "conflict") return null;
+      throw error;
+    }
+  }
+
+  /**
+   * The node is of another log, or too far behind: what it holds can not be checked, so it is all forgotten,
+   * and the node goes on from the newest entry and snapshot.
+   */
+  async #beginAnew(
+    take: (entries: readonly LoggedPurge[], position: FleetPosition) => Promise<void>,
+  ): Promise<void> {
+    const { purgeLog, clock, log } = this.#options;
+    const { log: id, head, digest, snapshot } = await this.#client.head();
+    if (head <= purgeLog.newest)
+      throw new ProximaError(
+        "log_behind",
+        `the log of the control plane at ${this.#client.url} ends at ${head}, this node has seen ${purgeLog.newest}: an older copy of it was put back, and its clock is set back`,
+        { source: "node" },
+      );
+    if (snapshot !== null) await this.#fetch(snapshot);
+    log("info", `the cache is emptied: the fleet's log begins anew for this node at ${head}`);
+    const everything: LoggedPurge = {
+      id: `anew-${id}-${head}`,
+      sequence: head,
+      site: EVERY_SITE,
+      scope: "everything",
+      targets: [],
+      mode: "hard",
+      acceptedMs: clock.now(),
+    };
+    await take([everything], { log: id, sequence: head, digest });
+    this.#applied = head;
+  }
+
+  /** Entries in steps: a snapshot, or purges in a row. Snapshots that are followed by newer ones at once are left out. */
+  *#stepsOf(answer: {
+    readonly log: string;
+    readonly changes: readonly {
+      sequence: number;
+      acceptedMs: number;
+      digest: string;
+      body: { kind: string };
+    }[];
+  }): Generator<{ snapshot: number | null; purges: () => LoggedPurge[]; position: FleetPosition }> {
+    const read = answer.changes.map((change) => ({
+      change,
+      body: this.#bodyOf(change.body, change.sequence),
+    }));
+    for (let i = 0; i < read.length; i++) {
+      const bodies: { sequence: number; acceptedMs: number; body: ChangeBody }[] = [];
+      let snapshot: number | null = null;
+      let last = read[i];
+      for (; i < read.length; i++) {
+        const here = read[i];
+        if (here === undefined) break;
+        if (here.body?.kind === "snapshot") {
+          if (bodies.length > 0) {
+            i--;
+            break;
+          }
+          snapshot = here.body.snapshot;
+        } else if (here.body?.kind === "purge") {
+          bodies.push({
+            sequence: here.change.sequence,
+            acceptedMs: here.change.acceptedMs,
+            body: here.body,
+          });
+        }
+        last = here;
+      }
+      if (last === undefined) return;
+      yield {
+        snapshot,
+        // Read when the snapshot before it is known: URLs become keys here.
+        purges: () => bodies.flatMap((one) => this.#purgeOf(one)),
+        position: { log: answer.log, sequence: last.change.sequence, digest: last.change.digest },
+      };
+    }
+  }
+
+  #bodyOf(body: { kind: string }, sequence: number): ChangeBody | null {
+    const parsed = changeBody.safeParse(body);
+    if (parsed.success) return parsed.data;
+    this.#options.log(
+      "warning",
+      `entry ${sequence} of the fleet's log ("${body.kind}") is not understood by this version and left out`,
+    );
+    return null;
+  }
+
+  #purgeOf({
+    sequence,
+    acceptedMs,
+    body,
+  }: {
+    sequence: number;
+    acceptedMs: number;
+    body: ChangeBody;
+  }): LoggedPurge[] {
+    if (body.kind !== "purge") return [];
+    const { id, site, scope, mode } = body;
+    const targets = scope === "url" ? this.#targets.keysOf(site, body.targets) : body.targets;
+    return [{ id, sequence, site, scope, mode, targets, acceptedMs }];
+  }
+
+  /** Fetches a snapshot to be put in force next; nothing to do when it is, or when it is gone because there are newer ones. */
+  async #fetch(number: number): Promise<void> {
+    if (number === (this.#next?.answer.number ?? this.#snapshot)) return;
+    try {
+      this.#next = await this.#read(await this.#client.snapshot(number));
+    } catch (error) {
+      if (!(error instanceof ProximaError && error.code === "not_found")) throw error;
+    }
+  }
+
+  async #read(answer: SnapshotAnswer): Promise<ReadSnapshot> {
+    const read = await fleetSites(answer, this.#options.config, this.#memory);
+    this.#targets.remember(read.sites);
+    return { answer, ...read };
+  }
+
+  /** Puts the snapshot in force that was read, and keeps it as the last known good one when that went well. */
+  async #applyNext(): Promise<void> {
+    const next = this.#next;
+    if (next === null) return;
+    const problem = await this.#mustTarget().applySites(next.sites);
+    this.#next = null;
+    if (problem === null) {
+      this.#snapshot = next.answer.number;
+      this.#files.setSnapshot(next.answer);
+    }
+    this.#setProblem(
+      problem === null ? next.problem : `snapshot ${next.answer.number} is not in force: ${problem}`,
+    );
+    this.#report();
+  }
+
+  #setProblem(problem: string | null): void {
+    this.#problem = problem === null ? null : problem.slice(0, PROBLEM_CHARS_MAX);
+    if (problem !== null)
+      this.#options.log("error", `snapshot ${this.#snapshot} of the control plane: ${problem}`);
+  }
+
+  #setSynced(synced: boolean): void {
+    if (this.#synced === synced) return;
+    this.#synced = synced;
+    this.#target?.setUnsynced(!synced);
+  }
+
+  #armHeartbeat(): void {
+    this.#cancelHeartbeat = this.#options.clock.after(HEARTBEAT_MS, () => {
+      this.#report();
+      this.#armHeartbeat();
+    });
+  }
+
+  /** Says how it is: one report at a time, and one more when something changed meanwhile. */
+  #report(): void {
+    if (this.#closed) return;
+    if (this.#reporting !== null) {
+      this.#reportAgain = true;
+      return;
+    }
+    this.#reporting = this.#sendReport()
+      // The loop that follows the log tells of it.
+      .catch(() => this.#setSynced(false))
+      .finally(() => {
+        this.#reporting = null;
+        const again = this.#reportAgain;
+        this.#reportAgain = false;
+        if (again) this.#report();
+      });
+  }
+
+  async #sendReport(): Promise<void> {
+    const target = this.#mustTarget();
+    const counted = [...this.#counted].slice(0, REPORTED_PURGES_MAX);
+    const stats = await target.stats();
+    const ready = this.ready(target.ready());
+    const report: NodeReport = {
+      version: this.#options.version,
+      snapshot: { number: this.#snapshot, problem: this.#problem },
+      applied: this.#applied,
+      ready: {
+        ready: ready.ready,
+        reasons: ready.reasons.slice(0, 20).map((reason) => reason.slice(0, 500)),
+      },
+      load: {
+        requests: stats.requests,
+        requestsInFlight: stats.requestsInFlight,
+        hitRatio: stats.hitRatio,
+        storeBytes: stats.store.bytes,
+        memoryBytes: stats.memory.residentBytes,
+        uptimeSeconds: stats.uptimeSeconds,
+      },
+      counted: counted.map(([sequence, objects]) => ({ sequence, objects })),
+    };
+    await this.#client.report(report);
+    for (const [sequence, objects] of counted)
+      if (this.#counted.get(sequence) === objects) this.#counted.delete(sequence);
+    if (this.#counted.size > 0) this.#reportAgain = true;
+  }
+
+  #pause(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const cancel = this.#options.clock.after(ms, resolve);
+      this.#wakeUp = () => {
+        cancel();
+        resolve();
+      };
+      if (this.#closed) this.#wakeUp();
+    });
+  }
+
+  #mustTarget(): FleetTarget {
+    if (this.#target === null) throw new Error("the node does not run yet");
+    return this.#target;
+  }
+}
