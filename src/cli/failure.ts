@@ -1,8 +1,8 @@
 /** How a command fails: one sentence on standard error and an exit status. */
 import { messageOf, ProximaError } from "../base/errors.ts";
 
-/** Exit statuses of the program; they are part of its interface and stand in the help. */
-export const EXIT = { ok: 0, runtime: 1, usage: 2 } as const;
+/** Exit statuses of the program; they are part of its interface and stand in the help. `different`: `plan` found something to do. */
+export const EXIT = { ok: 0, runtime: 1, usage: 2, different: 3 } as const;
 
 /** A command line or a config that is wrong: status 2. */
 export class UsageError extends ProximaError<"usage"> {

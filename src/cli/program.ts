@@ -7,6 +7,7 @@ import { devCommand } from "./dev.ts";
 import { type EdgeOptions, edgeCommand, edgeControlOption } from "./edge.ts";
 import { type ExplainCommandOptions, explainCommand } from "./explain.ts";
 import { EXIT, failureOf, UsageError } from "./failure.ts";
+import { addFleetCommands } from "./fleet/commands.ts";
 import { addListenOptions, type ListenOptions, readAddress } from "./options.ts";
 import { type PurgeCommandOptions, purgeCommand } from "./purge.ts";
 import type { Program } from "./serve.ts";
@@ -184,7 +185,9 @@ ${EXIT_HELP}`,
 
   root
     .command("purge")
-    .description("tell a running node to forget what it holds; answers when nothing older is served any more")
+    .description(
+      "tell a node or a fleet to forget what it holds; a node answers when nothing older is served any more",
+    )
     .argument("[URL...]", "absolute URLs; every variant of each goes")
     .option(
       "--tag <TAG>",
@@ -202,20 +205,32 @@ ${EXIT_HELP}`,
     .option("--host <HOST>", "everything of a host; may be repeated", collect, [])
     .option("--everything", "everything of the site")
     .option("--soft", "make it stale instead: it is revalidated, and may be served meanwhile")
-    .option("--wait", "wait for the count of objects")
+    .addOption(
+      new Option(
+        "--wait [WHAT]",
+        "in a fleet, wait until every node has applied it; counted: until it has counted",
+      )
+        .choices(["applied", "counted"])
+        .preset("applied"),
+    )
     .option("--site <ID>", "the site; may be left out where there is one")
     .addOption(
-      new Option("--control <HOST:PORT>", "the node's control listener; https://HOST:PORT with TLS")
+      new Option(
+        "--control <HOST:PORT>",
+        "the node's control listener, or the URL of a fleet's control plane",
+      )
         .default({ hostname: "127.0.0.1", port: 8081 }, "127.0.0.1:8081")
         .argParser(readControl),
     )
-    .option("--json", "print the node's answer as JSON")
+    .option("--json", "print the answer as JSON")
     .addHelpText(
       "after",
       `
-PROXIMA_CONTROL_TOKEN is sent to a node that asks for a token.
+PROXIMA_CONTROL_TOKEN is sent; a control plane always wants one. In a fleet every node is listed, and the status
+is 1 when one of them could not be reached, or has not done what was waited for.
 
 Examples:
+  $ proxima purge --tag product-7 --control https://control.example:8090 --wait
   $ proxima purge https://shop.example/a.css https://shop.example/b.css
   $ proxima purge --tag product-7 --tag list --soft
   $ proxima purge --prefix /blog/ --wait
@@ -224,6 +239,7 @@ ${EXIT_HELP}`,
     )
     .action((urls: string[], options: PurgeCommandOptions) => purgeCommand(urls, options, io));
 
+  addFleetCommands(root, io, EXIT_HELP);
   addWarmCommand(root, io, EXIT_HELP);
   addSimulateCommand(root, io, EXIT_HELP);
   return root;

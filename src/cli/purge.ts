@@ -1,7 +1,8 @@
 /** `proxima purge`: tells a running node to forget, and shows what it says. */
 import { messageOf, ProximaError } from "../base/errors.ts";
 import type { ListenAddress } from "../config/address.ts";
-import { UsageError } from "./failure.ts";
+import { EXIT, SilentExit, UsageError } from "./failure.ts";
+import { isRecord, shown, table } from "./fleet/client.ts";
 import { type Io, plainText, styleFor } from "./io.ts";
 import { onLoopback } from "./options.ts";
 
@@ -15,7 +16,7 @@ export interface PurgeCommandOptions {
   readonly host: readonly string[];
   readonly everything?: boolean;
   readonly soft?: boolean;
-  readonly wait?: boolean;
+  readonly wait?: "applied" | "counted";
   readonly json?: boolean;
 }
 
@@ -49,7 +50,7 @@ export async function purgeCommand(
   const base =
     options.control instanceof URL ? options.control.origin : `http://${onLoopback(options.control)}`;
   const { status, answer } = await ask(
-    `${base}/v1/purges${options.wait === true ? "?wait=counted" : ""}`,
+    `${base}/v1/purges${options.wait === undefined ? "" : `?wait=${options.wait}`}`,
     base,
     body,
     io.env.PROXIMA_CONTROL_TOKEN,
@@ -58,16 +59,47 @@ export async function purgeCommand(
   if (status === 400) throw new UsageError(detail ?? "the node calls the request bad");
   if (status !== 201 && status !== 200)
     throw failed(`the node at ${base} answered ${status}${detail === null ? "" : `: ${detail}`}`);
-  if (options.json === true) {
-    io.out(`${JSON.stringify(answer, null, 2)}\n`);
-    return;
-  }
+  const nodes = Array.isArray(answer.nodes) ? answer.nodes.filter(isRecord) : null;
+  if (options.json === true) io.out(`${JSON.stringify(answer, null, 2)}\n`);
+  else if (nodes !== null) io.out(fleetText(answer, nodes, `${body.mode} ${body.scope}`, io.color));
+  if (nodes !== null && !nodes.every(({ state }) => isDone(state, options.wait)))
+    throw new SilentExit(EXIT.runtime);
+  if (options.json === true || nodes !== null) return;
   const counted = answer.counted;
   const objects = typeof counted === "number" ? `, ${counted} object${counted === 1 ? "" : "s"} hit` : "";
   const style = styleFor(io.color);
   io.out(
     `${style.bold(`purge ${textOf(answer, "sequence") ?? ""} applied`)} (${body.mode} ${body.scope})${objects}\n${style.dim(`id ${textOf(answer, "id") ?? ""}`)}\n`,
   );
+}
+
+/** Has a node done what was waited for? Without a wait it is enough that it can be reached. */
+function isDone(state: unknown, wait: "applied" | "counted" | undefined): boolean {
+  if (wait === "counted") return state === "counted";
+  return state === "applied" || state === "counted" || (wait === undefined && state === "accepted");
+}
+
+/** A purge of a fleet, node by node. */
+function fleetText(
+  answer: Record<string, unknown>,
+  nodes: readonly Record<string, unknown>[],
+  what: string,
+  color: boolean,
+): string {
+  const style = styleFor(color);
+  const after = typeof answer.appliedAfterMs === "number" ? ` after ${answer.appliedAfterMs} ms` : "";
+  const rows = nodes.map((node) => [
+    shown(node.name),
+    shown(node.state),
+    node.appliedAfterMs === null ? "-" : `${shown(node.appliedAfterMs)} ms`,
+    shown(node.objects),
+  ]);
+  const head = style.bold(`purge ${shown(answer.sequence)} ${shown(answer.state)}${after}`);
+  const list =
+    nodes.length === 0
+      ? "the fleet has no nodes\n"
+      : table(["node", "state", "applied after", "objects"], rows);
+  return `${head} (${what})\n${list}${style.dim(`id ${shown(answer.id)}`)}\n`;
 }
 
 async function ask(

@@ -47,6 +47,7 @@ export class ConfigLoader {
   readonly #env: Readonly<Record<string, string | undefined>>;
   readonly #memory: SiteMemory = new Map();
   #sources: readonly string[];
+  #value: unknown = undefined;
   /** Hash of each source as last read; null before the first reading. */
   #read: ReadonlyMap<string, string> | null = null;
 
@@ -59,6 +60,11 @@ export class ConfigLoader {
   /** The files that the config was last made from: itself, and what it imports. */
   get sources(): readonly string[] {
     return this.#sources;
+  }
+
+  /** The config as it was last read, before defaults were filled in: what its author wrote. */
+  get value(): unknown {
+    return this.#value;
   }
 
   /** Reads the file as it is now. Never rejects. */
@@ -140,6 +146,7 @@ export class ConfigLoader {
   }
 
   #parse(value: unknown): Promise<Parsed> {
+    this.#value = value;
     return runSlowly(parseSteps(value, { folder: dirname(this.file), memory: this.#memory }));
   }
 }
