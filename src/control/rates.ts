@@ -28,14 +28,6 @@ export class Rates {
     return 0;
   }
 
-  /** How many seconds a caller has to wait; takes nothing. */
-  wait(caller: string): number {
-    const bucket = this.#buckets.get(caller);
-    if (bucket === undefined) return 0;
-    const { tokens } = this.#fill(caller);
-    return tokens >= 1 ? 0 : Math.ceil((1 - tokens) / this.#perSecond);
-  }
-
   #fill(caller: string): Bucket {
     const nowMs = this.#clock.now();
     const known = this.#buckets.get(caller);

@@ -175,8 +175,6 @@ export class Api {
   }
 
   #authenticate(route: Route, request: Request, address: string): Caller {
-    const wait = this.#refusals.wait(address);
-    if (wait > 0) throw tooMany(wait, "too many requests of this address were refused for their token");
     const nobody = new Caller({ id: "nobody", name: "", address }, null, null);
     // A join token is looked at by its route.
     if (route.access.length === 0) return nobody;
@@ -241,8 +239,10 @@ export class Api {
       );
       return problem(500, titleOf(500), detail);
     }
-    const { status, message, fields, members } = error;
-    if (status === 401) this.#refusals.take(address);
+    // Who has a good token is let in whatever others at the address do.
+    const wait = error.status === 401 ? this.#refusals.take(address) : 0;
+    const { status, message, fields, members } =
+      wait > 0 ? tooMany(wait, "too many requests of this address were refused for their token") : error;
     // What is not there, or not so any more, is no refusal: readers ask for such things all day.
     const isRead = request.method === "GET" || request.method === "HEAD";
     const told = !isRead || status === 401 || status === 403 || status === 429;

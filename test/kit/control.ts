@@ -1,0 +1,122 @@
+/** A control plane in this process, on loopback, with a clock that stands still; and how a test asks it. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { ManualClock } from "../../src/base/clock.ts";
+import { type ControlPlane, startControlPlane } from "../../src/control/control-plane.ts";
+
+/** An answer, its body parsed. */
+export interface ControlAnswer {
+  readonly status: number;
+  readonly headers: Headers;
+  readonly text: string;
+  // What tests look into has the shape that they expect, or they fail.
+  // biome-ignore lint/suspicious/noExplicitAny: the shapes are what is tested
+  readonly value: any;
+}
+
+/** How a request differs from the usual one of the first token. */
+export interface Ask {
+  /** Null for none. */
+  readonly token?: string | null;
+  readonly headers?: Readonly<Record<string, string>>;
+  /** In place of a JSON body. */
+  readonly raw?: string | Uint8Array;
+}
+
+/** A running control plane for a test. */
+export interface TestControl {
+  readonly clock: ManualClock;
+  readonly url: string;
+  readonly admin: string;
+  readonly dataDir: string;
+  readonly messages: string[];
+  ask(method: string, path: string, body?: unknown, how?: Ask): Promise<ControlAnswer>;
+  /** Makes a token; returns its secret. */
+  token(scopes: readonly string[], sites?: readonly string[]): Promise<string>;
+  /** Refusals in the audit log, the newest first. */
+  refusals(): Promise<
+    { action: string; actor: string; actorName: string; address: string; detail: string }[]
+  >;
+  /** Ends it and starts it again on the same data directory; `between` may do things to that. */
+  restart(between?: (dataDir: string) => void): Promise<void>;
+  stop(): Promise<void>;
+}
+
+/** Starts one. */
+export async function startTestControl(): Promise<TestControl> {
+  const dataDir = mkdtempSync(join(tmpdir(), "proxima-control-"));
+  const clock = new ManualClock();
+  const messages: string[] = [];
+  const start = (port: number): Promise<ControlPlane> =>
+    startControlPlane({
+      address: { hostname: "127.0.0.1", port },
+      dataDir,
+      tls: null,
+      names: [],
+      newAdminToken: false,
+      version: "0.0.0-test",
+      command: "test",
+      clock,
+      log: (level, message) => messages.push(`${level}: ${message}`),
+    });
+  let plane = await start(0);
+  const admin = plane.adminToken ?? "";
+  const url = `http://${plane.address}`;
+  const ask: TestControl["ask"] = async (method, path, body, { token = admin, headers = {}, raw } = {}) => {
+    const response = await fetch(url + path, {
+      method,
+      keepalive: false,
+      headers: {
+        ...(token === null ? {} : { authorization: `Bearer ${token}` }),
+        ...(method === "GET" ? {} : { "content-type": "application/json" }),
+        ...headers,
+      },
+      ...(raw !== undefined ? { body: raw } : body === undefined ? {} : { body: JSON.stringify(body) }),
+    } as RequestInit);
+    const text = await response.text();
+    const isJson = response.headers.get("content-type")?.includes("json") === true;
+    return {
+      status: response.status,
+      headers: response.headers,
+      text,
+      value: isJson ? JSON.parse(text) : null,
+    };
+  };
+  return {
+    clock,
+    url,
+    admin,
+    dataDir,
+    messages,
+    ask,
+    async token(scopes, sites) {
+      const { value } = await ask("POST", "/v1/tokens", {
+        name: scopes.join("-"),
+        scopes,
+        ...(sites === undefined ? {} : { sites }),
+      });
+      return value.secret;
+    },
+    async refusals() {
+      return (await ask("GET", "/v1/audit?outcome=refused&limit=500")).value.items;
+    },
+    async restart(between) {
+      await plane.stop();
+      between?.(dataDir);
+      plane = await start(Number(url.split(":").at(-1)));
+    },
+    async stop() {
+      await plane.stop();
+      rmSync(dataDir, { recursive: true, force: true });
+    },
+  };
+}
+
+/** A site's config that is valid. */
+export function siteConfig(
+  host: string,
+  more: Readonly<Record<string, unknown>> = {},
+): Record<string, unknown> {
+  return { hosts: [host], origins: { app: { url: "http://origin.test" } }, ...more };
+}
