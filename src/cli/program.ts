@@ -213,6 +213,11 @@ ${EXIT_HELP}`,
         .choices(["applied", "counted"])
         .preset("applied"),
     )
+    .addOption(
+      new Option("--timeout <SECONDS>", "longest wait in a fleet, 1 to 60; left out, 10").argParser(
+        readSeconds,
+      ),
+    )
     .option("--site <ID>", "the site; may be left out where there is one")
     .addOption(
       new Option(
@@ -246,6 +251,12 @@ ${EXIT_HELP}`,
 }
 
 const collect = (value: string, before: readonly string[]): string[] => [...before, value];
+
+function readSeconds(text: string): number {
+  const seconds = /^\d{1,2}$/.test(text) ? Number(text) : 0;
+  if (seconds < 1 || seconds > 60) throw new InvalidArgumentError("Expected a whole number from 1 to 60.");
+  return seconds;
+}
 
 function readControl(text: string): ListenAddress | URL {
   const address = parseListenAddress(text);

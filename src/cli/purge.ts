@@ -17,10 +17,12 @@ export interface PurgeCommandOptions {
   readonly everything?: boolean;
   readonly soft?: boolean;
   readonly wait?: "applied" | "counted";
+  /** Longest wait in a fleet, in seconds. */
+  readonly timeout?: number;
   readonly json?: boolean;
 }
 
-const TIMEOUT_MS = 60_000;
+const TIMEOUT_MS = 90_000;
 
 /** Runs the command. Rejects with a UsageError for what the node calls a bad request, else a ProximaError. */
 export async function purgeCommand(
@@ -50,7 +52,7 @@ export async function purgeCommand(
   const base =
     options.control instanceof URL ? options.control.origin : `http://${onLoopback(options.control)}`;
   const { status, answer } = await ask(
-    `${base}/v1/purges${options.wait === undefined ? "" : `?wait=${options.wait}`}`,
+    `${base}/v1/purges${waitQuery(options)}`,
     base,
     body,
     io.env.PROXIMA_CONTROL_TOKEN,
@@ -71,6 +73,11 @@ export async function purgeCommand(
   io.out(
     `${style.bold(`purge ${textOf(answer, "sequence") ?? ""} applied`)} (${body.mode} ${body.scope})${objects}\n${style.dim(`id ${textOf(answer, "id") ?? ""}`)}\n`,
   );
+}
+
+function waitQuery({ wait, timeout }: PurgeCommandOptions): string {
+  if (wait === undefined) return "";
+  return `?wait=${wait}${timeout === undefined ? "" : `&seconds=${timeout}`}`;
 }
 
 /** Has a node done what was waited for? Without a wait it is enough that it can be reached. */
