@@ -104,6 +104,16 @@ export class ControlDatabase {
     return this.#db.transaction(work)();
   }
 
+  /** A transaction that outlives the process, but perhaps not a power failure: for what is said again anyway. */
+  relaxed<T>(work: () => T): T {
+    this.#db.run("PRAGMA synchronous = NORMAL");
+    try {
+      return this.transaction(work);
+    } finally {
+      this.#db.run("PRAGMA synchronous = FULL");
+    }
+  }
+
   close(): void {
     this.#db.close();
   }

@@ -233,7 +233,8 @@ export const nodeRoutes: readonly Route[] = [
       if (node === null) throw new Refused(403, "this is for nodes");
       // Nobody can have applied what is not there yet.
       const report = { ...body, applied: Math.min(body.applied, parts.log.head().sequence) };
-      parts.database.transaction(() => {
+      // The next report says it again.
+      parts.database.relaxed(() => {
         const before = parts.nodes.report(node, report, address);
         parts.purges.reported(node, before, report);
       });

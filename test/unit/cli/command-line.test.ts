@@ -23,7 +23,15 @@ describe("the command line", () => {
     for (const word of ["dev", "edge", "config", "explain", "Examples:", "Exit status:"]) {
       expect(help.out).toContain(word);
     }
-    for (const command of [["dev"], ["edge"], ["config", "check"], ["explain"]]) {
+    for (const command of [
+      ["dev"],
+      ["edge"],
+      ["control"],
+      ["plan"],
+      ["nodes", "invite"],
+      ["config", "check"],
+      ["explain"],
+    ]) {
       const one = await runCli([...command, "--help"]);
       expect([command, one.status]).toEqual([command, 0]);
       expect(one.out).toMatch(/Examples?:\n {2}\$ proxima /);
@@ -63,7 +71,17 @@ describe("the command line", () => {
       ["dev", "http://me:secret@a"],
       'origin "http://***@a" must have no user, query or fragment; write http://host[:port][/prefix]',
     ],
-    [["edge"], "required option '--config <FILE>' not specified"],
+    [["edge"], "give --config FILE, or --control URL for an edge of a fleet"],
+    [
+      ["edge", "--control", "http://control.example"],
+      "option '--control <HOST:PORT|URL>' argument 'http://control.example' is invalid. Expected \"https://host[:port]\", or \"http://127.0.0.1:port\" on this machine",
+    ],
+    [["nodes", "list"], "set PROXIMA_CONTROL_TOKEN to a token of the control plane: it always wants one"],
+    [["control", "--tls-cert", "x"], "--tls-cert and --tls-key stand together: give both, or neither"],
+    [
+      ["rollback", "shop", "--control", "here"],
+      "option '--control <URL>' argument 'here' is invalid. Expected http(s)://HOST:PORT",
+    ],
     [["explain", "/a"], '"/a" is not a URL; write http(s)://host/path'],
     [
       ["explain", "http://a/", "--header", "x"],

@@ -79,6 +79,22 @@ describe("the change log", () => {
     }
   });
 
+  test("is on another branch from the first entry on that is different, though later ones look the same", () => {
+    const copy = join(folder, "copy");
+    reopen(() => cpSync(join(folder, "control.db"), copy));
+    log.append(tags("b"), 1);
+    const lost = log.append(tags("c"), 1);
+    reopen(() => {
+      for (const name of ["control.db", "control.db-wal", "control.db-shm"])
+        rmSync(join(folder, name), { force: true });
+      cpSync(copy, join(folder, "control.db"));
+    });
+    log.append(tags("x"), 1);
+    const alike = log.append(tags("c"), 1);
+    expect([alike.sequence, alike.acceptedMs]).toEqual([lost.sequence, lost.acceptedMs]);
+    expect(log.since(lost)).toBeNull();
+  });
+
   test("gives an answer no more targets than it may have, and the rest with the next", () => {
     const start = log.head();
     const many = Array.from({ length: 10_000 }, (_, i) => String(i));

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { ProximaError } from "../../../src/base/errors.ts";
-import { addressSet, parseIp } from "../../../src/http/ip.ts";
+import { addressSet, isPublicIp, parseIp } from "../../../src/http/ip.ts";
 
 test("reads addresses into one form, mapped ones as IPv4", () => {
   expect(parseIp("192.0.2.1")).toEqual({ family: 4, text: "192.0.2.1", bytes: [192, 0, 2, 1] });
@@ -100,6 +100,31 @@ test("an IPv4 range holds exactly the addresses that share its prefix", () => {
       expect(addressSet([`${base}/${bits}`]).has(base)).toBe(true);
     }),
   );
+});
+
+test.each([
+  ["8.8.8.8", true],
+  ["2606:4700::1111", true],
+  ["::ffff:8.8.8.8", true],
+  ["127.0.0.1", false],
+  ["::1", false],
+  ["10.1.2.3", false],
+  ["172.16.0.1", false],
+  ["192.168.1.1", false],
+  ["100.64.0.1", false],
+  ["169.254.169.254", false],
+  ["::ffff:169.254.169.254", false],
+  ["fe80::1", false],
+  ["fd00::1", false],
+  ["64:ff9b::7f00:1", false],
+  ["2002:7f00:1::", false],
+  ["0.0.0.0", false],
+  ["::", false],
+  ["224.0.0.1", false],
+  ["255.255.255.255", false],
+  ["no address", false],
+])("%s is of the public internet: %p", (text, isPublic) => {
+  expect(isPublicIp(text)).toBe(isPublic);
 });
 
 test("the one form of an address is its own", () => {

@@ -24,6 +24,7 @@ test("Cache-Status is written as RFC 9211 section 4 shows it", () => {
       '"pop 1"; hit; key="h/\\"a\\"\\\\"; detail="two words"',
     ],
     [{ cache: "X", hit: true, fwd: "miss", stored: true, collapsed: true }, "X; hit"],
+    [{ cache: "X", hit: true, detail: "fresh", unsynced: true }, "X; hit; detail=fresh; unsynced"],
     [{ cache: "X", hit: true, ttl: Number.POSITIVE_INFINITY }, "X; hit; ttl=999999999999999"],
   ];
   for (const [member, text] of vectors) expect(formatCacheStatus(member)).toBe(text);
