@@ -8,7 +8,6 @@ import { messageOf } from "../../base/errors.ts";
 import { checkSecrets } from "../../config/bucket-checks.ts";
 import { checkPermitted } from "../../config/checks.ts";
 import { parseSteps, type SiteMemory } from "../../config/parse.ts";
-import { isWithin } from "../../config/paths.ts";
 import { pathText } from "../../config/problems.ts";
 import { type Config, isBucket, type NodeConfig, type SiteConfig } from "../../config/schema.ts";
 import type { SnapshotAnswer } from "../../service/fleet-wire.ts";
@@ -92,8 +91,6 @@ async function unreadable(id: string, site: SiteConfig, node: NodeConfig): Promi
     const place = `sites.${id}.origins.${name}`;
     const { caFile } = origin.tls;
     if (caFile !== undefined) {
-      if (!(node.permitted?.secretDirectories ?? []).some((root) => isWithin(root, caFile)))
-        return `${place}.tls.caFile: lies outside permitted.secretDirectories`;
       try {
         await permissions.readFile(caFile);
       } catch (error) {
