@@ -1,6 +1,7 @@
 /** A control plane and edges as processes: what one API does to all of them, and what happens when any of them is killed. */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { cpSync, rmSync } from "node:fs";
+import { makeAuthority } from "../kit/certificates.ts";
 import { type FleetEdge, TestFleet, until } from "../kit/fleet.ts";
 
 /** Purges of the test that kills. */
@@ -235,6 +236,122 @@ describe("a site of the control plane can not reach", () => {
     expect((await fleet.ask("DELETE", "/v1/nodes/edge-strict")).status).toBe(200);
   }, 30_000);
 });
+
+test("an edge of several workers applies, and tells of it, in all of them", async () => {
+  await fleet.apply(
+    { shop: fleet.site(), evil: { hosts: ["none.test"], origins: { o: { url: fleet.origin } } } },
+    [a],
+  );
+  const many = await fleet.edge("edge-many", { workers: 2 });
+  const paths = Array.from({ length: 12 }, (_, i) => `/w/${i}`);
+  const bodies = async () =>
+    new Set(await Promise.all(paths.map(async (path) => (await many.get(path)).body.split(" ")[1])));
+  for (let round = 0; round < 3; round++) await bodies();
+  fleet.version++;
+  const purge = await fleet.ask("POST", "/v1/purges?wait=counted", {
+    scope: "prefix",
+    site: "shop",
+    prefixes: ["/w/"],
+  });
+  expect(
+    purge.value.nodes.find(({ name }: { name: string }) => name === "edge-many").objects,
+  ).toBeGreaterThanOrEqual(12);
+  expect(await bodies()).toEqual(new Set([`v${fleet.version}`]));
+  await fleet.ask("DELETE", "/v1/nodes/edge-many");
+  await until("all workers say that they are not in step", async () => {
+    const answers = await Promise.all(paths.map((path) => many.get(path)));
+    return answers.every(({ cacheStatus }) => cacheStatus.includes("; unsynced"));
+  });
+  many.program.kill("SIGTERM");
+  await many.program.end();
+}, 30_000);
+
+describe("an edge does not start in a fleet", () => {
+  const start = (...argv: string[]) =>
+    fleet.programs.run([
+      "edge",
+      "--http",
+      "127.0.0.1:0",
+      "--workers",
+      "1",
+      "--data-dir",
+      "other",
+      "--control",
+      "127.0.0.1:0",
+      ...argv,
+    ]);
+
+  test("that it has not joined, with a token that is not good, or that is not there", async () => {
+    const stranger = await start("--control", fleet.url);
+    expect([stranger.status, stranger.err]).toEqual([
+      1,
+      expect.stringContaining("make a join token there and start with --join TOKEN"),
+    ]);
+    const wrong = await start("--control", fleet.url, "--join", "pxj_0");
+    expect([wrong.status, wrong.err]).toEqual([
+      1,
+      expect.stringContaining("401: the join token is not known"),
+    ]);
+    const nobody = await start("--control", "http://127.0.0.1:1", "--join", "pxj_0");
+    expect([nobody.status, nobody.err]).toEqual([1, expect.stringContaining("can not be reached")]);
+  }, 30_000);
+});
+
+test("beyond loopback the control plane wants TLS; a node trusts the authority that its config names, and no other", async () => {
+  const open = await fleet.programs.run(["control", "--listen", "0.0.0.0:0", "--data-dir", "open"]);
+  expect([open.status, open.err]).toEqual([1, expect.stringContaining("needs TLS")]);
+  const authority = await makeAuthority();
+  const { cert, key } = await authority.issue(["localhost", "127.0.0.1"]);
+  const [certFile, keyFile, caFile] = await Promise.all([
+    fleet.programs.write("control.pem", cert),
+    fleet.programs.write("control.key", key),
+    fleet.programs.write("ca.pem", authority.pem),
+  ]);
+  const control = fleet.programs.start([
+    "control",
+    "--listen",
+    "0.0.0.0:0",
+    "--data-dir",
+    "tls",
+    "--tls-cert",
+    certFile,
+    "--tls-key",
+    keyFile,
+  ]);
+  const [, port] = await control.until(/api +https:\/\/0\.0\.0\.0:(\d+)/);
+  const [, token = ""] = await control.until(/token +(pxa_\S+)/);
+  const url = `https://localhost:${port}`;
+  const env = { PROXIMA_CONTROL_TOKEN: token, NODE_EXTRA_CA_CERTS: caFile };
+  const invited = await fleet.programs.run(["nodes", "invite", "--control", url], { env });
+  expect([invited.status, invited.out]).toEqual([0, expect.stringMatching(/^pxj_/)]);
+  const edge = [
+    "edge",
+    "--http",
+    "127.0.0.1:0",
+    "--workers",
+    "1",
+    "--control",
+    "127.0.0.1:0",
+    "--join",
+    invited.out.trim(),
+    "--data-dir",
+    "over-tls",
+  ];
+  const distrusts = await fleet.programs.run([...edge, "--control", url]);
+  expect([distrusts.status, distrusts.err]).toEqual([1, expect.stringContaining("can not be reached")]);
+  const config = await fleet.programs.write(
+    "tls.json",
+    JSON.stringify({ sites: {}, join: { control: url, caFile: "ca.pem", name: "over-tls" } }),
+  );
+  const trusts = fleet.programs.start([...edge, "--config", config]);
+  await trusts.addresses();
+  const nodes = await fleet.programs.run(["nodes", "list", "--control", url], { env });
+  expect(nodes.out).toMatch(/over-tls +reachable/);
+  for (const program of [trusts, control]) {
+    program.kill("SIGTERM");
+    expect((await program.end()).status).toBe(0);
+  }
+}, 30_000);
 
 describe("when processes are killed", () => {
   test("a control plane that is gone costs viewers nothing, also over an edge's restart; purges are taken up when it is back", async () => {
