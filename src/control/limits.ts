@@ -45,11 +45,14 @@ export const ROTATE_OVERLAP_SECONDS_MAX = 7 * 86_400;
 /** Longest wait for a purge in one request, in seconds. */
 export const PURGE_WAIT_SECONDS_MAX = 60;
 
-/** Requests a second of one token or node, and how many it may have saved up. */
+/** Requests a second of one token, and how many it may have saved up. */
 export const READS_PER_SECOND = 100;
 export const READS_BURST = 500;
 export const WRITES_PER_SECOND = 50;
 export const WRITES_BURST = 250;
+/** Of a node: it asks again as soon as it has an answer, and must not fall behind in a storm of purges. */
+export const NODE_PER_SECOND = 1_000;
+export const NODE_BURST = 5_000;
 /** Requests of one address that were refused for their token, before it has to wait. */
 export const REFUSALS_PER_SECOND = 1;
 export const REFUSALS_BURST = 20;

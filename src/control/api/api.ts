@@ -13,6 +13,8 @@ import { json, problem } from "../../service/problem.ts";
 import type { Actor } from "../audit.ts";
 import { IDEMPOTENCY_KEY_CHARS_MAX } from "../idempotent.ts";
 import {
+  NODE_BURST,
+  NODE_PER_SECOND,
   POLLS_MAX,
   READS_BURST,
   READS_PER_SECOND,
@@ -47,6 +49,7 @@ export class Api {
   readonly #app = new Hono<{ Bindings: { incoming: Incoming } }>();
   readonly #reads: Rates;
   readonly #writes: Rates;
+  readonly #nodes: Rates;
   readonly #refusals: Rates;
   readonly #closing = new AbortController();
 
@@ -56,6 +59,7 @@ export class Api {
     this.#onError = onError;
     this.#reads = new Rates(clock, READS_PER_SECOND, READS_BURST);
     this.#writes = new Rates(clock, WRITES_PER_SECOND, WRITES_BURST);
+    this.#nodes = new Rates(clock, NODE_PER_SECOND, NODE_BURST);
     this.#refusals = new Rates(clock, REFUSALS_PER_SECOND, REFUSALS_BURST);
     this.#addRoutes();
   }
@@ -202,7 +206,7 @@ export class Api {
 
   #mustBeInRate(route: Route, caller: Caller): void {
     if (route.access.length === 0) return;
-    const rates = route.method === "GET" ? this.#reads : this.#writes;
+    const rates = caller.node !== null ? this.#nodes : route.method === "GET" ? this.#reads : this.#writes;
     const wait = rates.take(caller.actor.id);
     if (wait > 0) throw tooMany(wait, "too many requests with this token");
     if (route.path === "/v1/changes" && this.#parts.log.waiting >= POLLS_MAX)

@@ -9,18 +9,10 @@
 import { hostname } from "node:os";
 import type { Clock } from "../../base/clock.ts";
 import { messageOf, ProximaError } from "../../base/errors.ts";
-import { EVERY_SITE, type Purge } from "../../cache/purge-table.ts";
+import { EVERY_SITE } from "../../cache/purge-table.ts";
 import type { SiteMemory } from "../../config/parse.ts";
 import type { Config, NodeConfig } from "../../config/schema.ts";
-import {
-  type ChangeBody,
-  changeBody,
-  HEARTBEAT_MS,
-  type NodeReport,
-  POLL_SECONDS_MAX,
-  REPORTED_PURGES_MAX,
-  type SnapshotAnswer,
-} from "../../service/fleet-wire.ts";
+import { type NodeReport, POLL_SECONDS_MAX, type SnapshotAnswer } from "../../service/fleet-wire.ts";
 import type { NodeLog } from "../../service/log.ts";
 import type { StatsSnapshot } from "../../telemetry/stats.ts";
 import type { Readiness } from "../edge-handle.ts";
@@ -28,10 +20,9 @@ import type { FleetPosition, PurgeLog } from "../purge-log.ts";
 import { ControlClient } from "./control-client.ts";
 import { FleetFiles } from "./fleet-files.ts";
 import { type FleetSites, fleetSites } from "./fleet-sites.ts";
+import { Reporter } from "./reporter.ts";
+import { type LoggedPurge, type Step, stepsOf } from "./steps.ts";
 import { UrlTargets } from "./url-targets.ts";
-
-/** An entry of the purge log as the control plane made it. */
-type LoggedPurge = Purge & { readonly id: string };
 
 /** How long a start waits for the control plane before it goes on with what the node has, in milliseconds. */
 const START_MS_MAX = 10_000;
@@ -40,8 +31,6 @@ const RETRY_MS_MIN = 250;
 const RETRY_MS_MAX = 5_000;
 /** After the control plane has said that it does not know this node. */
 const REFUSED_RETRY_MS = 60_000;
-/** Counts that end within so long are told together, in milliseconds. */
-const REPORT_DELAY_MS = 10;
 /** Of what is wrong with a snapshot, in a report. */
 const PROBLEM_CHARS_MAX = 4_000;
 
@@ -93,7 +82,7 @@ export class Fleet {
   readonly #name: string;
   readonly #memory: SiteMemory = new Map();
   readonly #targets = new UrlTargets();
-  readonly #counted = new Map<number, number>();
+  readonly #reporter: Reporter;
   #node = "";
   /** The one in force. */
   #snapshot = 0;
@@ -106,10 +95,6 @@ export class Fleet {
   #drained = false;
   #target: FleetTarget | null = null;
   #closed = false;
-  #reporting: Promise<void> | null = null;
-  #reportAgain = false;
-  #cancelHeartbeat: () => void = () => {};
-  #cancelReport: (() => void) | null = null;
   #wakeUp: () => void = () => {};
 
   constructor(options: FleetOptions, ca: string | null) {
@@ -118,6 +103,12 @@ export class Fleet {
     this.#options = options;
     this.#client = new ControlClient(join.control, ca);
     this.#files = new FleetFiles(options.fileOf);
+    this.#reporter = new Reporter({
+      clock: options.clock,
+      describe: () => this.#describe(),
+      send: (report) => this.#client.report(report),
+      failed: () => this.#setSynced(false),
+    });
     this.#name =
       join.name ??
       hostname()
@@ -161,22 +152,12 @@ export class Fleet {
     this.#target = target;
     if (!this.#synced) target.setUnsynced(true);
     void this.#follow();
-    this.#armHeartbeat();
-    this.#report();
+    this.#reporter.start();
   }
 
   /** Notes how many objects a purge hit, to be told. */
   counted(sequence: number, objects: number): void {
-    this.#counted.set(sequence, objects);
-    // The oldest go: whoever asked has given up long ago.
-    if (this.#counted.size > 10 * REPORTED_PURGES_MAX) {
-      const [oldest] = this.#counted.keys();
-      if (oldest !== undefined) this.#counted.delete(oldest);
-    }
-    this.#cancelReport ??= this.#options.clock.after(REPORT_DELAY_MS, () => {
-      this.#cancelReport = null;
-      this.#report();
-    });
+    this.#reporter.counted(sequence, objects);
   }
 
   view(): FleetView {
@@ -209,8 +190,7 @@ export class Fleet {
   /** Ends it; the last report is sent if that is quick. */
   close(): void {
     this.#closed = true;
-    this.#cancelHeartbeat();
-    this.#cancelReport?.();
+    this.#reporter.close();
     this.#client.close();
     this.#wakeUp();
   }
@@ -272,9 +252,12 @@ export class Fleet {
         if (snapshot !== null) await this.#fetch(snapshot);
         return;
       }
-      for (const step of this.#stepsOf(answer)) {
+      for (const step of this.#steps(answer)) {
         if (step.snapshot !== null) await this.#fetch(step.snapshot);
-        this.#options.purgeLog.take(step.purges(), step.position);
+        this.#options.purgeLog.take(
+          step.purges((site, urls) => this.#targets.keysOf(site, urls)),
+          step.position,
+        );
       }
     }
   }
@@ -309,12 +292,15 @@ export class Fleet {
       await this.#beginAnew((entries, at) => target.takePurges(entries, at));
       return;
     }
-    for (const step of this.#stepsOf(answer)) {
+    for (const step of this.#steps(answer)) {
       if (step.snapshot !== null) {
         await this.#fetch(step.snapshot);
         await this.#applyNext();
       }
-      await target.takePurges(step.purges(), step.position);
+      await target.takePurges(
+        step.purges((site, urls) => this.#targets.keysOf(site, urls)),
+        step.position,
+      );
       this.#applied = step.position.sequence;
     }
     const wasDrained = this.#drained;
@@ -328,7 +314,7 @@ export class Fleet {
       );
     if (!this.#synced) this.#options.log("info", `in step with the control plane at ${this.#client.url}`);
     this.#setSynced(true);
-    if (answer.changes.length > 0 || wasDrained !== this.#drained) this.#report();
+    if (answer.changes.length > 0 || wasDrained !== this.#drained) this.#reporter.now();
   }
 
   /** Entries behind a place; null when the log does not have the place. */
@@ -372,75 +358,13 @@ export class Fleet {
     this.#applied = head;
   }
 
-  /** Entries in steps: a snapshot, or purges in a row. Snapshots that are followed by newer ones at once are left out. */
-  *#stepsOf(answer: {
-    readonly log: string;
-    readonly changes: readonly {
-      sequence: number;
-      acceptedMs: number;
-      digest: string;
-      body: { kind: string };
-    }[];
-  }): Generator<{ snapshot: number | null; purges: () => LoggedPurge[]; position: FleetPosition }> {
-    const read = answer.changes.map((change) => ({
-      change,
-      body: this.#bodyOf(change.body, change.sequence),
-    }));
-    for (let i = 0; i < read.length; i++) {
-      const bodies: { sequence: number; acceptedMs: number; body: ChangeBody }[] = [];
-      let snapshot: number | null = null;
-      let last = read[i];
-      for (; i < read.length; i++) {
-        const here = read[i];
-        if (here === undefined) break;
-        if (here.body?.kind === "snapshot") {
-          if (bodies.length > 0) {
-            i--;
-            break;
-          }
-          snapshot = here.body.snapshot;
-        } else if (here.body?.kind === "purge") {
-          bodies.push({
-            sequence: here.change.sequence,
-            acceptedMs: here.change.acceptedMs,
-            body: here.body,
-          });
-        }
-        last = here;
-      }
-      if (last === undefined) return;
-      yield {
-        snapshot,
-        // Read when the snapshot before it is known: URLs become keys here.
-        purges: () => bodies.flatMap((one) => this.#purgeOf(one)),
-        position: { log: answer.log, sequence: last.change.sequence, digest: last.change.digest },
-      };
-    }
-  }
-
-  #bodyOf(body: { kind: string }, sequence: number): ChangeBody | null {
-    const parsed = changeBody.safeParse(body);
-    if (parsed.success) return parsed.data;
-    this.#options.log(
-      "warning",
-      `entry ${sequence} of the fleet's log ("${body.kind}") is not understood by this version and left out`,
+  #steps(answer: Parameters<typeof stepsOf>[0]): Step[] {
+    return stepsOf(answer, (sequence, kind) =>
+      this.#options.log(
+        "warning",
+        `entry ${sequence} of the fleet's log ("${kind}") is not understood by this version and left out`,
+      ),
     );
-    return null;
-  }
-
-  #purgeOf({
-    sequence,
-    acceptedMs,
-    body,
-  }: {
-    sequence: number;
-    acceptedMs: number;
-    body: ChangeBody;
-  }): LoggedPurge[] {
-    if (body.kind !== "purge") return [];
-    const { id, site, scope, mode } = body;
-    const targets = scope === "url" ? this.#targets.keysOf(site, body.targets) : body.targets;
-    return [{ id, sequence, site, scope, mode, targets, acceptedMs }];
   }
 
   /** Fetches a snapshot to be put in force next; nothing to do when it is, or when it is gone because there are newer ones. */
@@ -472,7 +396,7 @@ export class Fleet {
     this.#setProblem(
       problem === null ? next.problem : `snapshot ${next.answer.number} is not in force: ${problem}`,
     );
-    this.#report();
+    this.#reporter.now();
   }
 
   #setProblem(problem: string | null): void {
@@ -487,37 +411,11 @@ export class Fleet {
     this.#target?.setUnsynced(!synced);
   }
 
-  #armHeartbeat(): void {
-    this.#cancelHeartbeat = this.#options.clock.after(HEARTBEAT_MS, () => {
-      this.#report();
-      this.#armHeartbeat();
-    });
-  }
-
-  /** Says how it is: one report at a time, and one more when something changed meanwhile. */
-  #report(): void {
-    if (this.#closed) return;
-    if (this.#reporting !== null) {
-      this.#reportAgain = true;
-      return;
-    }
-    this.#reporting = this.#sendReport()
-      // The loop that follows the log tells of it.
-      .catch(() => this.#setSynced(false))
-      .finally(() => {
-        this.#reporting = null;
-        const again = this.#reportAgain;
-        this.#reportAgain = false;
-        if (again) this.#report();
-      });
-  }
-
-  async #sendReport(): Promise<void> {
+  async #describe(): Promise<Omit<NodeReport, "counted">> {
     const target = this.#mustTarget();
-    const counted = [...this.#counted].slice(0, REPORTED_PURGES_MAX);
     const stats = await target.stats();
     const ready = this.ready(target.ready());
-    const report: NodeReport = {
+    return {
       version: this.#options.version,
       snapshot: { number: this.#snapshot, problem: this.#problem },
       applied: this.#applied,
@@ -533,12 +431,7 @@ export class Fleet {
         memoryBytes: stats.memory.residentBytes,
         uptimeSeconds: stats.uptimeSeconds,
       },
-      counted: counted.map(([sequence, objects]) => ({ sequence, objects })),
     };
-    await this.#client.report(report);
-    for (const [sequence, objects] of counted)
-      if (this.#counted.get(sequence) === objects) this.#counted.delete(sequence);
-    if (this.#counted.size > 0) this.#reportAgain = true;
   }
 
   #pause(ms: number): Promise<void> {

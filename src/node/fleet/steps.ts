@@ -1,0 +1,70 @@
+/** An answer of the fleet's log as what a node does with it, in order. */
+import type { Purge } from "../../cache/purge-table.ts";
+import { type ChangeBody, changeBody } from "../../service/fleet-wire.ts";
+import type { FleetPosition } from "../purge-log.ts";
+
+/** An entry of the purge log as the control plane made it. */
+export type LoggedPurge = Purge & { readonly id: string };
+
+/** An answer of the log. */
+interface LogAnswer {
+  readonly log: string;
+  readonly changes: readonly {
+    readonly sequence: number;
+    readonly acceptedMs: number;
+    readonly digest: string;
+    readonly body: { readonly kind: string };
+  }[];
+}
+
+/** A snapshot to be put in force, then purges to be applied, and the place behind them. */
+export interface Step {
+  readonly snapshot: number | null;
+  /** Read when the snapshot before it is known: URLs become keys here. */
+  readonly purges: (keysOf: (site: string, urls: readonly string[]) => string[]) => LoggedPurge[];
+  readonly position: FleetPosition;
+}
+
+/**
+ * The steps of an answer. Snapshots that newer ones follow at once are left out; entries of a kind that this
+ * version does not know are told to `unknown` and passed over.
+ */
+export function stepsOf(answer: LogAnswer, unknown: (sequence: number, kind: string) => void): Step[] {
+  const steps: Step[] = [];
+  let snapshot: number | null = null;
+  let purges: { readonly sequence: number; readonly acceptedMs: number; readonly body: ChangeBody }[] = [];
+  let position: FleetPosition | null = null;
+  const end = (): void => {
+    if (position === null) return;
+    const taken = purges;
+    steps.push({ snapshot, purges: (keysOf) => taken.flatMap((one) => purgeOf(one, keysOf)), position });
+    snapshot = null;
+    purges = [];
+  };
+  for (const { sequence, acceptedMs, digest, body } of answer.changes) {
+    const parsed = changeBody.safeParse(body);
+    if (!parsed.success) unknown(sequence, body.kind);
+    else if (parsed.data.kind === "snapshot") {
+      // What was purged before it was purged by the snapshot before it.
+      if (purges.length > 0) end();
+      snapshot = parsed.data.snapshot;
+    } else if (parsed.data.kind === "purge") purges.push({ sequence, acceptedMs, body: parsed.data });
+    position = { log: answer.log, sequence, digest };
+  }
+  end();
+  return steps;
+}
+
+function purgeOf(
+  {
+    sequence,
+    acceptedMs,
+    body,
+  }: { readonly sequence: number; readonly acceptedMs: number; readonly body: ChangeBody },
+  keysOf: (site: string, urls: readonly string[]) => string[],
+): LoggedPurge[] {
+  if (body.kind !== "purge") return [];
+  const { id, site, scope, mode } = body;
+  const targets = scope === "url" ? keysOf(site, body.targets) : body.targets;
+  return [{ id, sequence, site, scope, mode, targets, acceptedMs }];
+}
