@@ -40,6 +40,15 @@ const node: NodeView = {
     return { url, steps: [], would: { result: "hit", reason: "fresh" } };
   },
   snapshot: () => ({ number: 3, sites: 1, loadedAt: "2026-01-01T00:00:00.000Z", lastProblem: null }),
+  alerts: {
+    status: () => ({ channels: [], firing: [] }),
+    test: (to) =>
+      to === "nobody"
+        ? Promise.reject(
+            new ProximaError("alert_channel_unknown", "there is no such channel", { source: "viewer" }),
+          )
+        : Promise.resolve([{ channel: to ?? "ops", kind: "webhook", delivered: true, problem: null }]),
+  },
   purges: new PurgeService(
     new PurgeLog(":memory:"),
     {

@@ -41,6 +41,7 @@ async function startNode(
       metrics: () => "",
       explain: (url) => ({ url, steps: [], would: { result: "hit", reason: "fresh" } }),
       snapshot: () => ({ number: 1, sites: 1, loadedAt: "", lastProblem: null }),
+      alerts: { status: () => ({ channels: [], firing: [] }), test: () => Promise.resolve([]) },
       purges: new PurgeService(
         log,
         {
