@@ -58,8 +58,10 @@ export class Traffic {
       let followed = this.#sites.get(site);
       if (followed === undefined) {
         if (this.#sites.size >= SITES_FOLLOWED_MAX) continue;
-        // What was counted before the first look is old; a site that came later had nothing before.
-        followed = started(lastMs === null ? counts : NONE, lastMs ?? nowMs);
+        // A site that came later had nothing before; nor had any when the counters began within the window.
+        const uptimeMs = stats.uptimeSeconds * 1_000;
+        const isOld = lastMs === null && uptimeMs > windowMs;
+        followed = started(isOld ? counts : NONE, lastMs ?? (isOld ? nowMs : nowMs - uptimeMs));
         this.#sites.set(site, followed);
       } else if (counts.requests < followed.newest.requests) {
         // Counters of a process that was killed are lost.

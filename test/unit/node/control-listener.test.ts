@@ -191,6 +191,33 @@ describe("the control listener", () => {
     expect(await response.json()).toMatchObject({ detail: expect.stringContaining(detail) });
   });
 
+  test("shows alerts, and tests their channels", async () => {
+    const { address } = await start();
+    const send = (body: string, method = "POST") =>
+      fetch(`http://${address}/v1/alerts/test`, {
+        method,
+        headers: { "content-type": "application/json" },
+        ...(method === "POST" ? { body } : {}),
+      });
+    expect(await (await fetch(`http://${address}/v1/alerts`)).json()).toEqual({ channels: [], firing: [] });
+    expect(await (await send('{"to":"chat"}')).json()).toEqual({
+      results: [{ channel: "chat", kind: "webhook", delivered: true, problem: null }],
+    });
+    expect((await send("{}")).status).toBe(200);
+    for (const body of ["", "[]", '{"to":1}', '{"to":""}', '{"too":"x"}']) {
+      const refused = await send(body);
+      expect(await refused.json()).toMatchObject({
+        status: 400,
+        detail: 'the body must be {} or {"to": "NAME"}',
+      });
+    }
+    expect(await (await send('{"to":"nobody"}')).json()).toMatchObject({
+      status: 400,
+      detail: "there is no such channel",
+    });
+    expect((await send("", "GET")).status).toBe(405);
+  });
+
   test("keeps the details of an error of ours to the log", async () => {
     const { address } = await start();
     const response = await fetch(`http://${address}/v1/explain?url=http://a/bug`);

@@ -35,6 +35,7 @@ async function startNode(
           snapshotNumber: 1,
           sites: 1,
           store: { objects: 0, bytes: 0, bytesMax: 1, evictions: 0 },
+          disk: null,
           accessLog: { written: 0, dropped: 0 },
           requestsInFlight: 0,
         }),
@@ -51,6 +52,7 @@ async function startNode(
             purges.push(purge);
             return { applied: Promise.resolve(), counted: Promise.resolve(1) };
           },
+          counted: () => Promise.resolve(0),
         },
         clock,
       ),

@@ -3,7 +3,7 @@ import { createHmac } from "node:crypto";
 import { ManualClock } from "../../../../src/base/clock.ts";
 import { parseConfig } from "../../../../src/config/parse.ts";
 import type { AlertsConfig } from "../../../../src/config/schema.ts";
-import { Stats } from "../../../../src/telemetry/stats.ts";
+import { Stats, type StatsSnapshot } from "../../../../src/telemetry/stats.ts";
 
 /** The alerts part of a config, with its defaults. */
 export function alertsConfig(alerts: object): AlertsConfig {
@@ -17,15 +17,18 @@ export function alertsConfig(alerts: object): AlertsConfig {
 export class TestStats {
   readonly stats = new Stats(new ManualClock());
 
-  snapshot() {
-    return this.stats.snapshot({
+  /** All counters, of a node that has run for a day. */
+  snapshot(uptimeSeconds = 86_400): StatsSnapshot {
+    const counters = this.stats.snapshot({
       version: "1.0.0",
       snapshotNumber: 1,
       sites: 1,
       store: { objects: 0, bytes: 0, bytesMax: 1, evictions: 0 },
+      disk: null,
       accessLog: { written: 0, dropped: 0 },
       requestsInFlight: 0,
     });
+    return { ...counters, uptimeSeconds };
   }
 
   /** Requests of a site that ended so. */

@@ -131,6 +131,13 @@ describe("traffic", () => {
     expect(later?.requests).toBeLessThanOrEqual(36);
   });
 
+  test("counts from the start of a node that has just begun", () => {
+    const stats = new TestStats();
+    stats.add("shop", { error: 9 });
+    expect(new Traffic().take(stats.snapshot(5), 5_000, 300_000)[0]?.window.errors).toBe(9);
+    expect(new Traffic().take(stats.snapshot(301), 5_000, 300_000)[0]?.window.errors).toBe(0);
+  });
+
   test("knows what is usual after half an hour, and follows slowly", () => {
     const traffic = new Traffic();
     const stats = new TestStats();
