@@ -18,14 +18,11 @@ export const TAG_FIELD_BYTES_MAX = 16_384;
 export function tagText(tag) {
   if (typeof tag !== "string" && !(typeof tag === "number" && Number.isFinite(tag)))
     throw new TypeError(`a tag is a text or a number; got ${tag === null ? "null" : typeof tag}`);
-  // Halves of characters would not survive being sent.
-  const text = String(tag)
-    .toWellFormed()
-    .replace(/[^\x21-\x2b\x2d-\x7e]/gu, (character) =>
-      [...new TextEncoder().encode(character)]
-        .map((byte) => `%${byte.toString(16).toUpperCase().padStart(2, "0")}`)
-        .join(""),
-    );
+  const text = String(tag).replace(/[^\x21-\x2b\x2d-\x7e]/gu, (character) =>
+    [...new TextEncoder().encode(character)]
+      .map((byte) => `%${byte.toString(16).toUpperCase().padStart(2, "0")}`)
+      .join(""),
+  );
   if (text === "") throw new RangeError("a tag is not empty");
   if (text.length > TAG_CHARS_MAX)
     throw new RangeError(`a tag has at most ${TAG_CHARS_MAX} characters; got ${text.length}`);

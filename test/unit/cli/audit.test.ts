@@ -140,7 +140,16 @@ describe("a fault is found", () => {
   test("query-copies: with the names of the parameters that make no difference", async () => {
     const origin = serve((request) => {
       const { pathname, searchParams } = new URL(request.url);
-      const links = ["/p?page=1&ref=a", "/p?page=1&ref=b", "/p?page=2", "/q?a=1&b=2", "/q?b=2&a=1"]
+      if (pathname === "/gone") return new Response("not found", { status: 404 });
+      const links = [
+        "/gone?a=1",
+        "/gone?a=2",
+        "/p?page=1&ref=a",
+        "/p?page=1&ref=b",
+        "/p?page=2",
+        "/q?a=1&b=2",
+        "/q?b=2&a=1",
+      ]
         .map((href) => `<a href="${href.replaceAll("&", "&amp;")}">`)
         .join("");
       return answer(
@@ -150,7 +159,7 @@ describe("a fault is found", () => {
       );
     });
     const { findings } = await crawl([origin.url]);
-    expect(findings).toEqual([
+    expect(findings.filter(({ id }) => id !== "broken-link")).toEqual([
       { id: "query-copies", url: `${origin.url}/p`, detail: "2 URLs differ by ref" },
       { id: "query-copies", url: `${origin.url}/q`, detail: "2 URLs differ by the order of parameters" },
     ]);
@@ -334,6 +343,17 @@ describe("limits", () => {
     });
     expect(result.cut).toEqual({ redirects: 1, body: 1 });
     expect(result.failures).toEqual([{ url: `${origin.url}/hang`, problem: "no whole answer within 0.4 s" }]);
+  });
+
+  test("of a body without an end", async () => {
+    const origin = serve(
+      () =>
+        new Response(
+          new ReadableStream({ pull: (controller) => controller.enqueue(new Uint8Array(1_048_576)) }),
+          { headers: { "cache-control": "no-store" } },
+        ),
+    );
+    expect(await crawl([origin.url])).toMatchObject({ cut: { body: 1 }, failures: [] });
   });
 
   test("of a body that expands without end", async () => {

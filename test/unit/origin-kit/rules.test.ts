@@ -114,6 +114,51 @@ describe("a tag", () => {
   });
 });
 
+describe("a streamed answer", () => {
+  test("is handed on before it is whole, and what was read is not lost", async () => {
+    const kit = createOriginKit({ health: false });
+    const { promise: released, resolve: release } = Promise.withResolvers<void>();
+    const handler = kit.fetch(
+      () =>
+        new Response(
+          new ReadableStream({
+            async start(controller) {
+              controller.enqueue(new TextEncoder().encode("first "));
+              await released;
+              controller.enqueue(new TextEncoder().encode("second"));
+              controller.close();
+            },
+          }),
+        ),
+    );
+    const response = await handler(new Request("http://a/"));
+    const reader = (response.body as ReadableStream<Uint8Array>).getReader();
+    expect(new TextDecoder().decode((await reader.read()).value)).toBe("first ");
+    release();
+    expect(new TextDecoder().decode((await reader.read()).value)).toBe("second");
+    expect((await reader.read()).done).toBe(true);
+    expect(response.headers.get("etag")).toBeNull();
+  });
+
+  test("that the viewer leaves is given up", async () => {
+    const kit = createOriginKit({ health: false });
+    const { promise: left, resolve } = Promise.withResolvers<unknown>();
+    const handler = kit.fetch(
+      () => new Response(new ReadableStream({ pull: () => new Promise(() => {}), cancel: resolve })),
+    );
+    const response = await handler(new Request("http://a/"));
+    await response.body?.cancel("gone");
+    expect(await left).toBe("gone");
+  });
+
+  test("longer than the limit has no validator, and every byte", async () => {
+    const kit = createOriginKit({ health: false, etagBytesMax: 1_000 });
+    const body = "0123456789".repeat(500);
+    const response = await kit.fetch(() => new Response(body))(new Request("http://a/"));
+    expect([response.headers.get("etag"), await response.text()]).toEqual([null, body]);
+  });
+});
+
 describe("health", () => {
   const limits = { delayMs: 200, heapFraction: 0.9, recoverMs: 10_000 };
   /** Samples every 100 ms from `fromMs` for `forMs`. */

@@ -277,6 +277,19 @@ describe("a channel that fails", () => {
     expect(alerts.status().channels[0]?.problem).toContain("was answered with 307");
   });
 
+  test("hears of what changed while it was told of something else", async () => {
+    const { alerts, clock, receiver, told, delivered } = start();
+    const release = receiver.hold();
+    alerts.event(DOWN);
+    clock.advance(1_000);
+    await until(() => receiver.hooks.length === 1);
+    alerts.event(UP);
+    release();
+    await until(() => alerts.status().channels[0]?.nextAttemptAt !== null);
+    await delivered();
+    expect(told()).toEqual(["firing failover/shop/app", "resolved failover/shop/app"]);
+  });
+
   test("that is not there, or has no secret, is told at once and waited for", async () => {
     const { alerts, clock, messages } = start({}, {});
     await until(() => messages.length > 0);

@@ -56,6 +56,7 @@ export function startReceiver(secret: string | null, clock: ManualClock) {
   const hooks: Hook[] = [];
   const refused: string[] = [];
   let status = 200;
+  let held: Promise<void> = Promise.resolve();
   let fields: Record<string, string> = {};
   /** Ids of all attempts. */
   const ids: string[] = [];
@@ -84,6 +85,7 @@ export function startReceiver(secret: string | null, clock: ManualClock) {
         }
       }
       if (status === 200) hooks.push({ id, timestamp, body, alerts: JSON.parse(body).data?.alerts ?? [] });
+      await held;
       return new Response("thanks", { status, headers: fields });
     },
   });
@@ -96,6 +98,12 @@ export function startReceiver(secret: string | null, clock: ManualClock) {
     answer(next: number, more: Record<string, string> = {}) {
       status = next;
       fields = more;
+    },
+    /** Answers nobody until the function returned is called. */
+    hold(): () => void {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      held = promise;
+      return resolve;
     },
     stop: () => server.stop(true),
   };
