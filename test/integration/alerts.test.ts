@@ -56,7 +56,7 @@ describe("a running edge", () => {
           },
         },
       });
-    const ops = { webhook: hook.url, secret: "file:hook-secret" };
+    const ops = { webhook: hook.url, secret: { file: "hook-secret" } };
     const config = await all.write("edge.json", configOf({ ops }));
     const program = all.start(["edge", "--config", config]);
     const { http, control } = await program.addresses();
@@ -83,7 +83,7 @@ describe("a running edge", () => {
     expect([tested.status, tested.out]).toEqual([0, "ops  webhook  delivered\n"]);
     expect(told.at(-1)?.summary).toBe("this is a test: nothing is wrong");
 
-    await all.write("edge.json", configOf({ ops, chat: { slack: "env:PROXIMA_TEST_NO_SUCH_HOOK" } }));
+    await all.write("edge.json", configOf({ ops, chat: { slack: { env: "PROXIMA_TEST_NO_SUCH_HOOK" } } }));
     await program.until(/channel chat needs PROXIMA_TEST_NO_SUCH_HOOK in the environment, which is not set/);
     const both = await all.run(["alert", "test", "--to", "chat", "--control", address]);
     expect([both.status, both.out]).toEqual([
