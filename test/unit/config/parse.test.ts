@@ -233,7 +233,11 @@ const BAD: [unknown, string, string][] = [
   [smtpWith({ user: "" }), "alerts.channels.mail.smtp.user", "a text"],
   [smtpWith({ user: "u", password: "s3cret" }), "alerts.channels.mail.smtp.password", '{"file": "PATH"}'],
   [smtpWith({ user: "u" }), "alerts.channels.mail.smtp", "needs both"],
-  [smtpWith({ user: "u", password: { env: "P" }, tls: "none" }), "alerts.channels.mail.smtp.tls", "in the clear"],
+  [
+    smtpWith({ user: "u", password: { env: "P" }, tls: "none" }),
+    "alerts.channels.mail.smtp.tls",
+    "in the clear",
+  ],
   [alertsWith({ everySeconds: 0 }), "alerts.everySeconds", "from 1 to 3600"],
   [alertsWith({ reminderSeconds: -1 }), "alerts.reminderSeconds", "from 0 to 604800"],
   [alertsWith({ rules: { failover: { enabled: 1 } } }), "alerts.rules.failover.enabled", "true or false"],
