@@ -254,6 +254,15 @@ function addBelow(schema: z.ZodType, path: string, section: Section, sections: S
           addRows(inner, below, open(title, `An entry of \`origins\` that has \`${mark}\`.`), sections);
         }
         return;
+      case "alerts.channels":
+        if (!(value instanceof z.ZodUnion)) return;
+        for (const form of value.options) {
+          const inner = unwrap(form).schema;
+          const head = inner instanceof z.ZodObject ? (Object.keys(inner.shape)[0] ?? "") : "";
+          const note = `An entry of \`alerts.channels\` that has \`${head}\`.`;
+          addRows(inner, below, open(`Alerts by ${head}`, note), sections);
+        }
+        return;
       default:
         addBelow(value, below, section, sections);
     }

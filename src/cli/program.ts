@@ -1,7 +1,9 @@
 /** The command line: names, options and help of every command, and how each one fails. */
 import { Argument, Command, CommanderError, InvalidArgumentError, Option } from "commander";
-import { type ListenAddress, parseListenAddress } from "../config/address.ts";
+import { addAlertCommand } from "./alert.ts";
+import { addAuditCommand } from "./audit/command.ts";
 import { configCheckCommand } from "./config-check.ts";
+import { controlOption } from "./control-client.ts";
 import { devCommand } from "./dev.ts";
 import { type EdgeOptions, edgeCommand } from "./edge.ts";
 import { type ExplainCommandOptions, explainCommand } from "./explain.ts";
@@ -127,11 +129,7 @@ ${EXIT_HELP}`,
     .command("explain")
     .description("ask a running node what it would do with a request, and why")
     .argument("<URL>", "URL as a viewer asks for it")
-    .addOption(
-      new Option("--control <HOST:PORT>", "the node's control listener; https://HOST:PORT with TLS")
-        .default({ hostname: "127.0.0.1", port: 8081 }, "127.0.0.1:8081")
-        .argParser(readControl),
-    )
+    .addOption(controlOption())
     .addOption(
       new Option("--header <LINE>", "a header field 'Name: value'; may be repeated")
         .default([], "none")
@@ -175,11 +173,7 @@ ${EXIT_HELP}`,
     .option("--soft", "make it stale instead: it is revalidated, and may be served meanwhile")
     .option("--wait", "wait for the count of objects")
     .option("--site <ID>", "the site; may be left out where there is one")
-    .addOption(
-      new Option("--control <HOST:PORT>", "the node's control listener; https://HOST:PORT with TLS")
-        .default({ hostname: "127.0.0.1", port: 8081 }, "127.0.0.1:8081")
-        .argParser(readControl),
-    )
+    .addOption(controlOption())
     .option("--json", "print the node's answer as JSON")
     .addHelpText(
       "after",
@@ -197,15 +191,9 @@ ${EXIT_HELP}`,
 
   addWarmCommand(root, io, EXIT_HELP);
   addSimulateCommand(root, io, EXIT_HELP);
+  addAuditCommand(root, io, EXIT_HELP);
+  addAlertCommand(root, io, EXIT_HELP);
   return root;
-}
-
-function readControl(text: string): ListenAddress | URL {
-  const address = parseListenAddress(text);
-  if (address !== null) return address;
-  const url = /^https?:\/\//i.test(text) ? URL.parse(text) : null;
-  if (url === null) throw new InvalidArgumentError("Expected HOST:PORT, or http(s)://HOST:PORT.");
-  return url;
 }
 
 function readHeader(line: string, before: string[]): string[] {

@@ -1,13 +1,12 @@
 /** `proxima purge`: tells a running node to forget, and shows what it says. */
-import { messageOf, ProximaError } from "../base/errors.ts";
-import type { ListenAddress } from "../config/address.ts";
+import { ProximaError } from "../base/errors.ts";
+import { askControl, baseOf, type ControlAddress, isRecord } from "./control-client.ts";
 import { UsageError } from "./failure.ts";
 import { type Io, plainText, styleFor } from "./io.ts";
-import { onLoopback } from "./options.ts";
 
 /** Options of the command. */
 export interface PurgeCommandOptions {
-  readonly control: ListenAddress | URL;
+  readonly control: ControlAddress;
   readonly site?: string;
   readonly tag: readonly string[];
   readonly prefix: readonly string[];
@@ -46,14 +45,18 @@ export async function purgeCommand(
     ...(what === undefined ? {} : { [what.member]: what.targets }),
     mode: options.soft === true ? "soft" : "hard",
   };
-  const base =
-    options.control instanceof URL ? options.control.origin : `http://${onLoopback(options.control)}`;
-  const { status, answer } = await ask(
-    `${base}/v1/purges${options.wait === true ? "?wait=counted" : ""}`,
-    base,
-    body,
-    io.env.PROXIMA_CONTROL_TOKEN,
+  const base = baseOf(options.control);
+  const { status, answer: whole } = await askControl(
+    {
+      control: options.control,
+      target: `/v1/purges${options.wait === true ? "?wait=counted" : ""}`,
+      body,
+      timeoutMs: TIMEOUT_MS,
+      code: "purge_failed",
+    },
+    io,
   );
+  const answer = isRecord(whole) ? whole : {};
   const detail = textOf(answer, "detail");
   if (status === 400) throw new UsageError(detail ?? "the node calls the request bad");
   if (status !== 201 && status !== 200)
@@ -70,38 +73,11 @@ export async function purgeCommand(
   );
 }
 
-async function ask(
-  url: string,
-  base: string,
-  body: unknown,
-  token: string | undefined,
-): Promise<{ status: number; answer: Record<string, unknown> }> {
-  try {
-    const response = await fetch(url, {
-      method: "POST",
-      redirect: "manual",
-      headers: {
-        "content-type": "application/json",
-        ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
-      },
-      body: JSON.stringify(body),
-      signal: AbortSignal.timeout(TIMEOUT_MS),
-    });
-    const answer: unknown = await response.json();
-    return {
-      status: response.status,
-      answer: typeof answer === "object" && answer !== null ? { ...answer } : {},
-    };
-  } catch (error) {
-    throw failed(`the control listener at ${base} can not be asked: ${messageOf(error)}`, error);
-  }
-}
-
 function textOf(answer: Record<string, unknown>, name: string): string | null {
   const value = answer[name];
   return typeof value === "string" || typeof value === "number" ? plainText(String(value)) : null;
 }
 
-function failed(message: string, cause?: unknown): ProximaError {
-  return new ProximaError("purge_failed", message, { source: "node", cause });
+function failed(message: string): ProximaError {
+  return new ProximaError("purge_failed", message, { source: "node" });
 }

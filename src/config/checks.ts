@@ -8,7 +8,13 @@ import { covers } from "./covers.ts";
 import { errorAt, type Finding, warningAt } from "./issues.ts";
 import { isWithin } from "./paths.ts";
 import { nearestName, quoted } from "./problems.ts";
-import { type BehaviorConfig, isBucket, type NodeConfig, type SiteConfig } from "./schema.ts";
+import {
+  type AlertsConfig,
+  type BehaviorConfig,
+  isBucket,
+  type NodeConfig,
+  type SiteConfig,
+} from "./schema.ts";
 import { orNames } from "./shape.ts";
 import { formatSize } from "./size.ts";
 import { starsOf } from "./values.ts";
@@ -174,6 +180,34 @@ export function checkNode(node: NodeConfig): Finding[] {
         "needs trustedProxies: the addresses that may send the PROXY protocol",
       ),
     );
+  }
+  if (node.alerts !== undefined) findings.push(...checkAlerts(node.alerts));
+  return findings;
+}
+
+/** Channels that rules name, and logins that would go in the clear. */
+function checkAlerts({ channels, rules }: AlertsConfig): Finding[] {
+  const findings: Finding[] = [];
+  const known = Object.keys(channels);
+  if (known.length === 0) findings.push(warningAt(["alerts", "channels"], "is empty: nobody is told"));
+  for (const [rule, { to = [] }] of Object.entries(rules)) {
+    to.forEach((name, i) => {
+      if (known.includes(name)) return;
+      const near = nearestName(name, known);
+      const hint = near === null ? "" : `; did you mean ${quoted(near)}?`;
+      findings.push(
+        errorAt(["alerts", "rules", rule, "to", i], `no channel is named ${quoted(name)}${hint}`),
+      );
+    });
+  }
+  for (const [name, channel] of Object.entries(channels)) {
+    if (!("email" in channel)) continue;
+    const { host, tls, user, password } = channel.smtp;
+    const at = ["alerts", "channels", name, "smtp"];
+    if ((user === undefined) !== (password === undefined))
+      findings.push(errorAt(at, "has only one of user and password; a login needs both"));
+    if (tls === "none" && user !== undefined && !/^(?:localhost|127(?:\.\d+){3}|\[::1\])$/.test(host))
+      findings.push(errorAt([...at, "tls"], '"none" would send the password in the clear, beyond loopback'));
   }
   return findings;
 }

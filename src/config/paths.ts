@@ -1,10 +1,10 @@
 /** Relative paths of a config start at its file's folder, wherever the program was started. */
 import { relative, resolve, sep } from "node:path";
-import type { BucketConfig, NodeConfig, OriginConfig, SiteConfig } from "./schema.ts";
+import type { AlertChannelConfig, BucketConfig, NodeConfig, OriginConfig, SiteConfig } from "./schema.ts";
 
 /** The node's own part with absolute paths. */
 export function resolveNodePaths(node: NodeConfig, folder: string): NodeConfig {
-  const { permitted, accessLog } = node;
+  const { permitted, accessLog, alerts } = node;
   const all = (paths: readonly string[]): string[] => paths.map((one) => resolve(folder, one));
   return {
     ...node,
@@ -23,6 +23,16 @@ export function resolveNodePaths(node: NodeConfig, folder: string): NodeConfig {
     ...(accessLog === undefined
       ? {}
       : { accessLog: { file: accessLog.file === "-" ? "-" : resolve(folder, accessLog.file) } }),
+    ...(alerts === undefined
+      ? {}
+      : {
+          alerts: {
+            ...alerts,
+            channels: Object.fromEntries(
+              Object.entries(alerts.channels).map(([name, one]) => [name, resolveChannelPaths(one, folder)]),
+            ),
+          },
+        }),
     ...(permitted === undefined
       ? {}
       : {
@@ -34,6 +44,18 @@ export function resolveNodePaths(node: NodeConfig, folder: string): NodeConfig {
               : { secretDirectories: all(permitted.secretDirectories) }),
           },
         }),
+  };
+}
+
+function resolveChannelPaths(channel: AlertChannelConfig, folder: string): AlertChannelConfig {
+  if (!("smtp" in channel)) return resolveFiles(channel, folder);
+  const { caFile } = channel.smtp;
+  return {
+    ...channel,
+    smtp: {
+      ...resolveFiles(channel.smtp, folder),
+      ...(caFile === undefined ? {} : { caFile: resolve(folder, caFile) }),
+    },
   };
 }
 

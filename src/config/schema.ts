@@ -4,6 +4,7 @@
  * spans several settings stands in checks.ts.
  */
 import * as z from "zod";
+import { alerts } from "./alerts-schema.ts";
 import type { Immutable } from "./immutable.ts";
 import { type cacheKey, type headerRules, names, siteSchema } from "./site-schema.ts";
 import * as v from "./values.ts";
@@ -107,6 +108,7 @@ const nodeShape = {
     .register(typeNames, { name: "AccessLogInput" })
     .optional()
     .describe("Access log in JSON lines. Left out: none."),
+  alerts: alerts.optional().describe("Alerts of this node. Left out: none."),
   permitted: z
     .strictObject({
       directories: z
@@ -181,6 +183,16 @@ export function isBucket(origin: OriginConfig): origin is BucketConfig {
 }
 /** A parsed behaviour. */
 export type BehaviorConfig = SiteConfig["behaviors"][number];
+/** The parsed alerts of a node. */
+export type AlertsConfig = NonNullable<Config["alerts"]>;
+/** Who is told of alerts. */
+export type AlertChannelConfig = AlertsConfig["channels"][string];
+/** A program that is told. */
+export type WebhookChannelConfig = Extract<AlertChannelConfig, { readonly webhook: unknown }>;
+/** A chat that is told. */
+export type SlackChannelConfig = Extract<AlertChannelConfig, { readonly slack: unknown }>;
+/** People who are told by mail. */
+export type EmailChannelConfig = Extract<AlertChannelConfig, { readonly email: unknown }>;
 /** A parsed set of rules for header fields. */
 export type HeaderRules = Immutable<z.output<typeof headerRules>>;
 /** What is in a behaviour's cache key. */

@@ -39,6 +39,10 @@ export interface ConfigInput {
    */
   accessLog?: AccessLogInput | undefined;
   /**
+   * Alerts of this node. Left out: none.
+   */
+  alerts?: AlertsInput | undefined;
+  /**
    * What sites may reach. Left out: this file's own sites may name any.
    */
   permitted?: PermittedInput | undefined;
@@ -160,6 +164,260 @@ export interface AccessLogInput {
    * Allowed: a path of a file or folder; a relative one starts at the config file's folder.
    */
   file: string;
+}
+
+/** Settings: alerts. */
+export interface AlertsInput {
+  /**
+   * Name of this node in messages. Left out: the machine's host name.
+   * Allowed: a text of 1 to 200 characters without control characters.
+   */
+  node?: string | undefined;
+  /**
+   * Who is told, by a name of your choice: a webhook, a chat, or people by e-mail.
+   * @default {}
+   */
+  channels?: Record<string, WebhookChannelInput | SlackChannelInput | EmailChannelInput> | undefined;
+  /**
+   * How often the rules are looked at.
+   * Allowed: a whole number of seconds from 1 to 3600.
+   * @default 10
+   */
+  everySeconds?: number | undefined;
+  /**
+   * What still holds is told again after this. 0: it is not.
+   * Allowed: a whole number of seconds from 0 to 604800.
+   * @default 14400
+   */
+  reminderSeconds?: number | undefined;
+  /**
+   * What is watched.
+   */
+  rules?: AlertRulesInput | undefined;
+}
+
+/** Settings: webhook channel. */
+export interface WebhookChannelInput {
+  /**
+   * URL that alerts are posted to, as JSON.
+   */
+  webhook: string | { env: string } | { file: string };
+  /**
+   * Key of the signature (Standard Webhooks, HMAC-SHA256): any text, or "whsec_" and base 64.
+   */
+  secret: { env: string } | { file: string };
+}
+
+/** Settings: slack channel. */
+export interface SlackChannelInput {
+  /**
+   * Incoming webhook of Slack, or of a chat that takes the same JSON.
+   */
+  slack: string | { env: string } | { file: string };
+}
+
+/** Settings: email channel. */
+export interface EmailChannelInput {
+  /**
+   * Addresses to write to.
+   * Allowed: a list of at least one, each a mail address such as "ops@shop.example".
+   */
+  email: string[];
+  /**
+   * Address to write from.
+   * Allowed: a mail address such as "ops@shop.example".
+   */
+  from: string;
+  /**
+   * The mail server.
+   */
+  smtp: SmtpInput;
+}
+
+/** Settings: smtp. */
+export interface SmtpInput {
+  /**
+   * Host of the mail server.
+   * Allowed: a host name such as "shop.example".
+   */
+  host: string;
+  /**
+   * Its port.
+   * Allowed: a port from 1 to 65535.
+   * @default 587
+   */
+  port?: number | undefined;
+  /**
+   * STARTTLS, which must succeed; TLS from the first byte (port 465); or none, for loopback only.
+   * @default "starttls"
+   */
+  tls?: "starttls" | "implicit" | "none" | undefined;
+  /**
+   * File of CA certificates (PEM) to trust instead of the system's.
+   * Allowed: a path of a file or folder; a relative one starts at the config file's folder.
+   */
+  caFile?: string | undefined;
+  /**
+   * User to log in as. Left out: no login.
+   * Allowed: a text of 1 to 200 characters without control characters.
+   */
+  user?: string | undefined;
+  /**
+   * The user's password.
+   */
+  password?: { env: string } | { file: string } | undefined;
+}
+
+/** Settings: alert rules. */
+export interface AlertRulesInput {
+  /**
+   * An origin is left out of its group, and is back.
+   */
+  failover?: FailoverRuleInput | undefined;
+  /**
+   * A certificate file is near its end.
+   */
+  certificate?: CertificateRuleInput | undefined;
+  /**
+   * The hit ratio of a site collapses.
+   */
+  hitRatio?: HitRatioRuleInput | undefined;
+  /**
+   * Viewers of a site get errors.
+   */
+  errorRate?: ErrorRateRuleInput | undefined;
+}
+
+/** Settings: failover rule. */
+export interface FailoverRuleInput {
+  /**
+   * False: not watched.
+   * @default true
+   */
+  enabled?: boolean | undefined;
+  /**
+   * So long it has to be so before it is told, and so long it has to be over.
+   * Allowed: a whole number of seconds from 0 to 86400.
+   * @default 0
+   */
+  holdSeconds?: number | undefined;
+  /**
+   * Channels that are told, by name. Left out: all of them.
+   * Allowed: a list, each a name of 1 to 63 letters, digits, - and _, not beginning with - or _.
+   */
+  to?: string[] | undefined;
+}
+
+/** Settings: certificate rule. */
+export interface CertificateRuleInput {
+  /**
+   * False: not watched.
+   * @default true
+   */
+  enabled?: boolean | undefined;
+  /**
+   * Days before its end at which it is told.
+   * Allowed: a whole number of days from 1 to 365.
+   * @default 14
+   */
+  days?: number | undefined;
+  /**
+   * Channels that are told, by name. Left out: all of them.
+   * Allowed: a list, each a name of 1 to 63 letters, digits, - and _, not beginning with - or _.
+   */
+  to?: string[] | undefined;
+}
+
+/** Settings: hit ratio rule. */
+export interface HitRatioRuleInput {
+  /**
+   * False: not watched.
+   * @default true
+   */
+  enabled?: boolean | undefined;
+  /**
+   * Told when a site's hit ratio is below this. 0: never.
+   * Allowed: a number from 0 to 1.
+   * @default 0
+   */
+  below?: number | undefined;
+  /**
+   * Told when it has lost this share of what is usual for the site. 1: never.
+   * Allowed: a number from 0 to 1.
+   * @default 0.5
+   */
+  dropFraction?: number | undefined;
+  /**
+   * The newest requests that are looked at.
+   * Allowed: a whole number of seconds from 10 to 86400.
+   * @default 300
+   */
+  windowSeconds?: number | undefined;
+  /**
+   * So long it has to be so before it is told, and so long it has to be over.
+   * Allowed: a whole number of seconds from 0 to 86400.
+   * @default 300
+   */
+  holdSeconds?: number | undefined;
+  /**
+   * With fewer requests in that time nothing is concluded.
+   * Allowed: a whole number of requests from 1 to 1000000000.
+   * @default 200
+   */
+  requestsMin?: number | undefined;
+  /**
+   * For these sites this is the limit, and what is usual does not count. 0: not watched.
+   * @default {}
+   */
+  bySite?: Record<string, number> | undefined;
+  /**
+   * Channels that are told, by name. Left out: all of them.
+   * Allowed: a list, each a name of 1 to 63 letters, digits, - and _, not beginning with - or _.
+   */
+  to?: string[] | undefined;
+}
+
+/** Settings: error rate rule. */
+export interface ErrorRateRuleInput {
+  /**
+   * False: not watched.
+   * @default true
+   */
+  enabled?: boolean | undefined;
+  /**
+   * Told when the share of a site's answers with a 5xx status is above this.
+   * Allowed: a number from 0 to 1.
+   * @default 0.05
+   */
+  above?: number | undefined;
+  /**
+   * The newest requests that are looked at.
+   * Allowed: a whole number of seconds from 10 to 86400.
+   * @default 300
+   */
+  windowSeconds?: number | undefined;
+  /**
+   * So long it has to be so before it is told, and so long it has to be over.
+   * Allowed: a whole number of seconds from 0 to 86400.
+   * @default 60
+   */
+  holdSeconds?: number | undefined;
+  /**
+   * With fewer requests in that time nothing is concluded.
+   * Allowed: a whole number of requests from 1 to 1000000000.
+   * @default 50
+   */
+  requestsMin?: number | undefined;
+  /**
+   * Limits of single sites. 1: not watched.
+   * @default {}
+   */
+  bySite?: Record<string, number> | undefined;
+  /**
+   * Channels that are told, by name. Left out: all of them.
+   * Allowed: a list, each a name of 1 to 63 letters, digits, - and _, not beginning with - or _.
+   */
+  to?: string[] | undefined;
 }
 
 /** Settings: permitted. */

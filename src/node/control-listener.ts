@@ -8,6 +8,8 @@ import { messageOf, ProximaError } from "../base/errors.ts";
 import type { Explanation } from "../edge/explanation.ts";
 import { PROMETHEUS_CONTENT_TYPE } from "../telemetry/prometheus.ts";
 import type { StatsSnapshot } from "../telemetry/stats.ts";
+import { addAlertRoutes } from "./alert-routes.ts";
+import type { Alerts } from "./alerts/alerts.ts";
 import {
   type ControlIdentity,
   hashToken,
@@ -32,6 +34,7 @@ export interface NodeView {
   explain(url: string, options: ExplainOptions): Explanation | Promise<Explanation>;
   snapshot(): SnapshotView;
   readonly purges: PurgeService;
+  readonly alerts: Pick<Alerts, "status" | "test">;
 }
 
 /** The config snapshot in force. */
@@ -187,6 +190,7 @@ function routes(
   get("/v1/snapshot", () => json({ version: node.version, ...node.snapshot() }));
   get("/v1/explain", (request) => explain(request, node));
   addPurgeRoutes(app, node.purges);
+  addAlertRoutes(app, node.alerts);
   app.notFound(() => problem(404, "Not Found", "there is no such resource on the control listener"));
   app.onError((error) => {
     if (error instanceof ProximaError && error.source === "viewer") {

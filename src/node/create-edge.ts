@@ -157,6 +157,10 @@ class ListeningEdge implements Edge {
       : { ready: true, reasons: this.#plane.problems() };
   }
 
+  certificates(): ReturnType<Edge["certificates"]> {
+    return this.#certificates?.ends ?? [];
+  }
+
   async reopenLog(): Promise<void> {
     await this.#log?.reopen();
   }

@@ -1,6 +1,7 @@
 /** What a node asks of its data plane; the node knows no more of the edge than this. */
 import type { Config } from "../config/schema.ts";
 import type { Explanation } from "../edge/explanation.ts";
+import type { CertificateEnd } from "../edge/tls/material.ts";
 import type { StatsSnapshot } from "../telemetry/stats.ts";
 import type { PurgeTarget } from "./purge-service.ts";
 
@@ -34,6 +35,8 @@ export interface Edge extends PurgeTarget {
   metrics(): string | Promise<string>;
   explain(url: string, options: ExplainOptions): Explanation | Promise<Explanation>;
   ready(): Readiness;
+  /** When the certificate files in force end. */
+  certificates(): readonly CertificateEnd[];
   /** Opens the access log anew, after a rotation. */
   reopenLog(): Promise<void>;
   /** Takes no new connection, withdraws Alt-Svc and waits until requests in flight ended, `deadlineMs` at most. */

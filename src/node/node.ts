@@ -8,6 +8,7 @@ import { messageOf, ProximaError } from "../base/errors.ts";
 import { type ListenAddress, parseListenAddress } from "../config/address.ts";
 import type { Config } from "../config/schema.ts";
 import { probeTcp } from "../edge/listener/ports.ts";
+import { Alerts } from "./alerts/alerts.ts";
 import { isLoopback } from "./control-guard.ts";
 import { type ControlListener, type SnapshotView, startControlListener } from "./control-listener.ts";
 import { type DataDir, openDataDir } from "./data-dir.ts";
@@ -98,6 +99,8 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
     const invalidations =
       config.cache.disk === undefined ? null : new InvalidationLog(dataDir.file("invalidations.db"));
     undo.push(() => invalidations?.close());
+    const alerts = new Alerts({ config: config.alerts, clock, log });
+    undo.push(() => alerts.stop());
     const { edge, snapshot, caFile } = await options.createEdge({
       config,
       dataDir,
@@ -111,7 +114,7 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
 
     const purges = new PurgeService(purgeLog, edge, clock);
 
-    const configs = new ConfigState(edge, config, snapshot, clock, log);
+    const configs = new ConfigState(edge, alerts, config, snapshot, clock, log);
     const control = await startControlListener({
       address: controlAddress,
       tls: options.control.tls,
@@ -124,6 +127,7 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
         explain: (url, how) => edge.explain(url, how),
         snapshot: () => configs.view(),
         purges,
+        alerts,
       },
       onError: (message) => log("error", message),
     });
@@ -133,7 +137,8 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
       (newer) => configs.apply(newer),
       (problem) => configs.reject(problem),
     );
-    return running(options, edge, control, configs, dataDir, caFile, () => {
+    alerts.start(edge);
+    return running(options, edge, control, configs, dataDir, caFile, alerts, () => {
       purgeLog.close();
       invalidations?.close();
     });
@@ -156,6 +161,7 @@ function running(
   configs: ConfigState,
   dataDir: DataDir,
   caFile: string | null,
+  alerts: Alerts,
   closeLogs: () => void,
 ): RunningNode {
   let stopping: Promise<void> | null = null;
@@ -165,6 +171,7 @@ function running(
       await configs.settled();
       await edge.drain(configs.current.limits.drainSeconds * 1_000);
     } finally {
+      await alerts.stop();
       // The control listener answers as long as anything drains: that is when one wants to look.
       await control.stop();
       await edge.stop();
@@ -190,6 +197,7 @@ function running(
 class ConfigState {
   current: Config;
   readonly #edge: Edge;
+  readonly #alerts: Alerts;
   readonly #clock: Clock;
   readonly #log: NodeLog;
   #number: number;
@@ -197,8 +205,9 @@ class ConfigState {
   #lastProblem: string | null = null;
   #applying: Promise<void> = Promise.resolve();
 
-  constructor(edge: Edge, config: Config, snapshot: number, clock: Clock, log: NodeLog) {
+  constructor(edge: Edge, alerts: Alerts, config: Config, snapshot: number, clock: Clock, log: NodeLog) {
     this.#edge = edge;
+    this.#alerts = alerts;
     this.current = config;
     this.#number = snapshot;
     this.#clock = clock;
@@ -235,6 +244,7 @@ class ConfigState {
   async #apply(config: Config): Promise<void> {
     try {
       const { snapshot } = await this.#edge.apply(config);
+      if (!Bun.deepEquals(this.current.alerts, config.alerts)) this.#alerts.configure(config.alerts);
       const fixed = changedAtStartOnly(this.current, config);
       this.current = config;
       this.#number = snapshot;

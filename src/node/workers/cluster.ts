@@ -403,6 +403,10 @@ class Cluster implements Edge {
     return { ready: this.#slots.some(({ up }) => up), reasons };
   }
 
+  certificates(): ReturnType<Edge["certificates"]> {
+    return this.#certificates?.ends ?? [];
+  }
+
   sites(): readonly string[] {
     return Object.keys(this.#config.sites);
   }

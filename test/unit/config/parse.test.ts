@@ -18,6 +18,17 @@ function behaviorWith(behavior: object): unknown {
 function originWith(origin: object): unknown {
   return siteWith({ origins: { app: { url: "http://app.example", ...origin } } });
 }
+const HOOK = { webhook: "https://hooks.example/a", secret: { env: "HOOK_SECRET" } };
+const MAIL = { email: ["ops@shop.example"], from: "edge@shop.example", smtp: { host: "mail.shop.example" } };
+function alertsWith(alerts: object): unknown {
+  return { alerts: { channels: { ops: HOOK }, ...alerts }, sites: {} };
+}
+function mailWith(channel: object): unknown {
+  return alertsWith({ channels: { mail: { ...MAIL, ...channel } } });
+}
+function smtpWith(smtp: object): unknown {
+  return mailWith({ smtp: { ...MAIL.smtp, ...smtp } });
+}
 function valid(value: unknown): Config {
   const result = parseConfig(value);
   if (!result.ok) throw new Error(formatProblems("config", result.problems));
@@ -190,6 +201,99 @@ const BAD: [unknown, string, string][] = [
   [{ limits: { requestBody: "lots" }, sites: {} }, "limits.requestBody", "a number of bytes"],
   [{ limits: { requestHeaderBytes: "1MiB" }, sites: {} }, "limits.requestHeaderBytes", "from 1KiB to 16KiB"],
   [{ limits: { drainSeconds: 1.5 }, sites: {} }, "limits.drainSeconds", "from 0 to 3600"],
+  [{ alerts: true, sites: {} }, "alerts", "{node, channels, everySeconds, reminderSeconds, rules}"],
+  [alertsWith({ node: "" }), "alerts.node", "a text of 1 to 200"],
+  [alertsWith({ channels: [] }), "alerts.channels", "an object"],
+  [alertsWith({ channels: { "a b": HOOK } }), 'alerts.channels["a b"]', "letters, digits"],
+  [alertsWith({ channels: { ops: {} } }), "alerts.channels.ops", '"webhook", "slack" or "email"'],
+  [alertsWith({ channels: { ops: { ...HOOK, slack: "https://a" } } }), "alerts.channels.ops", "exactly one"],
+  [
+    alertsWith({ channels: { ops: { ...HOOK, webhook: "hooks.example" } } }),
+    "alerts.channels.ops.webhook",
+    "http(s)",
+  ],
+  [
+    alertsWith({ channels: { ops: { ...HOOK, secret: "s3cret" } } }),
+    "alerts.channels.ops.secret",
+    '{"env": "NAME"}',
+  ],
+  [
+    alertsWith({ channels: { chat: { slack: "https://u:p@a" } } }),
+    "alerts.channels.chat.slack",
+    "without user",
+  ],
+  [mailWith({ email: "a@b" }), "alerts.channels.mail.email", "a list of at least one"],
+  [mailWith({ email: ["a b@c"] }), "alerts.channels.mail.email[0]", "a mail address"],
+  [mailWith({ from: "Proxima <a@b>" }), "alerts.channels.mail.from", "a mail address"],
+  [mailWith({ smtp: 25 }), "alerts.channels.mail.smtp", "{host, port, tls, caFile, user, password}"],
+  [smtpWith({ host: "a:25" }), "alerts.channels.mail.smtp.host", "a host name"],
+  [smtpWith({ port: 0 }), "alerts.channels.mail.smtp.port", "from 1 to 65535"],
+  [smtpWith({ tls: "yes" }), "alerts.channels.mail.smtp.tls", '"starttls", "implicit" or "none"'],
+  [smtpWith({ caFile: 1 }), "alerts.channels.mail.smtp.caFile", "a path"],
+  [smtpWith({ user: "" }), "alerts.channels.mail.smtp.user", "a text"],
+  [smtpWith({ user: "u", password: "s3cret" }), "alerts.channels.mail.smtp.password", '{"file": "PATH"}'],
+  [smtpWith({ user: "u" }), "alerts.channels.mail.smtp", "needs both"],
+  [
+    smtpWith({ user: "u", password: { env: "P" }, tls: "none" }),
+    "alerts.channels.mail.smtp.tls",
+    "in the clear",
+  ],
+  [alertsWith({ everySeconds: 0 }), "alerts.everySeconds", "from 1 to 3600"],
+  [alertsWith({ reminderSeconds: -1 }), "alerts.reminderSeconds", "from 0 to 604800"],
+  [alertsWith({ rules: { failover: { enabled: 1 } } }), "alerts.rules.failover.enabled", "true or false"],
+  [alertsWith({ rules: { failover: { holdSeconds: -1 } } }), "alerts.rules.failover.holdSeconds", "from 0"],
+  [alertsWith({ rules: { failover: { to: "ops" } } }), "alerts.rules.failover.to", "a list"],
+  [
+    alertsWith({ rules: { failover: { to: ["obs"] } } }),
+    "alerts.rules.failover.to[0]",
+    'did you mean "ops"?',
+  ],
+  [
+    alertsWith({ rules: { certificate: { enabled: 0 } } }),
+    "alerts.rules.certificate.enabled",
+    "true or false",
+  ],
+  [alertsWith({ rules: { certificate: { days: 0 } } }), "alerts.rules.certificate.days", "from 1 to 365"],
+  [alertsWith({ rules: { certificate: { to: [1] } } }), "alerts.rules.certificate.to[0]", "a name"],
+  [alertsWith({ rules: { hitRatio: { enabled: "x" } } }), "alerts.rules.hitRatio.enabled", "true or false"],
+  [alertsWith({ rules: { hitRatio: { below: 50 } } }), "alerts.rules.hitRatio.below", "from 0 to 1"],
+  [
+    alertsWith({ rules: { hitRatio: { dropFraction: 2 } } }),
+    "alerts.rules.hitRatio.dropFraction",
+    "from 0 to 1",
+  ],
+  [
+    alertsWith({ rules: { hitRatio: { windowSeconds: 9 } } }),
+    "alerts.rules.hitRatio.windowSeconds",
+    "from 10",
+  ],
+  [alertsWith({ rules: { hitRatio: { holdSeconds: 0.5 } } }), "alerts.rules.hitRatio.holdSeconds", "from 0"],
+  [alertsWith({ rules: { hitRatio: { requestsMin: 0 } } }), "alerts.rules.hitRatio.requestsMin", "from 1"],
+  [
+    alertsWith({ rules: { hitRatio: { bySite: { shop: 2 } } } }),
+    "alerts.rules.hitRatio.bySite.shop",
+    "from 0 to 1",
+  ],
+  [alertsWith({ rules: { hitRatio: { to: ["x"] } } }), "alerts.rules.hitRatio.to[0]", "no channel"],
+  [alertsWith({ rules: { errorRate: { enabled: "x" } } }), "alerts.rules.errorRate.enabled", "true or false"],
+  [alertsWith({ rules: { errorRate: { above: -1 } } }), "alerts.rules.errorRate.above", "from 0 to 1"],
+  [
+    alertsWith({ rules: { errorRate: { windowSeconds: "5m" } } }),
+    "alerts.rules.errorRate.windowSeconds",
+    "seconds",
+  ],
+  [
+    alertsWith({ rules: { errorRate: { holdSeconds: 86_401 } } }),
+    "alerts.rules.errorRate.holdSeconds",
+    "to 86400",
+  ],
+  [alertsWith({ rules: { errorRate: { requestsMin: 0 } } }), "alerts.rules.errorRate.requestsMin", "from 1"],
+  [
+    alertsWith({ rules: { errorRate: { bySite: { shop: "x" } } } }),
+    "alerts.rules.errorRate.bySite.shop",
+    "from 0",
+  ],
+  [alertsWith({ rules: { errorRate: { to: [""] } } }), "alerts.rules.errorRate.to[0]", "a name"],
   [{ workers: 0, sites: {} }, "workers", "from 1 to 64"],
   [{ workers: 0, sites: {} }, "workers", 'a whole number of workers from 1 to 64 or "auto"'],
   [siteWith({ cache: { memoryMax: "10 apples" } }), "sites.shop.cache.memoryMax", '"256MiB"'],
@@ -505,7 +609,10 @@ describe("a wrong value", () => {
         path
           .replace(/^sites\.[\w-]+/, "sites.<id>")
           .replace(/\[\d+\]/g, "[]")
-          .replace(/(origins|errorPages|statusTtlSeconds|set|append)(?:\.[\w-]+|\["[^"]*"\])/, "$1.<name>"),
+          .replace(
+            /(origins|errorPages|statusTtlSeconds|set|append|channels|bySite)(?:\.[\w-]+|\["[^"]*"\])/,
+            "$1.<name>",
+          ),
       ),
     );
     const covers = (setting: string) =>
@@ -528,6 +635,8 @@ describe("a wrong value", () => {
       behaviorWith({ requestHeaders: { set: { authorization: "Bearer s3cret\n" } } }),
       behaviorWith({ requestHeaders: "Bearer s3cret", cache: "x" }),
       originWith({ url: "https://user:s3cret@app.example" }),
+      alertsWith({ channels: { ops: { webhook: "s3cret", secret: "s3cret" } } }),
+      smtpWith({ user: "u", password: "s3cret" }),
       siteWith({ hosts: { token: "s3cret" } }),
     ];
     expect(errorsOf(secrets[0])[0]).toContain("got a text of 14 characters");

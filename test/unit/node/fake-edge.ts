@@ -79,6 +79,7 @@ export const createFakeEdge: CreateEdge = ({ config, dataDir, version, clock, hi
         would: { result: "hit", reason: "fresh" },
       }),
       ready: () => ({ ready: true, reasons: [] }),
+      certificates: () => [],
       sites: () => ["dev"],
       urlTarget: (_site, url) => new URL(url).host + new URL(url).pathname,
       purgesInForce: () => ({ marks: 0, patterns: 0 }),
