@@ -35,6 +35,8 @@ async function startNode(
           snapshotNumber: 1,
           sites: 1,
           store: { objects: 0, bytes: 0, bytesMax: 1, evictions: 0 },
+          siteStores: {},
+          workers: { up: 1, down: 0 },
           disk: null,
           accessLog: { written: 0, dropped: 0 },
           requestsInFlight: 0,
@@ -53,6 +55,7 @@ async function startNode(
             return { applied: Promise.resolve(), counted: Promise.resolve(1) };
           },
           counted: () => Promise.resolve(0),
+          purgesInForce: () => Promise.resolve({ patterns: 0, marks: 0 }),
         },
         clock,
       ),
