@@ -7,7 +7,7 @@ import type { EdgeContext } from "../context.ts";
 import type { RoutedExchange } from "../exchange.ts";
 import type { ViewerBody, ViewerResponse } from "../message.ts";
 import { spanFetcher } from "../spans.ts";
-import { isUnchanged, notModified, statused } from "./deliver.ts";
+import { answerOf, isUnchanged, notModified } from "./deliver.ts";
 import { partial, planRanges, type RangePlan, unsatisfiable } from "./ranges.ts";
 
 /** What is read of a large body for one request. */
@@ -64,11 +64,11 @@ export async function deliverLarge(
   context: EdgeContext,
 ): Promise<ViewerResponse | null> {
   const nowMs = context.clock.now();
-  if (isUnchanged(x, entry)) return notModified(x, entry, entry, nowMs, context);
+  if (isUnchanged(x, entry)) return notModified(answerOf(x, entry, entry, nowMs, context));
   const { plan, ranges } = selectLarge(x, entry);
   const read = await openLarge(x, context, body, ranges, true);
   if (read === null) return null;
-  const fields = statused(x, entry, entry, nowMs, context);
+  const fields = answerOf(x, entry, entry, nowMs, context).whole.fields.clone();
   if (plan.kind === "unsatisfiable") return unsatisfiable(fields, entry.length);
   if (plan.kind === "parts") return partial(fields, entry.length, plan.parts, read);
   const [whole] = ranges;
