@@ -114,6 +114,7 @@ async function hitStep(over: Record<string, unknown>): Promise<{ step: () => unk
     memoryBytesMax: config.cache.memory,
     disk: null,
     peers: null,
+    onOriginEvent: () => {},
   });
   await plane.apply(config);
   const request = requestOf(BROWSER);

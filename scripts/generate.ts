@@ -245,6 +245,9 @@ function addBelow(schema: z.ZodType, path: string, section: Section, sections: S
       case "sites":
         addRows(value, "sites.<id>", open("A site", "Each entry of `sites`."), sections);
         return;
+      case "sites.<id>.originGroups":
+        addRows(value, below, open("A group of origins", "Each entry of `originGroups`."), sections);
+        return;
       case "sites.<id>.origins":
         if (!(value instanceof z.ZodUnion)) return;
         for (const form of value.options) {

@@ -15,8 +15,10 @@ export interface ControlQuestion {
   readonly control: ControlAddress;
   /** Path and query. */
   readonly target: string;
-  /** Sent as JSON with POST; left out: GET. */
+  /** Sent as JSON. */
   readonly body?: unknown;
+  /** Left out: POST with a body, GET without. */
+  readonly method?: "DELETE";
   readonly timeoutMs: number;
   /** Code of the ProximaError that it fails with. */
   readonly code: string;
@@ -46,6 +48,7 @@ export async function askControl(
   io: Io,
 ): Promise<{ readonly status: number; readonly answer: unknown }> {
   const { control, target, body, timeoutMs, code } = question;
+  const method = question.method ?? (body === undefined ? "GET" : "POST");
   const base = baseOf(control);
   const failed = (message: string, cause?: unknown) =>
     new ProximaError(code, message, { source: "node", cause });
@@ -54,10 +57,10 @@ export async function askControl(
   let text: string;
   try {
     const response = await fetch(`${base}${target}`, {
-      method: body === undefined ? "GET" : "POST",
+      method,
       redirect: "manual",
       headers: {
-        ...(body === undefined ? {} : { "content-type": "application/json" }),
+        ...(method === "GET" ? {} : { "content-type": "application/json" }),
         ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
       },
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),

@@ -5,6 +5,7 @@ import { addAuditCommand } from "./audit/command.ts";
 import { configCheckCommand } from "./config-check.ts";
 import { controlOption } from "./control-client.ts";
 import { devCommand } from "./dev.ts";
+import { addDrillCommand } from "./drill.ts";
 import { type EdgeOptions, edgeCommand } from "./edge.ts";
 import { type ExplainCommandOptions, explainCommand } from "./explain.ts";
 import { EXIT, failureOf, UsageError } from "./failure.ts";
@@ -189,6 +190,7 @@ ${EXIT_HELP}`,
     )
     .action((urls: string[], options: PurgeCommandOptions) => purgeCommand(urls, options, io));
 
+  addDrillCommand(root, io, EXIT_HELP);
   addWarmCommand(root, io, EXIT_HELP);
   addSimulateCommand(root, io, EXIT_HELP);
   addAuditCommand(root, io, EXIT_HELP);

@@ -16,6 +16,7 @@ import {
   type SiteConfig,
 } from "./schema.ts";
 import { orNames } from "./shape.ts";
+import { memberName } from "./site-schema.ts";
 import { formatSize } from "./size.ts";
 import { starsOf } from "./values.ts";
 
@@ -48,6 +49,12 @@ export function checkSite(site: SiteConfig): Finding[] {
     );
   }
   const used = new Set(site.behaviors.map((behavior) => behavior.origin));
+  for (const [name, group] of Object.entries(site.originGroups)) {
+    findings.push(...checkGroup(site, name));
+    if (!used.has(name))
+      findings.push(warningAt(["originGroups", name], "is not the origin of any behavior"));
+    else for (const member of group.members) used.add(memberName(member));
+  }
   for (const [name, origin] of Object.entries(site.origins)) {
     if (isBucket(origin)) findings.push(...checkBucket(origin, ["origins", name]));
     if (!used.has(name)) findings.push(warningAt(["origins", name], "is not the origin of any behavior"));
@@ -79,7 +86,7 @@ export function checkSite(site: SiteConfig): Finding[] {
 function checkBehavior(site: SiteConfig, behavior: BehaviorConfig, i: number): Finding[] {
   const findings: Finding[] = [];
   const at = (...steps: (string | number)[]) => ["behaviors", i, ...steps];
-  const origins = Object.keys(site.origins);
+  const origins = [...Object.keys(site.origins), ...Object.keys(site.originGroups)];
   // Own names only: "constructor" is no origin.
   if (!origins.includes(behavior.origin)) {
     const near = nearestName(behavior.origin, origins);
@@ -141,6 +148,42 @@ function checkBehavior(site: SiteConfig, behavior: BehaviorConfig, i: number): F
   if (behavior.storeSetCookie) {
     findings.push(
       warningAt(at("storeSetCookie"), "answers meant for one viewer's session may be served to others"),
+    );
+  }
+  return findings;
+}
+
+/** What is wrong or doubtful with a group. */
+function checkGroup(site: SiteConfig, name: string): Finding[] {
+  const findings: Finding[] = [];
+  const group = site.originGroups[name];
+  if (group === undefined) return findings;
+  const origins = Object.keys(site.origins);
+  if (origins.includes(name)) {
+    findings.push(errorAt(["originGroups", name], "has the name of an origin; give it another one"));
+  }
+  const seen = new Set<string>();
+  group.members.forEach((member, i) => {
+    const origin = memberName(member);
+    const at = ["originGroups", name, "members", i];
+    if (!origins.includes(origin)) {
+      const near = nearestName(origin, origins);
+      const hint =
+        near === null ? `; the site's origins: ${orNames(origins)}` : `; did you mean ${quoted(near)}?`;
+      findings.push(errorAt(at, `no origin is named ${quoted(origin)}${hint}`));
+    }
+    if (seen.has(origin)) findings.push(errorAt(at, `${quoted(origin)} stands here twice`));
+    seen.add(origin);
+  });
+  if (group.members.length === 1) {
+    findings.push(warningAt(["originGroups", name, "members"], "holds one origin: nothing can stand for it"));
+  }
+  if (group.members.length > 1 && group.failoverOn.length === 0) {
+    findings.push(
+      warningAt(
+        ["originGroups", name, "failoverOn"],
+        "is empty: a request that fails is not asked of another",
+      ),
     );
   }
   return findings;

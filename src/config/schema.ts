@@ -181,6 +181,8 @@ export type BucketConfig = Extract<OriginConfig, { readonly deniedAsMissing: boo
 export function isBucket(origin: OriginConfig): origin is BucketConfig {
   return "deniedAsMissing" in origin;
 }
+/** A parsed group of origins. */
+export type OriginGroupConfig = SiteConfig["originGroups"][string];
 /** A parsed behaviour. */
 export type BehaviorConfig = SiteConfig["behaviors"][number];
 /** The parsed alerts of a node. */

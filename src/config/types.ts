@@ -480,6 +480,11 @@ export interface SiteInput {
    */
   origins: Record<string, OriginInput>;
   /**
+   * Origins that stand for one another, by a name of your choice.
+   * @default {}
+   */
+  originGroups?: Record<string, OriginGroupInput> | undefined;
+  /**
    * What to do, by path; the first match wins. Left out: everything is asked of the only origin.
    */
   behaviors?: BehaviorInput[] | undefined;
@@ -546,6 +551,22 @@ export interface UrlOriginInput {
    * @default 60000
    */
   keepAliveMs?: number | undefined;
+  /**
+   * When an origin that fails is left out by the groups it is in, without any check.
+   */
+  ejection?: EjectionInput | undefined;
+  /**
+   * Limit of the requests at once. Left out: connectionsMax.
+   */
+  concurrency?: ConcurrencyInput | undefined;
+  /**
+   * Health checks. Left out: none.
+   */
+  health?: HealthInput | undefined;
+  /**
+   * What is done while the origin's answers say X-Origin-Status: degraded.
+   */
+  degraded?: DegradedInput | undefined;
 }
 
 /** Settings: origin tls. */
@@ -587,6 +608,103 @@ export interface TimeoutsInput {
    * @default 30000
    */
   betweenBytesMs?: number | undefined;
+}
+
+/** Settings: ejection. */
+export interface EjectionInput {
+  /**
+   * Requests that fail in a row: no answer, an answer cut short, or a failing status.
+   * Allowed: a whole number of requests from 1 to 1000000.
+   * @default 5
+   */
+  failures?: number | undefined;
+  /**
+   * An answer that takes longer to begin counts as failed. Left out: none does.
+   * Allowed: a whole number of milliseconds from 1 to 3600000.
+   */
+  slowMs?: number | undefined;
+  /**
+   * How long it is left out, the first time; twice as long each further time, up to 5 minutes. Then it is
+   * tried with one request at a time.
+   * Allowed: a whole number of milliseconds from 1 to 3600000.
+   * @default 10000
+   */
+  forMs?: number | undefined;
+}
+
+/** Settings: concurrency. */
+export interface ConcurrencyInput {
+  /**
+   * Most requests under way at once, of all processes of the node together.
+   * Allowed: a whole number of requests from 1 to 65535.
+   */
+  max: number;
+  /**
+   * Requests that may wait; further ones are answered 503, or asked of the next of the group.
+   * Allowed: a whole number of requests from 0 to 100000.
+   * @default 1000
+   */
+  queueMax?: number | undefined;
+  /**
+   * How long a request may wait.
+   * Allowed: a whole number of milliseconds from 1 to 3600000.
+   * @default 1000
+   */
+  waitMs?: number | undefined;
+}
+
+/** Settings: health. */
+export interface HealthInput {
+  /**
+   * Path that is asked for, below the path of the origin's URL.
+   * Allowed: a path beginning with "/" such as "/errors/404.html".
+   */
+  path: string;
+  /**
+   * From one check to the next. One process of the node checks for all.
+   * Allowed: a whole number of milliseconds from 100 to 3600000.
+   * @default 10000
+   */
+  intervalMs?: number | undefined;
+  /**
+   * How long a check may take, its body included.
+   * Allowed: a whole number of milliseconds from 1 to 3600000.
+   * @default 5000
+   */
+  timeoutMs?: number | undefined;
+  /**
+   * Statuses that say that the origin is well.
+   * @default ["2xx"]
+   */
+  statuses?: (number | "2xx" | "3xx" | "4xx" | "5xx")[] | undefined;
+  /**
+   * Failed checks in a row that make it down.
+   * Allowed: a whole number of checks from 1 to 100.
+   * @default 4
+   */
+  unhealthyAfter?: number | undefined;
+  /**
+   * Good checks in a row that make it up.
+   * Allowed: a whole number of checks from 1 to 100.
+   * @default 2
+   */
+  healthyAfter?: number | undefined;
+}
+
+/** Settings: degraded. */
+export interface DegradedInput {
+  /**
+   * How long past its freshness an answer is used without asking.
+   * Allowed: a whole number of seconds from 0 to 86400.
+   * @default 60
+   */
+  freshSeconds?: number | undefined;
+  /**
+   * How long after that it is used while it is fetched anew, and instead of an error.
+   * Allowed: a whole number of seconds from 0 to 86400.
+   * @default 3600
+   */
+  staleSeconds?: number | undefined;
 }
 
 /** Settings: directory origin. */
@@ -661,6 +779,14 @@ export interface S3OriginInput {
    * @default 60000
    */
   keepAliveMs?: number | undefined;
+  /**
+   * When an origin that fails is left out by the groups it is in, without any check.
+   */
+  ejection?: EjectionInput | undefined;
+  /**
+   * Limit of the requests at once. Left out: connectionsMax.
+   */
+  concurrency?: ConcurrencyInput | undefined;
 }
 
 /** Settings: s3. */
@@ -774,6 +900,14 @@ export interface GcsOriginInput {
    * @default 60000
    */
   keepAliveMs?: number | undefined;
+  /**
+   * When an origin that fails is left out by the groups it is in, without any check.
+   */
+  ejection?: EjectionInput | undefined;
+  /**
+   * Limit of the requests at once. Left out: connectionsMax.
+   */
+  concurrency?: ConcurrencyInput | undefined;
 }
 
 /** Settings: gcs. */
@@ -870,6 +1004,14 @@ export interface AzureOriginInput {
    * @default 60000
    */
   keepAliveMs?: number | undefined;
+  /**
+   * When an origin that fails is left out by the groups it is in, without any check.
+   */
+  ejection?: EjectionInput | undefined;
+  /**
+   * Limit of the requests at once. Left out: connectionsMax.
+   */
+  concurrency?: ConcurrencyInput | undefined;
 }
 
 /** Settings: azure. */
@@ -920,6 +1062,73 @@ export type OriginInput =
   | GcsOriginInput
   | AzureOriginInput;
 
+/** Settings: origin group. */
+export interface OriginGroupInput {
+  /**
+   * Names of origins, or {origin, weight}; with failover the first that is well is asked.
+   */
+  members: (string | GroupMemberInput)[];
+  /**
+   * Who is asked: the first that is well, each in turn by weight, the one with the fewest requests under
+   * way, or always the same one for a URL.
+   * @default "failover"
+   */
+  balance?: "failover" | "weighted" | "least-connections" | "hash" | undefined;
+  /**
+   * What makes the next one be asked: statuses, "connect" (no connection, or no usable answer) and
+   * "timeout".
+   * @default [500,502,503,504,"connect","timeout"]
+   */
+  failoverOn?: (number | "connect" | "timeout")[] | undefined;
+  /**
+   * How long one may take until its answer begins while another one is well.
+   * Allowed: a whole number of milliseconds from 1 to 3600000.
+   * @default 10000
+   */
+  attemptTimeoutMs?: number | undefined;
+  /**
+   * Most origins asked for a request.
+   * Allowed: a whole number of origins from 1 to 50.
+   * @default 3
+   */
+  attemptsMax?: number | undefined;
+  /**
+   * Keeps retries from multiplying the load. To leave an origin that is down costs nothing.
+   */
+  retryBudget?: RetryBudgetInput | undefined;
+}
+
+/** Settings: group member. */
+export interface GroupMemberInput {
+  /**
+   * Name of the origin.
+   * Allowed: a name of 1 to 63 letters, digits, - and _, not beginning with - or _.
+   */
+  origin: string;
+  /**
+   * Its share, where requests are divided.
+   * Allowed: a whole number of shares from 1 to 1000.
+   * @default 1
+   */
+  weight?: number | undefined;
+}
+
+/** Settings: retry budget. */
+export interface RetryBudgetInput {
+  /**
+   * Share of the requests that may be sent a second time.
+   * Allowed: a number from 0 to 1.
+   * @default 0.2
+   */
+  fraction?: number | undefined;
+  /**
+   * Requests a second that may be in any case, for each process of the node.
+   * Allowed: a whole number of requests from 0 to 10000.
+   * @default 10
+   */
+  perSecondMin?: number | undefined;
+}
+
 /** Settings: behavior. */
 export interface BehaviorInput {
   /**
@@ -929,7 +1138,7 @@ export interface BehaviorInput {
    */
   path: string;
   /**
-   * Name of the origin to ask. Required unless the site has only one.
+   * Name of the origin or group to ask. Required unless there is only one to ask.
    * Allowed: a name of 1 to 63 letters, digits, - and _, not beginning with - or _.
    */
   origin?: string | undefined;
@@ -987,6 +1196,12 @@ export interface BehaviorInput {
    * Allowed: a whole number of seconds from 0 to 2147483647.
    */
   staleIfErrorSeconds?: number | undefined;
+  /**
+   * How long the origin is waited for where a stale answer could be served instead of an error. Left out:
+   * until it answers or fails.
+   * Allowed: a whole number of milliseconds from 1 to 3600000.
+   */
+  staleAfterMs?: number | undefined;
   /**
    * Lets s-maxage forbid stale answers, even beside stale-while-revalidate and stale-if-error.
    * @default false

@@ -20,13 +20,14 @@ import type { BodyReader } from "../http/body.ts";
 import type { AccessLog } from "../telemetry/access-log.ts";
 import type { SiteStats, StatsSnapshot } from "../telemetry/stats.ts";
 import { Stats } from "../telemetry/stats.ts";
+import type { OriginEvent } from "../upstream/health/origin-event.ts";
 import type { EdgeContext } from "./context.ts";
 import type { Exchange } from "./exchange.ts";
 import { explain } from "./explain.ts";
 import type { Explanation } from "./explanation.ts";
 import { Flights } from "./flights.ts";
 import type { RequestHandler, ViewerResponse } from "./message.ts";
-import type { OriginPermissions } from "./origins.ts";
+import type { OriginPermissions } from "./origin-maker.ts";
 import { Origins } from "./origins.ts";
 import { answerAsOwner, type OwnerReply } from "./owner-answer.ts";
 import type { Broadcast, Peers } from "./peers.ts";
@@ -54,6 +55,8 @@ export interface EdgeOptions {
   readonly peers?: Peers | null;
   /** Told what an operator has to know of an origin, such as a bucket that refuses this node. */
   readonly onOriginProblem?: (message: string) => void;
+  /** Told of what becomes known of an origin here. */
+  readonly onOriginEvent?: (event: OriginEvent) => void;
   /** Told of bugs: exceptions that no phase expected. */
   readonly onBug: (error: unknown) => void;
 }
@@ -114,7 +117,13 @@ export class Edge {
       fillBudget: new FillBudget(
         Math.max(options.objectBytesMax, options.memoryBytesMax * FILL_MEMORY_SHARE),
       ),
-      origins: new Origins(clock, options.permissions, options.onOriginProblem ?? (() => {})),
+      origins: new Origins({
+        clock,
+        permissions: options.permissions,
+        workers: options.peers?.slots ?? 1,
+        tell: options.onOriginProblem ?? (() => {}),
+        onEvent: options.onOriginEvent ?? (() => {}),
+      }),
       stats: new Stats(clock),
       snapshot: { number: 0, sites: new Map(), hosts: new HostIndex() },
     };
@@ -196,6 +205,11 @@ export class Edge {
     return this.#context.disk?.problems ?? [];
   }
 
+  /** The origins in force. */
+  get origins(): Origins {
+    return this.#context.origins;
+  }
+
   /** Ids of the sites in force. */
   siteIds(): string[] {
     return [...this.#context.snapshot.sites.keys()];
@@ -220,6 +234,7 @@ export class Edge {
       workers: { up: 1, down: 0 },
       accessLog: { written: this.#log?.written ?? 0, dropped: this.#log?.dropped ?? 0 },
       requestsInFlight: this.#inFlight,
+      upstream: this.#context.origins.reports(),
     });
   }
 
@@ -251,6 +266,7 @@ export class Edge {
     const stats = this.#statsOf(x.site);
     stats.record(x.result, status, bytes, durationMs);
     if (x.collapsed || x.collapsedAtOwner) stats.recordCollapsed();
+    if (error !== null && error !== "viewer_gone") stats.recordBroken();
     this.#log?.write({
       timeMs: x.startMs,
       site: x.site?.id ?? null,

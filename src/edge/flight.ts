@@ -20,6 +20,7 @@ import { askOrigin } from "./phases/fetch.ts";
 import { isNegotiable, mayBeWhole } from "./phases/viewer-fields.ts";
 import { WHOLE_BODY_BYTES_MAX } from "./settings.ts";
 import { blocksOf, firstRange, partOf } from "./spans.ts";
+import { lifeOf } from "./staleness.ts";
 import { type Keeping, keep, keepLarge, mayBeOnDisk, storageOf, varyOf } from "./storing.ts";
 import { askOwner, type TierOutcome, type TierResponse, wantsOnlyStored } from "./tier.ts";
 
@@ -167,7 +168,11 @@ function replace(
   owned: TierResponse | null,
 ): FlightOutcome {
   // A background refresh that gets an error has failed: the stale answer is served on (RFC 5861 sections 3 and 4).
-  if (entry !== null && ERROR_STATUSES.has(response.status) && context.clock.now() < staleUntilMs(entry)) {
+  if (
+    entry !== null &&
+    ERROR_STATUSES.has(response.status) &&
+    context.clock.now() < staleUntilMs(x, entry, context)
+  ) {
     response.body?.cancel();
     return { kind: "stale", status: response.status };
   }
@@ -279,7 +284,8 @@ function beginLarge(
   return kept === null ? null : { kind: "large", ...kept, reusable: kept.entry.reusable };
 }
 
-function staleUntilMs({ freshness }: StoredResponse): number {
+function staleUntilMs(x: RoutedExchange, entry: StoredResponse, context: EdgeContext): number {
+  const freshness = lifeOf(x, entry, context, context.clock.now());
   return Math.max(freshness.whileRevalidateUntilMs, freshness.ifErrorUntilMs);
 }
 

@@ -22,6 +22,7 @@ import { openLarge, selectLarge } from "./phases/deliver-large.ts";
 import { within } from "./phases/deliver-stream.ts";
 import { chain } from "./phases/ranges.ts";
 import { VARIANT_RESTARTS_MAX, WHOLE_BODY_BYTES_MAX, WHOLE_BODY_WAIT_MS } from "./settings.ts";
+import { lifeOf, tookTooLong, usableNow } from "./staleness.ts";
 import type { TierAnswer, TierFacts, TierQuestion } from "./tier.ts";
 
 /** An answer with its body. */
@@ -108,10 +109,10 @@ async function lookUp(
     const nowMs = context.clock.now();
     const entry = await findStored(x, context);
     if (entry !== null && !mayUse(x, entry.freshness)) return passOn("request-cookie", 0);
-    if (entry !== null && nowMs < entry.freshness.whileRevalidateUntilMs) {
-      const fresh = nowMs < entry.freshness.freshUntilMs;
-      if (!fresh) side.refresh(x, entry, nowMs);
-      x.end(fresh ? "hit" : "updating", fresh ? "fresh" : "stale-while-revalidate");
+    const use = entry === null ? null : usableNow(x, entry, context, nowMs);
+    if (entry !== null && use !== null) {
+      if (use.refresh) side.refresh(x, entry, nowMs);
+      x.end(use.result, use.reason);
       x.forwarded = undefined;
       const reply = await give(x, entry, question, side);
       if (reply !== null) return reply;
@@ -127,6 +128,12 @@ async function lookUp(
       x.behavior.collapse && !alone ? context.flights.find(x.base, flightKey(x, context)) : undefined;
     x.collapsed = underway !== undefined;
     const flight = underway ?? startFlight(x, context, entry, x.behavior.collapse && !alone);
+    if (entry !== null && (await tookTooLong(x, entry, flight.outcome, context))) {
+      x.end("stale", "origin-slow");
+      const reply = await give(x, entry, question, side);
+      if (reply !== null) return reply;
+      continue;
+    }
     const reply = await land(x, entry, await flight.outcome, question, side);
     if (reply !== null) return reply;
   }
@@ -154,7 +161,10 @@ async function land(
       return give(x, outcome.entry, question, side);
     case "stale":
     case "error":
-      if (entry !== null && context.clock.now() < entry.freshness.ifErrorUntilMs) {
+      if (
+        entry !== null &&
+        context.clock.now() < lifeOf(x, entry, context, context.clock.now()).ifErrorUntilMs
+      ) {
         x.end("stale", "stale-if-error");
         return give(x, entry, question, side);
       }

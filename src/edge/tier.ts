@@ -248,10 +248,10 @@ function questionOf(
 
 /** The owner may take as long as the origin may, and a little more. */
 function timeoutsOf(x: RoutedExchange, context: EdgeContext): UpstreamTimeouts {
-  const { timeouts } = context.origins.get(x.site, x.behavior.origin);
+  const { timeouts, headMsMax } = context.origins.get(x.site, x.behavior.origin);
   return {
     connectMs: TIER_CONNECT_MS,
-    firstByteMs: timeouts.connectMs + timeouts.firstByteMs + TIER_MARGIN_MS,
+    firstByteMs: headMsMax + TIER_MARGIN_MS,
     betweenBytesMs: timeouts.betweenBytesMs + TIER_MARGIN_MS,
   };
 }

@@ -43,6 +43,7 @@ export const createEdge = (async (setup) => {
     disk,
     remember: (invalidation) => history.remember(invalidation),
     peers: null,
+    onOriginEvent: (event) => setup.onOriginEvent?.(event),
   });
   const now = history.limits().newest;
   const floor = disk?.gate.floor ?? now;
@@ -51,6 +52,7 @@ export const createEdge = (async (setup) => {
   settings.httpsPort = https?.port ?? null;
   try {
     const { snapshot } = await plane.apply(config);
+    plane.origins.checkHealth(true);
     const certificates = https === null ? null : new Certificates(setup, localCa as LocalCa);
     const tls = certificates === null ? null : await certificates.first();
     const listeners = await startListeners({
@@ -145,6 +147,10 @@ class ListeningEdge implements Edge {
 
   counted(sequence: number): Promise<number> {
     return this.#plane.purges.countedOf(sequence);
+  }
+
+  async setFault(...setting: Parameters<Edge["setFault"]>): Promise<void> {
+    this.#plane.origins.setFault(...setting);
   }
 
   explain(...args: Parameters<Edge["explain"]>): ReturnType<Edge["explain"]> {

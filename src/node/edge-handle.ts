@@ -3,6 +3,7 @@ import type { Config } from "../config/schema.ts";
 import type { Explanation } from "../edge/explanation.ts";
 import type { CertificateEnd } from "../edge/tls/material.ts";
 import type { StatsSnapshot } from "../telemetry/stats.ts";
+import type { Fault } from "../upstream/faults.ts";
 import type { PurgeTarget } from "./purge-service.ts";
 
 /** Addresses that an edge listens on, as host and port with the port really bound; null when off. */
@@ -37,6 +38,8 @@ export interface Edge extends PurgeTarget {
   ready(): Readiness;
   /** When the certificate files in force end. */
   certificates(): readonly CertificateEnd[];
+  /** Puts a fault in front of an origin in every process that asks it, or takes it away. */
+  setFault(site: string, origin: string, fault: Fault | null): Promise<void>;
   /** Opens the access log anew, after a rotation. */
   reopenLog(): Promise<void>;
   /** Takes no new connection, withdraws Alt-Svc and waits until requests in flight ended, `deadlineMs` at most. */

@@ -8,13 +8,17 @@ import { messageOf, ProximaError } from "../base/errors.ts";
 import { type ListenAddress, parseListenAddress } from "../config/address.ts";
 import type { Config } from "../config/schema.ts";
 import { probeTcp } from "../edge/listener/ports.ts";
+import type { OriginEvent } from "../upstream/health/origin-event.ts";
 import { Alerts } from "./alerts/alerts.ts";
 import { isLoopback } from "./control-guard.ts";
 import { type ControlListener, type SnapshotView, startControlListener } from "./control-listener.ts";
 import { type DataDir, openDataDir } from "./data-dir.ts";
+import { DrillService } from "./drill-service.ts";
 import type { Edge, EdgeAddresses } from "./edge-handle.ts";
 import { InvalidationLog } from "./invalidation-log.ts";
 import type { NodeLog } from "./log.ts";
+import { OriginAlerts } from "./origin-alerts.ts";
+import { OriginBoard } from "./origin-board.ts";
 import { PurgeHistory } from "./purge-history.ts";
 import { PurgeLog } from "./purge-log.ts";
 import { PurgeService } from "./purge-service.ts";
@@ -31,6 +35,8 @@ export interface EdgeSetup {
   readonly history: PurgeHistory;
   /** Port of the control listener once it stands: no origin may lead there. */
   controlPort(): number | null;
+  /** Told of what becomes known of an origin. */
+  onOriginEvent?(event: OriginEvent): void;
 }
 
 /** Makes a listening edge with `setup.config` in force as its first snapshot; gives everything back when it rejects. */
@@ -101,6 +107,9 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
     undo.push(() => invalidations?.close());
     const alerts = new Alerts({ config: config.alerts, clock, log });
     undo.push(() => alerts.stop());
+    const board = new OriginBoard(log);
+    const originAlerts = new OriginAlerts((event) => alerts.event(event), config.sites);
+    board.watch((event) => originAlerts.take(event));
     const { edge, snapshot, caFile } = await options.createEdge({
       config,
       dataDir,
@@ -109,12 +118,17 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
       log,
       history: new PurgeHistory(purgeLog, invalidations),
       controlPort: () => controlPort,
+      onOriginEvent: (event) => board.take(event),
     });
     undo.push(() => edge.stop());
 
     const purges = new PurgeService(purgeLog, edge, clock);
 
-    const configs = new ConfigState(edge, alerts, config, snapshot, clock, log);
+    const applied = (newer: Config, before: Config) => {
+      if (!Bun.deepEquals(before.alerts, newer.alerts)) alerts.configure(newer.alerts);
+      originAlerts.retain(newer.sites);
+    };
+    const configs = new ConfigState(edge, applied, config, snapshot, clock, log);
     const control = await startControlListener({
       address: controlAddress,
       tls: options.control.tls,
@@ -128,6 +142,15 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
         snapshot: () => configs.view(),
         purges,
         alerts,
+        drills: new DrillService(
+          {
+            sites: () => configs.current.sites,
+            stats: () => edge.stats(),
+            setFault: (...setting) => edge.setFault(...setting),
+          },
+          board,
+          clock,
+        ),
       },
       onError: (message) => log("error", message),
     });
@@ -197,7 +220,7 @@ function running(
 class ConfigState {
   current: Config;
   readonly #edge: Edge;
-  readonly #alerts: Alerts;
+  readonly #applied: (newer: Config, before: Config) => void;
   readonly #clock: Clock;
   readonly #log: NodeLog;
   #number: number;
@@ -205,9 +228,17 @@ class ConfigState {
   #lastProblem: string | null = null;
   #applying: Promise<void> = Promise.resolve();
 
-  constructor(edge: Edge, alerts: Alerts, config: Config, snapshot: number, clock: Clock, log: NodeLog) {
+  /** `applied` is told of each config that was put in force. */
+  constructor(
+    edge: Edge,
+    applied: (newer: Config, before: Config) => void,
+    config: Config,
+    snapshot: number,
+    clock: Clock,
+    log: NodeLog,
+  ) {
     this.#edge = edge;
-    this.#alerts = alerts;
+    this.#applied = applied;
     this.current = config;
     this.#number = snapshot;
     this.#clock = clock;
@@ -244,7 +275,7 @@ class ConfigState {
   async #apply(config: Config): Promise<void> {
     try {
       const { snapshot } = await this.#edge.apply(config);
-      if (!Bun.deepEquals(this.current.alerts, config.alerts)) this.#alerts.configure(config.alerts);
+      this.#applied(config, this.current);
       const fixed = changedAtStartOnly(this.current, config);
       this.current = config;
       this.#number = snapshot;

@@ -5,11 +5,12 @@ import type { Clock } from "../base/clock.ts";
 import { parseListenAddress } from "../config/address.ts";
 import type { NodeConfig } from "../config/schema.ts";
 import { Edge as DataPlane, type DiskBacking } from "../edge/edge.ts";
-import type { OriginPermissions } from "../edge/origins.ts";
+import type { OriginPermissions } from "../edge/origin-maker.ts";
 import type { Peers } from "../edge/peers.ts";
 import type { TagInvalidation } from "../edge/purges.ts";
 import { addressSet, parseIp } from "../http/ip.ts";
 import { AccessLog } from "../telemetry/access-log.ts";
+import type { OriginEvent } from "../upstream/health/origin-event.ts";
 import { isLoopback } from "./control-guard.ts";
 import type { NodeLog } from "./log.ts";
 import { readSecret } from "./secrets.ts";
@@ -33,6 +34,8 @@ export interface PlaneSetup {
   /** Notes an invalidation by tag for later starts. */
   readonly remember?: (invalidation: TagInvalidation) => void;
   readonly peers: Peers | null;
+  /** Told of what becomes known of an origin in this process. */
+  readonly onOriginEvent: (event: OriginEvent) => void;
 }
 
 /** Makes the data plane and its access log, nothing of it in force yet. */
@@ -67,6 +70,7 @@ export function makePlane(setup: PlaneSetup) {
     ...(setup.remember === undefined ? {} : { remember: setup.remember }),
     peers: setup.peers,
     onOriginProblem: (message) => log("warning", message),
+    onOriginEvent: setup.onOriginEvent,
     onBug: (error) =>
       log(
         "error",

@@ -4,6 +4,7 @@
  * without a lookup by name. Everything else (sums, ratios, names) is worked out when somebody asks.
  */
 import { LatencyHistogram, type LatencySnapshot } from "./latency.ts";
+import { NO_ORIGINS, type OriginReports } from "./origin-report.ts";
 
 /** The cache results in the order of their counters: the words of edge/message.ts. */
 export const CACHE_RESULTS = [
@@ -40,7 +41,8 @@ export const OTHER_SITE = "_other";
 const CLASS_BASE = CACHE_RESULTS.length;
 const SENT_SLOT = CLASS_BASE + 5;
 const RECEIVED_SLOT = SENT_SLOT + 1;
-const SLOT_COUNT = RECEIVED_SLOT + 1;
+const BROKEN_SLOT = RECEIVED_SLOT + 1;
+const SLOT_COUNT = BROKEN_SLOT + 1;
 
 /** Counters of one site. */
 export interface SiteSnapshot {
@@ -48,6 +50,8 @@ export interface SiteSnapshot {
   readonly hitRatio: number | null;
   readonly bytesSent: number;
   readonly bytesReceived: number;
+  /** Answers that broke off on the way, by no wish of the viewer. */
+  readonly broken: number;
   readonly results: ByResult;
   /** Keys "1xx" to "5xx"; classes that did not occur are left out. */
   readonly statusClasses: Readonly<Record<string, number>>;
@@ -98,6 +102,7 @@ export interface StatsGauges {
   /** Processes that serve, and that should but do not now. */
   readonly workers: { readonly up: number; readonly down: number };
   readonly requestsInFlight: number;
+  readonly upstream?: OriginReports;
 }
 
 /** Everything `/v1/stats` tells. Counters count since `startedAt`. */
@@ -128,6 +133,8 @@ export interface StatsSnapshot {
     readonly bytesReceived: number;
     readonly errors: Readonly<Record<string, number>>;
   };
+  /** Each origin that was asked, checked or is in a group that was asked, and each such group. */
+  readonly upstream: OriginReports;
   readonly latency: { readonly hit: LatencySnapshot; readonly miss: LatencySnapshot };
   readonly store: StatsGauges["store"];
   readonly disk: DiskGauges | null;
@@ -175,6 +182,11 @@ export class SiteStats {
     this.#slots[RECEIVED_SLOT] = (this.#slots[RECEIVED_SLOT] as number) + bytes;
   }
 
+  /** Counts an answer that broke off. */
+  recordBroken(): void {
+    this.#slots[BROKEN_SLOT] = (this.#slots[BROKEN_SLOT] as number) + 1;
+  }
+
   /** Counts a request that waited for another one's fetch. */
   recordCollapsed(): void {
     this.#shared.collapsed++;
@@ -198,6 +210,7 @@ export class SiteStats {
       hitRatio: hitRatioOf(results),
       bytesSent: slots[SENT_SLOT] as number,
       bytesReceived: slots[RECEIVED_SLOT] as number,
+      broken: slots[BROKEN_SLOT] as number,
       results,
       statusClasses,
     };
@@ -305,6 +318,7 @@ export class Stats {
         bytesReceived: this.#originBytes,
         errors: Object.fromEntries(this.#originErrors),
       },
+      upstream: gauges.upstream ?? NO_ORIGINS,
       latency: { hit: this.#shared.hitLatency.snapshot(), miss: this.#shared.missLatency.snapshot() },
       store: gauges.store,
       disk: gauges.disk,

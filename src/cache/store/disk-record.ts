@@ -5,7 +5,7 @@ import type { Freshness, LifetimeSource } from "../freshness.ts";
 import type { Coding, StoredResponse } from "../stored.ts";
 
 /** Version of the record; another one is not read. */
-const RECORD_VERSION = 1;
+const RECORD_VERSION = 2;
 
 /** A stored response without its body, as it was written. */
 export interface DiskRecord {
@@ -46,7 +46,8 @@ type Row = readonly [
   freshUntilMs: number,
   whileRevalidateUntilMs: number,
   ifErrorUntilMs: number,
-  mustRevalidate: 0 | 1,
+  /** 1: must be revalidated; 2: purged softly; 3: both. */
+  staleUse: 0 | 1 | 2 | 3,
   validLocal: number,
   dateMs: number,
   storedAtMs: number,
@@ -72,7 +73,7 @@ export function encodeRecord(
     freshness.freshUntilMs,
     freshness.whileRevalidateUntilMs,
     freshness.ifErrorUntilMs,
-    freshness.mustRevalidate ? 1 : 0,
+    ((freshness.mustRevalidate ? 1 : 0) + (freshness.softPurged === true ? 2 : 0)) as Row[10],
     record.validLocal,
     record.dateMs,
     record.storedAtMs,
@@ -107,7 +108,8 @@ export function decodeRecord(meta: Uint8Array): DiskRecord | null {
       freshUntilMs: row[7],
       whileRevalidateUntilMs: row[8],
       ifErrorUntilMs: row[9],
-      mustRevalidate: row[10] === 1,
+      mustRevalidate: row[10] % 2 === 1,
+      ...(row[10] > 1 ? { softPurged: true } : {}),
     },
     validLocal: row[11],
     etag: fields.get("etag"),

@@ -115,10 +115,10 @@ export interface OriginRequestOptions {
   readonly span?: { readonly range: string; readonly ifRange: string | null };
 }
 
-/** Builds the request to the origin. */
+/** Builds the request to the origin; without one to a group, whose members each make their own Host of the viewer's. */
 export function originRequest(
   x: RoutedExchange,
-  origin: OriginConfig,
+  origin: OriginConfig | null,
   settings: EdgeSettings,
   options: OriginRequestOptions,
 ): UpstreamRequest {
@@ -172,7 +172,7 @@ export function originRequest(
   return {
     method: options.method,
     scheme: x.scheme,
-    authority: hostFor(origin, x.authority),
+    authority: origin === null ? x.authority : hostFor(origin, x.authority),
     target: query === null ? x.originPath : `${x.originPath}?${query}`,
     fields,
     body: options.body,

@@ -22,6 +22,8 @@ import { LogSink } from "../../telemetry/log-sink.ts";
 import { renderMetrics } from "../../telemetry/prometheus.ts";
 import { Stats, type StatsSnapshot } from "../../telemetry/stats.ts";
 import { mergeStats, withoutGauges } from "../../telemetry/stats-merge.ts";
+import type { Fault } from "../../upstream/faults.ts";
+import type { OriginEvent } from "../../upstream/health/origin-event.ts";
 import { Certificates } from "../certificates.ts";
 import { listenAddress, loopId } from "../create-edge.ts";
 import type { Edge } from "../edge-handle.ts";
@@ -30,6 +32,7 @@ import type { CreateEdge, EdgeSetup } from "../node.ts";
 import { type PurgeHistory, slicesOf } from "../purge-history.ts";
 import type { PurgesInForce } from "../purge-service.ts";
 import type { WorkerListen } from "./calls.ts";
+import { OriginMemory } from "./origin-memory.ts";
 import { RestartPolicy } from "./restart-policy.ts";
 import { socketPath } from "./socket-path.ts";
 import { WorkerProcess } from "./worker-process.ts";
@@ -90,6 +93,7 @@ class Cluster implements Edge {
   readonly #socketFolder: string;
   readonly #loopId: string;
   readonly #own: Stats;
+  readonly #origins = new OriginMemory();
   readonly #output: { readonly sink: LogSink; last: Promise<void> } | null;
   #tls: TlsMaterial | null;
   #config: Config;
@@ -187,7 +191,7 @@ class Cluster implements Edge {
     slot.starts++;
     slot.reason = "is starting";
     const output = this.#output;
-    const worker = new WorkerProcess({
+    const worker: WorkerProcess = new WorkerProcess({
       slot: slot.index,
       command: this.#command,
       log,
@@ -202,6 +206,7 @@ class Cluster implements Edge {
               return output.last;
             },
       broadcast: (message) => this.broadcast(message),
+      onOriginEvent: (event) => this.#originEvent(worker, event),
     });
     slot.worker = worker;
     void worker.ended.then((how) => this.#ended(slot, worker, how));
@@ -238,7 +243,13 @@ class Cluster implements Edge {
       worker.call("missed", slice, CONFIG_MS_MAX),
     );
     worker.joined = true;
-    await Promise.all([...calls, worker.call("join", { floor, now }, CONFIG_MS_MAX)]);
+    const nowMs = this.#setup.clock.now();
+    await Promise.all([
+      ...calls,
+      worker.call("join", { floor, now }, CONFIG_MS_MAX),
+      ...this.#origins.events(nowMs).map((event) => worker.call("originEvent", event, CONFIG_MS_MAX)),
+      ...this.#origins.faults(nowMs).map((setting) => worker.call("setFault", setting, CONFIG_MS_MAX)),
+    ]);
   }
 
   async #listenOn(worker: WorkerProcess): Promise<void> {
@@ -286,6 +297,18 @@ class Cluster implements Edge {
   async #tellPeers(): Promise<void> {
     const starts = this.#slots.map((slot) => (slot.up ? slot.starts : 0));
     await this.#each((worker) => worker.call("peers", starts, ASK_MS_MAX));
+    // One of them checks the health of origins for all: the first that is up.
+    const checker = this.#slots.find(({ up }) => up)?.worker ?? null;
+    await this.#each((worker) => worker.call("checkHealth", worker === checker, ASK_MS_MAX));
+  }
+
+  /** What one worker found out about an origin, the others know at once. */
+  #originEvent(from: WorkerProcess, event: OriginEvent): void {
+    this.#origins.take(event);
+    this.#setup.onOriginEvent?.(event);
+    void this.#each(async (worker) => {
+      if (worker !== from) await worker.call("originEvent", event, ASK_MS_MAX);
+    });
   }
 
   /** Calls every worker that has joined; one that fails is left out. */
@@ -348,6 +371,7 @@ class Cluster implements Edge {
         }
       });
       await change?.();
+      this.#origins.retain(config.sites);
       return { snapshot: number };
     });
   }
@@ -433,6 +457,11 @@ class Cluster implements Edge {
   async counted(sequence: number): Promise<number> {
     const counts = await this.#each((worker) => worker.call("counted", sequence, COUNT_MS_MAX));
     return counts.reduce((sum, count) => sum + count, 0);
+  }
+
+  async setFault(site: string, origin: string, fault: Fault | null): Promise<void> {
+    this.#origins.setFault({ site, origin, fault });
+    await this.#each((worker) => worker.call("setFault", { site, origin, fault }, ASK_MS_MAX));
   }
 
   async reopenLog(): Promise<void> {

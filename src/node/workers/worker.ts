@@ -84,6 +84,7 @@ export function runWorker(): void {
             memoryBytesMax,
             disk,
             peers,
+            onOriginEvent: (event) => void channel.call("originEvent", event).catch(() => undefined),
           }),
         };
         return disk?.gate.floor ?? null;
@@ -139,6 +140,18 @@ export function runWorker(): void {
       purgesInForce: (site) => mustRun().plane.purges.inForce(site),
       async tls(material) {
         await listeners?.replaceTls(material);
+        return null;
+      },
+      originEvent(event) {
+        mustRun().plane.origins.take(event);
+        return null;
+      },
+      checkHealth(on) {
+        mustRun().plane.origins.checkHealth(on);
+        return null;
+      },
+      setFault({ site, origin, fault }) {
+        mustRun().plane.origins.setFault(site, origin, fault);
         return null;
       },
       stats: () => mustRun().plane.stats(),

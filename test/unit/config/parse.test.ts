@@ -29,6 +29,12 @@ function mailWith(channel: object): unknown {
 function smtpWith(smtp: object): unknown {
   return mailWith({ smtp: { ...MAIL.smtp, ...smtp } });
 }
+function groupWith(group: object): unknown {
+  return siteWith({
+    originGroups: { both: { members: ["app"], ...group } },
+    behaviors: [{ path: "/*", origin: "both" }],
+  });
+}
 function valid(value: unknown): Config {
   const result = parseConfig(value);
   if (!result.ok) throw new Error(formatProblems("config", result.problems));
@@ -101,6 +107,8 @@ describe("defaults", () => {
       timeouts: { connectMs: 5000, firstByteMs: 30_000, betweenBytesMs: 30_000 },
       connectionsMax: 1024,
       keepAliveMs: 60_000,
+      ejection: { failures: 5, forMs: 10_000 },
+      degraded: { freshSeconds: 60, staleSeconds: 3600 },
     });
   });
 
@@ -363,6 +371,110 @@ const BAD: [unknown, string, string][] = [
   [originWith({ connectionsMax: 0 }), "sites.shop.origins.app.connectionsMax", "from 1 to 65535"],
   [originWith({ keepAliveMs: -1 }), "sites.shop.origins.app.keepAliveMs", "from 0"],
   ...BAD_BUCKETS,
+  [originWith({ health: {} }), "sites.shop.origins.app.health.path", "is missing"],
+  [originWith({ health: "/up" }), "sites.shop.origins.app.health", "{path, intervalMs, timeoutMs,"],
+  [originWith({ health: { path: "up" } }), "sites.shop.origins.app.health.path", 'beginning with "/"'],
+  [
+    originWith({ health: { path: "/", intervalMs: 99 } }),
+    "sites.shop.origins.app.health.intervalMs",
+    "from 100 to 3600000",
+  ],
+  [
+    originWith({ health: { path: "/", timeoutMs: 0 } }),
+    "sites.shop.origins.app.health.timeoutMs",
+    "from 1 to 3600000",
+  ],
+  [
+    originWith({ health: { path: "/", statuses: [] } }),
+    "sites.shop.origins.app.health.statuses",
+    "at least one",
+  ],
+  [
+    originWith({ health: { path: "/", statuses: ["200"] } }),
+    "sites.shop.origins.app.health.statuses[0]",
+    '"2xx", "3xx", "4xx" or "5xx"',
+  ],
+  [
+    originWith({ health: { path: "/", unhealthyAfter: 0 } }),
+    "sites.shop.origins.app.health.unhealthyAfter",
+    "from 1 to 100",
+  ],
+  [
+    originWith({ health: { path: "/", healthyAfter: 1.5 } }),
+    "sites.shop.origins.app.health.healthyAfter",
+    "from 1 to 100",
+  ],
+  [
+    originWith({ ejection: { failures: 0 } }),
+    "sites.shop.origins.app.ejection.failures",
+    "from 1 to 1000000",
+  ],
+  [originWith({ ejection: { slowMs: "1s" } }), "sites.shop.origins.app.ejection.slowMs", "milliseconds"],
+  [originWith({ ejection: { forMs: 0 } }), "sites.shop.origins.app.ejection.forMs", "from 1 to 3600000"],
+  [originWith({ concurrency: 5 }), "sites.shop.origins.app.concurrency", "{max, queueMax, waitMs}"],
+  [originWith({ concurrency: { max: 0 } }), "sites.shop.origins.app.concurrency.max", "from 1 to 65535"],
+  [
+    originWith({ concurrency: { max: 1, queueMax: -1 } }),
+    "sites.shop.origins.app.concurrency.queueMax",
+    "from 0 to 100000",
+  ],
+  [
+    originWith({ concurrency: { max: 1, waitMs: 0 } }),
+    "sites.shop.origins.app.concurrency.waitMs",
+    "from 1 to 3600000",
+  ],
+  [
+    originWith({ degraded: { freshSeconds: 86_401 } }),
+    "sites.shop.origins.app.degraded.freshSeconds",
+    "from 0 to 86400",
+  ],
+  [
+    originWith({ degraded: { staleSeconds: -1 } }),
+    "sites.shop.origins.app.degraded.staleSeconds",
+    "from 0 to 86400",
+  ],
+  [siteWith({ originGroups: [] }), "sites.shop.originGroups", "an object"],
+  [siteWith({ originGroups: { "a b": { members: ["app"] } } }), 'sites.shop.originGroups["a b"]', "letters"],
+  [groupWith({ members: [] }), "sites.shop.originGroups.both.members", "at least one"],
+  [groupWith({ members: ["app", 5] }), "sites.shop.originGroups.both.members[1]", "a name of 1 to 63"],
+  [groupWith({ members: [{}] }), "sites.shop.originGroups.both.members[0]", '"origin"'],
+  [
+    groupWith({ members: [{ origin: "-" }] }),
+    "sites.shop.originGroups.both.members[0].origin",
+    "a name of 1 to 63",
+  ],
+  [
+    groupWith({ members: [{ origin: "app", weight: 0 }] }),
+    "sites.shop.originGroups.both.members[0].weight",
+    "from 1 to 1000",
+  ],
+  [groupWith({ members: ["ap"] }), "sites.shop.originGroups.both.members[0]", 'did you mean "app"?'],
+  [groupWith({ members: ["app", "app"] }), "sites.shop.originGroups.both.members[1]", "twice"],
+  [
+    siteWith({ originGroups: { app: { members: ["app"] } } }),
+    "sites.shop.originGroups.app",
+    "the name of an origin",
+  ],
+  [groupWith({ balance: "random" }), "sites.shop.originGroups.both.balance", '"least-connections"'],
+  [groupWith({ failoverOn: 500 }), "sites.shop.originGroups.both.failoverOn", "a list"],
+  [groupWith({ failoverOn: [200] }), "sites.shop.originGroups.both.failoverOn[0]", "from 400 to 599"],
+  [
+    groupWith({ failoverOn: ["dns"] }),
+    "sites.shop.originGroups.both.failoverOn[0]",
+    '"connect" or "timeout"',
+  ],
+  [groupWith({ attemptTimeoutMs: 0 }), "sites.shop.originGroups.both.attemptTimeoutMs", "from 1 to 3600000"],
+  [groupWith({ attemptsMax: 0 }), "sites.shop.originGroups.both.attemptsMax", "from 1 to 50"],
+  [
+    groupWith({ retryBudget: { fraction: 2 } }),
+    "sites.shop.originGroups.both.retryBudget.fraction",
+    "from 0 to 1",
+  ],
+  [
+    groupWith({ retryBudget: { perSecondMin: -1 } }),
+    "sites.shop.originGroups.both.retryBudget.perSecondMin",
+    "from 0 to 10000",
+  ],
   [siteWith({ behaviors: [] }), "sites.shop.behaviors", "at least one"],
   [siteWith({ behaviors: [{}] }), "sites.shop.behaviors[0].path", "is missing"],
   [behaviorWith({ path: "static" }), "sites.shop.behaviors[0].path", 'beginning with "/" or "*"'],
@@ -438,6 +550,7 @@ const BAD: [unknown, string, string][] = [
     "sites.shop.behaviors[0].staleIfErrorSeconds",
     "to 2147483647",
   ],
+  [behaviorWith({ staleAfterMs: 0 }), "sites.shop.behaviors[0].staleAfterMs", "from 1 to 3600000"],
   [behaviorWith({ strictSMaxage: "x" }), "sites.shop.behaviors[0].strictSMaxage", "true or false"],
   [behaviorWith({ heuristic: { fraction: 2 } }), "sites.shop.behaviors[0].heuristic.fraction", "from 0 to 1"],
   [
@@ -610,7 +723,7 @@ describe("a wrong value", () => {
           .replace(/^sites\.[\w-]+/, "sites.<id>")
           .replace(/\[\d+\]/g, "[]")
           .replace(
-            /(origins|errorPages|statusTtlSeconds|set|append|channels|bySite)(?:\.[\w-]+|\["[^"]*"\])/,
+            /(origins|originGroups|errorPages|statusTtlSeconds|set|append|channels|bySite)(?:\.[\w-]+|\["[^"]*"\])/,
             "$1.<name>",
           ),
       ),
@@ -762,6 +875,25 @@ describe("what spans settings", () => {
         behaviorWith({ cacheKey: { headers: ["cookie"] } }),
         'sites.shop.behaviors[0].cacheKey.headers[0]: "cookie"',
       ],
+      [groupWith({}), "sites.shop.originGroups.both.members: holds one origin"],
+      [
+        siteWith({
+          origins: { app: { url: "http://a" }, b: { url: "http://b" } },
+          originGroups: { both: { members: ["app", "b"], failoverOn: [] } },
+        }),
+        "sites.shop.originGroups.both.failoverOn: is empty",
+      ],
+      [
+        siteWith({
+          origins: { app: { url: "http://a" }, b: { url: "http://b" } },
+          originGroups: { both: { members: ["app", "b"] } },
+          behaviors: [
+            { path: "/b", origin: "b" },
+            { path: "/*", origin: "app" },
+          ],
+        }),
+        "sites.shop.originGroups.both: is not the origin of any behavior",
+      ],
       [behaviorWith({ storeAuthorized: true }), "sites.shop.behaviors[0].storeAuthorized: "],
       [behaviorWith({ storeSetCookie: true }), "sites.shop.behaviors[0].storeSetCookie: "],
       [siteWith({ redirects: [{ to: "https://a.example$path" }] }), "sites.shop.redirects[0]: has neither"],
@@ -783,6 +915,35 @@ describe("what spans settings", () => {
       behaviorWith({ forward: { query: "all" } }),
     ];
     for (const value of usual) expect(warningsOf(value)).toEqual([]);
+  });
+});
+
+describe("an origin group", () => {
+  const two = { app: { url: "http://a" }, b: { url: "http://b" } };
+
+  test("has defaults, and is what is asked where it holds every origin", () => {
+    const config = valid(siteWith({ origins: two, originGroups: { both: { members: ["app", "b"] } } }));
+    expect(config.sites.shop?.originGroups.both).toEqual({
+      members: ["app", "b"],
+      balance: "failover",
+      failoverOn: [500, 502, 503, 504, "connect", "timeout"],
+      attemptTimeoutMs: 10_000,
+      attemptsMax: 3,
+      retryBudget: { fraction: 0.2, perSecondMin: 10 },
+    });
+    expect(config.sites.shop?.behaviors[0]?.origin).toBe("both");
+  });
+
+  test("that leaves an origin out has to be named", () => {
+    const origins = { ...two, c: { directory: "." } };
+    expect(errorsOf(siteWith({ origins, originGroups: { both: { members: ["app", "b"] } } }))[0]).toContain(
+      "a site with several origins (both, app, b, c) must say which is asked for what",
+    );
+  });
+
+  test("uses its members: none of them is told to be unused", () => {
+    const site = { origins: two, originGroups: { both: { members: ["app", { origin: "b", weight: 3 }] } } };
+    expect(warningsOf(siteWith(site))).toEqual([]);
   });
 });
 

@@ -8,7 +8,9 @@ import {
   type NodeView,
   startControlListener,
 } from "../../../src/node/control-listener.ts";
+import { DrillService } from "../../../src/node/drill-service.ts";
 import type { ExplainOptions } from "../../../src/node/edge-handle.ts";
+import { OriginBoard } from "../../../src/node/origin-board.ts";
 import { PurgeLog } from "../../../src/node/purge-log.ts";
 import { PurgeService } from "../../../src/node/purge-service.ts";
 import { renderMetrics } from "../../../src/telemetry/prometheus.ts";
@@ -60,6 +62,11 @@ const node: NodeView = {
       counted: () => Promise.resolve(0),
       purgesInForce: (site) => ({ marks: 0, patterns: inForce.get(site) ?? 0 }),
     },
+    new ManualClock(),
+  ),
+  drills: new DrillService(
+    { sites: () => ({}), stats: snapshot, setFault: () => Promise.resolve() },
+    new OriginBoard(() => {}),
     new ManualClock(),
   ),
 };

@@ -91,6 +91,10 @@ export const createFakeEdge: CreateEdge = ({ config, dataDir, version, clock, hi
         edgeEvents.push(`counted again ${sequence}`);
         return Promise.resolve(0);
       },
+      setFault(site, origin, fault) {
+        edgeEvents.push(`fault of ${site} ${origin}: ${fault?.kind ?? "none"}`);
+        return Promise.resolve();
+      },
       reopenLog() {
         edgeEvents.push("log reopened");
         return Promise.resolve();

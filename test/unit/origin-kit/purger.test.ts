@@ -4,6 +4,8 @@ import { createOriginKit } from "proxima-cdn/origin";
 import { ManualClock } from "../../../src/base/clock.ts";
 import type { Purge } from "../../../src/cache/purge-table.ts";
 import { startControlListener } from "../../../src/node/control-listener.ts";
+import { DrillService } from "../../../src/node/drill-service.ts";
+import { OriginBoard } from "../../../src/node/origin-board.ts";
 import { PurgeLog } from "../../../src/node/purge-log.ts";
 import { PurgeService } from "../../../src/node/purge-service.ts";
 import { Purger } from "../../../src/origin-kit/purger.js";
@@ -45,6 +47,15 @@ async function startNode(
       explain: (url) => ({ url, steps: [], would: { result: "hit", reason: "fresh" } }),
       snapshot: () => ({ number: 1, sites: 1, loadedAt: "", lastProblem: null }),
       alerts: { status: () => ({ channels: [], firing: [] }), test: () => Promise.resolve([]) },
+      drills: new DrillService(
+        {
+          sites: () => ({}),
+          stats: () => Promise.reject(new Error("none")),
+          setFault: () => Promise.resolve(),
+        },
+        new OriginBoard(() => {}),
+        clock,
+      ),
       purges: new PurgeService(
         log,
         {
