@@ -98,11 +98,13 @@ export class Edge {
         log: backing.log,
       });
     const flights = new Flights();
+    const peers = options.peers ?? null;
     const purges = new EdgePurges({
       store,
       disk,
       flights,
       clock,
+      owns: (key) => peers === null || peers.slotOf(key) === peers.slot,
       ...(options.remember === undefined ? {} : { remember: options.remember }),
     });
     if (backing !== null) backing.gate.forgotten = () => purges.forgotten;
@@ -113,7 +115,7 @@ export class Edge {
       disk,
       flights,
       purges,
-      peers: options.peers ?? null,
+      peers,
       fillBudget: new FillBudget(
         Math.max(options.objectBytesMax, options.memoryBytesMax * FILL_MEMORY_SHARE),
       ),

@@ -11,6 +11,7 @@ import {
   PURGE_MARKS_MAX,
   PURGE_PATTERNS_MAX,
   type Purge,
+  type PurgeableObject,
   PurgeTable,
   type Validity,
 } from "../cache/purge-table.ts";
@@ -42,6 +43,8 @@ export interface PurgesOptions {
   readonly disk: DiskTier | null;
   readonly flights: Flights;
   readonly clock: Clock;
+  /** False for a copy of what another worker of this node owns: the object is counted there. */
+  readonly owns?: (key: string) => boolean;
   /** Notes an invalidation by tag, before it is applied, for those who start after it; the disk needs it. */
   readonly remember?: (invalidation: TagInvalidation) => void;
 }
@@ -225,17 +228,21 @@ export class EdgePurges {
         entry.validSequence = Math.max(entry.validSequence, this.#table.sequence);
         return true;
       case "gone":
-        this.#sweep.count(entry);
+        this.#count(entry);
         store.remove(entry);
         return false;
       case "stale":
-        this.#sweep.count(entry);
+        this.#count(entry);
         entry.expire(validity.sinceMs);
         entry.validSequence = this.#table.sequence;
         // Now, so that the disk's own row is not met, and counted, as one more object.
         disk?.renew(entry);
         return true;
     }
+  }
+
+  #count(object: PurgeableObject): void {
+    if (this.#options.owns?.(object.key) ?? true) this.#sweep.count(object);
   }
 
   #holdsLocally({ key, tags, validLocal }: Pick<StoredResponse, "key" | "tags" | "validLocal">): boolean {
@@ -286,7 +293,7 @@ export class EdgePurges {
   #judge(row: JudgedRow): Validity {
     if (this.#local.size > 0 && !this.#holdsLocally(row)) return { kind: "gone" };
     const validity = this.#table.validityOf(row);
-    if (validity.kind !== "valid") this.#sweep.count(row);
+    if (validity.kind !== "valid") this.#count(row);
     return validity;
   }
 
