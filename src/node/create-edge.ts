@@ -65,6 +65,7 @@ export const createEdge = (async (setup) => {
       handler: plane.handle,
       altSvc: () => true,
       requestBodyBytesMax: config.limits.requestBody,
+      requestHeaderBytesMax: config.limits.requestHeaderBytes,
       clock,
       onError: (error) => log("error", messageOf(error)),
     });

@@ -225,6 +225,7 @@ async function listenOn(
     handler: plane.handle,
     altSvc: () => true,
     requestBodyBytesMax: config.limits.requestBody,
+    requestHeaderBytesMax: config.limits.requestHeaderBytes,
     clock: systemClock,
     onError: (error) => log("error", messageOf(error)),
     shared: { http3Port: listen.http3Port },

@@ -3,9 +3,20 @@
  * moved together inside the pushed buffer, so that a read full of tiny chunks becomes one piece and
  * not a hundred thousand.
  */
-import { unreachable } from "../../base/assert.ts";
-import { CHUNK_EXTENSION_BYTES_MAX, CHUNK_SIZE_DIGITS_MAX, TRAILER_BYTES_MAX } from "./limits.ts";
-import { type Fault, parseFieldLine } from "./response-head.ts";
+import { unreachable } from "../base/assert.ts";
+import { type Fault, parseFieldLine } from "./field-line.ts";
+
+/** Hexadecimal digits of a chunk's size: 52 bits, what stays an exact integer. */
+export const CHUNK_SIZE_DIGITS_MAX = 13;
+
+/**
+ * Bytes of chunk extensions that may run ahead of the data. Each byte of data gives one byte back, so
+ * that a long body with an extension on each chunk passes and one made of extensions does not.
+ */
+export const CHUNK_EXTENSION_BYTES_MAX = 16 * 1024;
+
+/** Bytes of a trailer section. It is checked and dropped. */
+export const TRAILER_BYTES_MAX = 16 * 1024;
 
 type State =
   | "size"
