@@ -9,11 +9,13 @@
  */
 import type { Socket } from "bun";
 import { ProximaError } from "../../../base/errors.ts";
+import type { BodyReader } from "../../../http/body.ts";
 import { formatHttpDate } from "../../../http/date.ts";
 import { reasonOf } from "../../../http/reason.ts";
 import type { RequestHandler, UpgradeResponse, ViewerResponse } from "../../message.ts";
 import type { Passage } from "../passage.ts";
 import { cancelBody, isSendable, unsendable } from "../runtime-response.ts";
+import type { BlobBytes } from "./blob-bytes.ts";
 import type { DeadlineWheel, WheelMember } from "./deadline-wheel.ts";
 import { HeadBuffer } from "./head-buffer.ts";
 import { IncomingBody } from "./incoming-body.ts";
@@ -30,6 +32,7 @@ export interface ConnectionContext {
   readonly requestHeaderBytesMax: number;
   readonly wheel: DeadlineWheel;
   readonly outbox: Outbox;
+  readonly blobs: BlobBytes;
   /** Set when the listener is about to close: every answer from now on ends its connection. */
   closing: boolean;
   /** Requests being answered. */
@@ -354,11 +357,11 @@ export class Connection implements WheelMember, SenderOwner, RequestConnection {
     const { bodyEnd } = written;
     this.#closes ||= written.closes || this.#context.closing || bodyEnd.kind === "close" || this.#cutsBody();
     const sender = this.#sender;
-    const { body } = response;
+    const body = response.body instanceof Blob ? this.#bytesOf(response.body) : response.body;
     const streamed = body !== null && !(body instanceof Uint8Array);
     if (streamed && bodyEnd.kind !== "none" && !(bodyEnd.kind === "length" && bodyEnd.bytes === 0)) {
       this.#wait(Number.POSITIVE_INFINITY);
-      sender.stream(this.#headParts(written), body, bodyEnd);
+      sender.stream(this.#headParts(written), body, bodyEnd, response.body instanceof Blob);
       if (sender.blocked) this.#wait(this.#context.bodyContext.limits.responseStallMs);
       return;
     }
@@ -382,6 +385,22 @@ export class Connection implements WheelMember, SenderOwner, RequestConnection {
     if (!written.dated) parts.push(this.#date());
     parts.push(this.#closes ? CLOSE_AND_END : END_OF_HEAD);
     return parts;
+  }
+
+  /** The bytes of a Blob where they are at hand; else something to stream. */
+  #bytesOf(blob: Blob): Uint8Array | Blob | BodyReader {
+    const { blobs } = this.#context;
+    const kept = blobs.get(blob);
+    if (kept !== null || !blobs.takes(blob)) return kept ?? blob;
+    let given = false;
+    return {
+      read() {
+        if (given) return Promise.resolve(null);
+        given = true;
+        return blobs.read(blob);
+      },
+      cancel() {},
+    };
   }
 
   #date(): Buffer {

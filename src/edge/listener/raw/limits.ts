@@ -25,11 +25,18 @@ export const REQUEST_BODY_ROOM = { bytesMax: 64 * 1024, bytesResume: 16 * 1024 }
 /** What is left of a body that nobody wants is read and dropped up to this, in bytes; a longer rest ends the connection. */
 export const DROPPED_BODY_BYTES_MAX = 64 * 1024;
 
-/** Bytes gathered for one write: the answers to pipelined requests, a head and the beginning of its body. */
-export const OUTBOX_BYTES = 64 * 1024;
+/**
+ * Bytes gathered for one write: the answers to pipelined requests, a head and its body. Copying a body of
+ * this size costs less than a second system call; what does not fit is written as it lies.
+ */
+export const OUTBOX_BYTES = 160 * 1024;
 
 /** Bytes of a Blob read at a time. */
 export const BLOB_PIECE_BYTES = 256 * 1024;
+
+/** Largest Blob whose bytes are kept for the next viewer, and bytes of all that are kept in a process. */
+export const BLOB_EACH_BYTES_MAX = 4 * 1024 * 1024;
+export const BLOBS_BYTES_MAX = 32 * 1024 * 1024;
 
 /** Bytes read and dropped from a viewer that was told that its connection ends. */
 export const LINGER_BYTES_MAX = 1024 * 1024;

@@ -11,6 +11,7 @@ import type { RequestHandler } from "../../message.ts";
 import type { ListenerLimits } from "../limits.ts";
 import { Passage } from "../passage.ts";
 import type { ListenAddress } from "../ports.ts";
+import { BlobBytes } from "./blob-bytes.ts";
 import { Connection, type ConnectionContext } from "./connection.ts";
 import { DeadlineWheel } from "./deadline-wheel.ts";
 import { WHEEL_TICK_MS } from "./limits.ts";
@@ -56,6 +57,7 @@ export class RawListener {
       requestHeaderBytesMax: options.requestHeaderBytesMax,
       wheel: new DeadlineWheel(clock, WHEEL_TICK_MS),
       outbox: new Outbox(),
+      blobs: new BlobBytes(),
       closing: false,
       requests: 0,
       relayed: options.relayed ?? null,

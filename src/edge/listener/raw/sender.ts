@@ -68,16 +68,13 @@ export class Sender {
       outbox.owner?.flush();
       outbox.owner = this;
     }
-    const room = outbox.bytes.length - outbox.filled;
-    if (bytes.byteLength <= room) {
-      outbox.bytes.set(bytes, outbox.filled);
-      outbox.filled += bytes.byteLength;
+    if (outbox.filled + bytes.byteLength > outbox.bytes.length) {
+      this.flush();
+      this.#write(bytes);
       return;
     }
-    outbox.bytes.set(bytes.subarray(0, room), outbox.filled);
-    outbox.filled += room;
-    this.flush();
-    this.#write(bytes.subarray(room));
+    outbox.bytes.set(bytes, outbox.filled);
+    outbox.filled += bytes.byteLength;
   }
 
   /** Hands what was gathered to the socket. To be called before another connection has its turn. */
@@ -91,15 +88,17 @@ export class Sender {
     if (count < filled) this.#waiting = [Buffer.from(outbox.bytes.subarray(count, filled))];
   }
 
-  /** Sends a body piece by piece behind `head`, which leaves at once, or with the first piece where that is sure to come. */
-  stream(head: readonly Uint8Array[], body: BodyReader | Blob, end: BodyEnd): void {
+  /** Sends a body piece by piece behind `head`, which leaves with the first piece where that `comesSoon`, else at once. */
+  stream(head: readonly Uint8Array[], body: BodyReader | Blob, end: BodyEnd, comesSoon: boolean): void {
     const reader = body instanceof Blob ? blobReader(body) : body;
     this.#reader = reader;
-    if (!(body instanceof Blob)) {
-      for (const part of head) this.send(part);
-      this.flush();
-      void this.#pump([], reader, end);
-    } else void this.#pump(head, reader, end);
+    if (comesSoon) {
+      void this.#pump(head, reader, end);
+      return;
+    }
+    for (const part of head) this.send(part);
+    this.flush();
+    void this.#pump([], reader, end);
   }
 
   /** The socket takes bytes again. */
