@@ -119,13 +119,13 @@ export class HeadBuffer {
       if (part[at - 1] !== CR)
         return new HeadRefusal(400, "a line of the header section does not end with CRLF");
     }
-    const lineEnd = part.indexOf(LINE_END);
-    if (lineEnd === -1) {
-      const first = part[0] as number;
-      // No method begins so: a TLS handshake on the port for clear text, or another protocol.
-      if (first <= 0x20 || first >= 0x7f) return new HeadRefusal(400, "this is not HTTP/1.1");
-      return this.#tooLong(part.length - 1, 0);
+    const first = part[0] as number;
+    // No method begins so: a TLS handshake on the port for clear text, or another protocol. A CR may become an empty line.
+    if ((first <= 0x20 || first >= 0x7f) && !(first === CR && part.length === 1)) {
+      return new HeadRefusal(400, "this is not HTTP/1.1");
     }
+    const lineEnd = part.indexOf(LINE_END);
+    if (lineEnd === -1) return this.#tooLong(part.length - 1, 0);
     if (!this.#lineChecked) {
       if (lineEnd <= REQUEST_LINE_BYTES_MAX && !REQUEST_LINE.test(part.toString("latin1", 0, lineEnd))) {
         return new HeadRefusal(400, 'the request line is not "METHOD target HTTP/1.1"');

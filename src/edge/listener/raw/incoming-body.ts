@@ -27,7 +27,7 @@ export class IncomingBody {
 
   /** `length` is null for chunks; no more than `droppedBytesMax` are read where nobody wants them. */
   constructor(owner: IncomingOwner, length: number | null, droppedBytesMax: number) {
-    this.#decoder = length === null ? new ChunkedDecoder((what) => broken(`malformed: ${what}`)) : null;
+    this.#decoder = length === null ? new ChunkedDecoder(malformed, FRAMING) : null;
     this.#left = length ?? 0;
     this.#droppedBytesMax = droppedBytesMax;
     const source = {
@@ -120,6 +120,13 @@ export class IncomingBody {
     this.#state = "whole";
     this.queue.finish();
   }
+}
+
+/** Fields that frame or route a message: in a trailer section, some reader takes them for a header's (RFC 9110 section 6.5.1). */
+const FRAMING: ReadonlySet<string> = new Set(["connection", "content-length", "host", "transfer-encoding"]);
+
+function malformed(what: string): ProximaError {
+  return broken(`malformed: ${what}`);
 }
 
 function broken(what: string): ProximaError {

@@ -116,6 +116,9 @@ export function parseRequestHead(text: string): RequestHead | HeadRefusal {
     // An obs-fold, a space before the colon and an empty name all are no token.
     if (name === null) return bad(`field line ${count} is not "name: value"`);
     const value = trimmed(text, colon + 1, end);
+    // Some readers take a tab for a part of the value: where that changes the framing it is refused.
+    const isFraming = name === "content-length" || name === "transfer-encoding";
+    if (isFraming && text.charCodeAt(end - 1) === TAB) return bad(`a tab ends the value of ${name}`);
     switch (name) {
       case "host":
         if (host !== null) return bad("it has more than one Host");
@@ -209,8 +212,10 @@ function trimmed(text: string, from: number, to: number): string {
   return text.slice(start, end);
 }
 
+const TAB = 0x09;
+
 function isBlank(code: number): boolean {
-  return code === 0x20 || code === 0x09;
+  return code === 0x20 || code === TAB;
 }
 
 function bad(message: string): HeadRefusal {
