@@ -50,7 +50,9 @@ describe("pipelined requests", () => {
     const { http } = await start(echo);
     const paths = Array.from({ length: 60 }, (_, i) => `/${i}${i % 7 === 3 ? "late" : ""}`);
     const answer = await raw(http, paths.map((path) => ask(path)).join("") + get("/end"));
-    expect(answer.text.match(/<.*?>/g)).toEqual([...paths, "/end"].map((path) => `<${path}>`));
+    expect(answer.text.match(/<.*?>/g)?.join("")).toBe(
+      [...paths, "/end"].map((path) => `<${path}>`).join(""),
+    );
     expect(answer.closed).toBe(true);
   });
 
