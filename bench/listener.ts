@@ -151,6 +151,7 @@ async function serve(kind: string, originPort: number): Promise<void> {
     controlPort: () => null,
     memoryBytesMax: 256 * 1024 * 1024,
     peers: null,
+    disk: null,
   });
   await plane.apply(parsed.config);
   const common = {

@@ -114,7 +114,7 @@ for (const secure of [false, true]) {
 
 describe("what one connection brings", () => {
   test("behind a trailer section is a request of its own, and nothing of the trailers reaches the origin", async () => {
-    const body = "1\r\na\r\n0\r\nX-Trailer: 1\r\nContent-Length: 99\r\n\r\n";
+    const body = "1\r\na\r\n0\r\nX-Trailer: 1\r\n\r\n";
     const received = await sendRaw(
       { port: edge.port },
       post(chunked, body) + get("", "GET /behind HTTP/1.1"),

@@ -31,9 +31,6 @@ export const DROPPED_BODY_BYTES_MAX = 64 * 1024;
  */
 export const OUTBOX_BYTES = 160 * 1024;
 
-/** Bytes of a Blob read at a time. */
-export const BLOB_PIECE_BYTES = 256 * 1024;
-
 /** Largest Blob whose bytes are kept for the next viewer, and bytes of all that are kept in a process. */
 export const BLOB_EACH_BYTES_MAX = 4 * 1024 * 1024;
 export const BLOBS_BYTES_MAX = 32 * 1024 * 1024;

@@ -3,8 +3,8 @@
  * socket does not take waits, by reference, until it drains, and nothing more of a stream is read
  * before that: a slow viewer slows its origin down instead of filling memory.
  */
-import type { BodyReader } from "../../../http/body.ts";
-import { BLOB_PIECE_BYTES, OUTBOX_BYTES } from "./limits.ts";
+import { type BodyReader, blobReader } from "../../../http/body.ts";
+import { OUTBOX_BYTES } from "./limits.ts";
 import type { BodyEnd } from "./response-head.ts";
 
 /** The part of a socket that a sender needs. */
@@ -191,22 +191,4 @@ export class Sender {
       this.#drained = resolve;
     });
   }
-}
-
-/** Reads a Blob in pieces of a size that suits a socket, the next one only when asked. */
-function blobReader(blob: Blob): BodyReader {
-  let at = 0;
-  return {
-    async read() {
-      if (at >= blob.size) return null;
-      const piece = await blob.slice(at, at + BLOB_PIECE_BYTES).bytes();
-      // A file that became shorter: the sender sees that the length is not reached.
-      if (piece.byteLength === 0) return null;
-      at += piece.byteLength;
-      return piece;
-    },
-    cancel() {
-      at = blob.size;
-    },
-  };
 }
