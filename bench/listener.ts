@@ -30,7 +30,7 @@ const cells: [name: string, path: string, fields: string[]][] = [
 ];
 
 const [role, ...rest] = process.argv.slice(2);
-if (role === "serve") await serve(rest[0] ?? "", Number(rest[1]));
+if (role === "serve") await serve(rest[0] ?? "", Number(rest[1]), rest[2] ?? "");
 else await compare(role ?? "wrk", rest[0]);
 
 async function compare(wrk: string, only: string | undefined): Promise<void> {
@@ -52,7 +52,10 @@ async function compare(wrk: string, only: string | undefined): Promise<void> {
       });
     },
   });
-  const servers = await Promise.all(["runtime", "raw"].map((kind) => started(kind, origin.port ?? 0)));
+  const folder = mkdtempSync(join(tmpdir(), "proxima-bench-"));
+  const servers = await Promise.all(
+    ["runtime", "raw"].map((kind) => started(kind, origin.port ?? 0, join(folder, kind))),
+  );
   try {
     for (const [name, path, fields] of cells) {
       if (only !== undefined && name !== only) continue;
@@ -80,14 +83,18 @@ async function compare(wrk: string, only: string | undefined): Promise<void> {
       );
     }
   } finally {
-    for (const { child } of servers) child.kill("SIGKILL");
+    for (const { child } of servers) {
+      child.kill("SIGKILL");
+      await child.exited;
+    }
+    rmSync(folder, { recursive: true, force: true });
     await origin.stop(true);
   }
 }
 
-async function started(kind: string, originPort: number) {
+async function started(kind: string, originPort: number, folder: string) {
   const child = Bun.spawn(
-    ["taskset", "-c", "0", process.execPath, import.meta.path, "serve", kind, String(originPort)],
+    ["taskset", "-c", "0", process.execPath, import.meta.path, "serve", kind, String(originPort), folder],
     { stdout: "pipe", stderr: "inherit" },
   );
   const { value } = await child.stdout.getReader().read();
@@ -133,9 +140,7 @@ function browserFields(): string[] {
 }
 
 /** One data plane behind the listener of this kind; prints the port. */
-async function serve(kind: string, originPort: number): Promise<void> {
-  const folder = mkdtempSync(join(tmpdir(), "proxima-bench-"));
-  process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
+async function serve(kind: string, originPort: number, folder: string): Promise<void> {
   const parsed = parseConfig({
     dataDir: folder,
     listen: { http: "127.0.0.1:0", control: "127.0.0.1:0" },
@@ -152,6 +157,7 @@ async function serve(kind: string, originPort: number): Promise<void> {
     memoryBytesMax: 256 * 1024 * 1024,
     peers: null,
     disk: null,
+    onOriginEvent: () => {},
   });
   await plane.apply(parsed.config);
   const common = {
