@@ -22,11 +22,13 @@ export interface AskedAt {
   readonly local: number;
 }
 
-/** Tags of a site that an unsafe request made invalid, at its place among the node's invalidations. */
-export interface TagInvalidation {
+/** What of a site an unsafe request made invalid, at its place among the node's invalidations. */
+export interface NotedInvalidation {
   readonly sequence: number;
   readonly site: string;
   readonly tags: readonly string[];
+  /** Host, path and query of keys that their owner has not removed itself: it was not there. */
+  readonly urls: readonly string[];
 }
 
 /** What the purges of an edge act on. */
@@ -36,8 +38,8 @@ export interface PurgesOptions {
   readonly disk: DiskTier | null;
   readonly flights: Flights;
   readonly clock: Clock;
-  /** Notes an invalidation by tag, before it is applied, for those who start after it; the disk needs it. */
-  readonly remember?: (invalidation: TagInvalidation) => void;
+  /** Notes an invalidation before it is applied, for those who start after it; the disk needs it. */
+  readonly remember?: (invalidation: NotedInvalidation) => void;
 }
 
 /** The purges that an edge has applied. */
@@ -119,16 +121,18 @@ export class EdgePurges {
     this.#invalidations = sequence;
     if (what.tags.length > 0) {
       const { site, tags } = what;
-      this.#options.remember?.({ sequence, site, tags });
-      this.applyTags({ sequence, site, tags });
+      const noted = { sequence, site, tags, urls: [] };
+      this.#options.remember?.(noted);
+      this.applyNoted(noted);
     }
     return count;
   }
 
-  /** Applies an invalidation by tag: a new one, or one from before the start. */
-  applyTags({ sequence, site, tags }: TagInvalidation): void {
+  /** Applies an invalidation that is held against what is found: a new one by tag, or any from before the start. */
+  applyNoted({ sequence, site, tags, urls }: NotedInvalidation): void {
     this.#invalidations = Math.max(this.#invalidations, sequence);
-    this.#local.apply({ sequence, site, scope: "tag", targets: tags, mode: "hard", acceptedMs: 0 });
+    const all = { sequence, site, mode: "hard", acceptedMs: 0 } as const;
+    this.#local.apply({ ...all, scope: "tag", targets: tags }, { ...all, scope: "url", targets: urls });
     this.#sweepLocalSoon();
   }
 
@@ -158,14 +162,14 @@ export class EdgePurges {
    */
   begin(
     floor: AskedAt,
-    missed: { readonly purges: readonly Purge[]; readonly tags: readonly TagInvalidation[] },
+    missed: { readonly purges: readonly Purge[]; readonly invalidations: readonly NotedInvalidation[] },
     now: AskedAt,
   ): void {
     this.#advanceTo(floor);
-    for (const invalidation of missed.tags) this.applyTags(invalidation);
+    for (const invalidation of missed.invalidations) this.applyNoted(invalidation);
     for (const purge of missed.purges) this.apply(purge);
     this.#advanceTo(now);
-    this.#forgotten = missed.purges.length + missed.tags.length > 0 ? floor : this.now();
+    this.#forgotten = missed.purges.length + missed.invalidations.length > 0 ? floor : this.now();
     if (missed.purges.length === 0) this.#markDisk();
   }
 

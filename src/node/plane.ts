@@ -7,7 +7,7 @@ import type { NodeConfig } from "../config/schema.ts";
 import { Edge as DataPlane, type DiskBacking } from "../edge/edge.ts";
 import type { OriginPermissions } from "../edge/origins.ts";
 import type { Peers } from "../edge/peers.ts";
-import type { TagInvalidation } from "../edge/purges.ts";
+import type { NotedInvalidation } from "../edge/purges.ts";
 import { addressSet, parseIp } from "../http/ip.ts";
 import { AccessLog } from "../telemetry/access-log.ts";
 import { isLoopback } from "./control-guard.ts";
@@ -29,8 +29,8 @@ export interface PlaneSetup {
   readonly memoryBytesMax: number;
   /** The opened disk cache; null when there is none. */
   readonly disk: DiskBacking | null;
-  /** Notes an invalidation by tag for later starts. */
-  readonly remember?: (invalidation: TagInvalidation) => void;
+  /** Notes an invalidation for later starts. */
+  readonly remember?: (invalidation: NotedInvalidation) => void;
   readonly peers: Peers | null;
 }
 

@@ -2,14 +2,14 @@
 
 import type { Purge } from "../cache/purge-table.ts";
 import type { MarkLimits } from "../cache/store/disk-mark.ts";
-import type { TagInvalidation } from "../edge/purges.ts";
+import type { NotedInvalidation } from "../edge/purges.ts";
 import type { InvalidationLog } from "./invalidation-log.ts";
 import type { PurgeLog } from "./purge-log.ts";
 
 /** Purges and invalidations that something stored may have missed. */
 export interface Missed {
   readonly purges: readonly Purge[];
-  readonly tags: readonly TagInvalidation[];
+  readonly invalidations: readonly NotedInvalidation[];
 }
 
 /** Both logs of a node. */
@@ -42,12 +42,12 @@ export class PurgeHistory {
   since(floor: MarkLimits["newest"]): Missed {
     return {
       purges: this.#purges.since(floor.sequence),
-      tags: this.#invalidations?.since(floor.local) ?? [],
+      invalidations: this.#invalidations?.since(floor.local) ?? [],
     };
   }
 
-  /** Notes an invalidation by tag before it is applied. */
-  remember(invalidation: TagInvalidation): void {
+  /** Notes an invalidation before it is applied. */
+  remember(invalidation: NotedInvalidation): void {
     this.#invalidations?.append(invalidation);
   }
 }
@@ -56,18 +56,19 @@ export class PurgeHistory {
 const SLICE_TARGETS_MAX = 10_000;
 
 /** What was missed, in messages of a bounded size, in order. */
-export function slicesOf({ purges, tags }: Missed): Missed[] {
-  const slices: { purges: Purge[]; tags: TagInvalidation[]; targets: number }[] = [];
+export function slicesOf({ purges, invalidations }: Missed): Missed[] {
+  const slices: { purges: Purge[]; invalidations: NotedInvalidation[]; targets: number }[] = [];
   const room = (targets: number) => {
     let slice = slices.at(-1);
     if (slice === undefined || slice.targets + targets > SLICE_TARGETS_MAX) {
-      slice = { purges: [], tags: [], targets: 0 };
+      slice = { purges: [], invalidations: [], targets: 0 };
       slices.push(slice);
     }
     slice.targets += targets;
     return slice;
   };
   for (const purge of purges) room(purge.targets.length + 1).purges.push(purge);
-  for (const invalidation of tags) room(invalidation.tags.length + 1).tags.push(invalidation);
+  for (const invalidation of invalidations)
+    room(invalidation.tags.length + invalidation.urls.length + 1).invalidations.push(invalidation);
   return slices;
 }

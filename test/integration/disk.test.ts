@@ -50,7 +50,9 @@ describe("after a restart", () => {
     clock.advance(100_000);
     const explained = await edge.edge.explain(`${edge.url}/a`, {});
     expect(explained.would).toEqual({ result: "hit", reason: "fresh" });
-    expect(explained.steps.find(({ step }) => step === "stored")?.outcome).toMatch(/^status 200, \d+ bytes on disk$/);
+    expect(explained.steps.find(({ step }) => step === "stored")?.outcome).toMatch(
+      /^status 200, \d+ bytes on disk$/,
+    );
     const again = await edge.get("/a");
     expect([again.status, again.cache, again.body]).toEqual([200, "HIT", first.body]);
     expect(again.headers.get("age")).toBe("100");

@@ -6,6 +6,7 @@ import { createServer, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { ManualClock } from "../../src/base/clock.ts";
 import { startTestEdge, type TestEdge, type TestEdgeOptions } from "../kit/edge.ts";
+import { content, fileAnswer, type OriginFile } from "../kit/file-origin.ts";
 import { startOrigin, type TestOrigin } from "../kit/origin.ts";
 
 const MB = 1024 * 1024;
@@ -13,53 +14,6 @@ const stops: (() => Promise<void>)[] = [];
 afterEach(async () => {
   for (const stop of stops.splice(0).reverse()) await stop();
 });
-
-/** Bytes that tell their place and their version: any mixture shows. */
-function content(length: number, version: number): Uint8Array<ArrayBuffer> {
-  const words = new Uint32Array(Math.ceil(length / 4));
-  for (let i = 0; i < words.length; i++) words[i] = Math.imul(i + 1, 2_654_435_761) ^ version;
-  return new Uint8Array(words.buffer, 0, length);
-}
-
-interface File {
-  bytes: Uint8Array<ArrayBuffer>;
-  etag: string | null;
-  /** Answers ranges with 206. */
-  ranges: boolean;
-  fields: Record<string, string>;
-}
-
-/** An origin with one file, which answers ranges and conditions as a file server does. */
-function fileOrigin(file: File, clock?: ManualClock): TestOrigin {
-  return startOrigin((request) => {
-    const headers: Record<string, string> = {
-      "content-type": "video/mp4",
-      "cache-control": "max-age=3600",
-      "accept-ranges": "bytes",
-      ...(file.etag === null ? {} : { etag: file.etag }),
-      ...file.fields,
-    };
-    if (file.etag !== null && request.headers.get("if-none-match") === file.etag)
-      return new Response(null, { status: 304, headers });
-    const ifRange = request.headers.get("if-range");
-    const range = /^bytes=(\d*)-(\d*)$/.exec(request.headers.get("range") ?? "");
-    const { length } = file.bytes;
-    if (range === null || !file.ranges || (ifRange !== null && ifRange !== file.etag))
-      return new Response(file.bytes, { headers });
-    const [, first = "", last = ""] = range;
-    const start = first === "" ? Math.max(0, length - Number(last)) : Number(first);
-    const end = first === "" || last === "" ? length : Math.min(length, Number(last) + 1);
-    if (start >= length)
-      return new Response(null, {
-        status: 416,
-        headers: { ...headers, "content-range": `bytes */${length}` },
-      });
-    return new Response(file.bytes.subarray(start, end), {
-      status: 206,
-      headers: { ...headers, "content-range": `bytes ${start}-${end - 1}/${length}` },
-    });
-  }, clock);
-}
 
 /** An origin that answers ranges, and whose way with the whole the test says. Its URL. */
 async function plainOrigin(
@@ -90,7 +44,7 @@ async function plainOrigin(
 interface Stage {
   readonly edge: TestEdge;
   readonly origin: TestOrigin;
-  readonly file: File;
+  readonly file: OriginFile;
   readonly clock: ManualClock;
   /** Bytes that the origin was asked for, by its Range fields; the whole counts whole. */
   asked(): number;
@@ -99,11 +53,11 @@ interface Stage {
 async function stage(
   length: number,
   options: Partial<TestEdgeOptions> = {},
-  made: Partial<File> = {},
+  made: Partial<OriginFile> = {},
 ): Promise<Stage> {
   const clock = new ManualClock(Date.UTC(2026, 0, 1));
-  const file: File = { bytes: content(length, 1), etag: '"v1"', ranges: true, fields: {}, ...made };
-  const origin = fileOrigin(file, clock);
+  const file: OriginFile = { bytes: content(length, 1), etag: '"v1"', ranges: true, fields: {}, ...made };
+  const origin = startOrigin((request) => fileAnswer(request, file), clock);
   stops.push(() => origin.stop());
   const edge = await startTestEdge({
     origin: origin.url,
@@ -235,7 +189,11 @@ describe("a range of what is not stored", () => {
   });
 
   test("of an origin that has no ranges, or no validator, or of a small object fetches the whole once", async () => {
-    for (const made of [{ ranges: false }, { etag: null }, { etag: 'W/"v1"' }] satisfies Partial<File>[]) {
+    for (const made of [
+      { ranges: false },
+      { etag: null },
+      { etag: 'W/"v1"' },
+    ] satisfies Partial<OriginFile>[]) {
       const { edge, file } = await stage(10 * MB, {}, made);
       for (const start of [5 * MB, 0]) {
         const answer = await edge.get("/film", { range: `bytes=${start}-${start + 99}` });

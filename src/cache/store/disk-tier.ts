@@ -316,7 +316,7 @@ export class DiskTier {
   /** Removes a URL, and ends what is on its way; returns how many rows went. */
   forgetUrl(base: string): number {
     for (const passage of this.#passages) if (passage.base === base) passage.ended = true;
-    return this.#disk.owns(base) ? this.#disk.removeUrl(base) : 0;
+    return this.#disk.removeUrl(base);
   }
 
   /** The least sequence of what is on its way, or `otherwise`. */

@@ -42,6 +42,8 @@ export class Problems {
 
   /** Problems that stand now, in sentences: what was damaged and removed is over. */
   get standing(): readonly string[] {
-    return [...this.#told.values()].flatMap(({ problem, message }) => (LASTING.has(problem) ? [message] : []));
+    return [...this.#told.values()].flatMap(({ problem, message }) =>
+      LASTING.has(problem) ? [message] : [],
+    );
   }
 }
