@@ -182,8 +182,12 @@ async function land(
   x.stored = !x.collapsed;
   const ownFields = !x.collapsed && storage.removeFields.length > 0;
   if (!ownFields && (outcome.bodyLength ?? 0) <= WHOLE_BODY_BYTES_MAX) {
+    // It may turn out to be larger than is stored: then it is read from its beginning.
+    const body = outcome.fill.join();
     const stored = await within(outcome.settled, WHOLE_BODY_WAIT_MS, context.clock);
-    if (stored !== null) return give(x, stored, question, side);
+    if (stored === null) return stream(x, outcome, context, body);
+    body.cancel();
+    return give(x, stored, question, side);
   }
   return stream(x, outcome, context);
 }
@@ -266,7 +270,12 @@ function headOf(
 }
 
 /** A response on its way. */
-function stream(x: RoutedExchange, outcome: FlightResponse, context: EdgeContext): OwnerReply {
+function stream(
+  x: RoutedExchange,
+  outcome: FlightResponse,
+  context: EdgeContext,
+  body: BodyReader = outcome.fill.join(),
+): OwnerReply {
   const { storage, fields } = outcome;
   const own = storage.store && x.collapsed ? storage.removeFields : [];
   const head: TierAnswer = {
@@ -283,7 +292,7 @@ function stream(x: RoutedExchange, outcome: FlightResponse, context: EdgeContext
     whole: false,
     receivedMs: outcome.responseTimeMs,
   };
-  return { head, body: outcome.fill.join() };
+  return { head, body };
 }
 
 function factsOf(x: RoutedExchange, context: EdgeContext): Omit<TierFacts, "reusable"> {

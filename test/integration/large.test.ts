@@ -182,6 +182,30 @@ describe("a range of what is not stored", () => {
     expect(same(answer.bytes, wanted)).toBe(true);
   });
 
+  test("several of what is stored are the same bytes, verified or not", async () => {
+    const { edge, file } = await stage(3 * MB);
+    await edge.get("/film");
+    await edge.restart();
+    // The first is verified, the others are not; then all are.
+    await edge.get("/film", { range: "bytes=0-9" });
+    for (let round = 0; round < 2; round++) {
+      const answer = await edge.get("/film", { range: "bytes=0-0,1000000-1000009,-1" });
+      const parts = answer.bytes.length;
+      const text = Buffer.from(answer.bytes).toString("latin1");
+      const bodies = text.split(/\r\n--[^\r]+(?:--)?\r\n|^--[^\r]+\r\n/).flatMap((part) => {
+        const end = part.indexOf("\r\n\r\n");
+        return end < 0 ? [] : [part.slice(end + 4)];
+      });
+      const wanted = [
+        [0, 1],
+        [1_000_000, 1_000_010],
+        [3 * MB - 1, 3 * MB],
+      ].map(([start, end]) => Buffer.from(file.bytes.subarray(start, end)).toString("latin1"));
+      expect([answer.status, answer.cache, bodies]).toEqual([206, "HIT", wanted]);
+      expect(Number(answer.headers.get("content-length") ?? parts)).toBe(parts);
+    }
+  });
+
   test("beyond the end is 416 with the length", async () => {
     const { edge } = await stage(5 * MB);
     const answer = await edge.get("/film", { range: `bytes=${6 * MB}-` });

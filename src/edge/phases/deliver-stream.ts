@@ -45,6 +45,20 @@ export async function deliverFlight(
   context: EdgeContext,
   flight: FlightResponse,
 ): Promise<ViewerResponse> {
+  // From the first byte on: while this waits, the body may outgrow what is stored, and is dropped where nobody reads it.
+  const place = flight.fill.join();
+  try {
+    return await answerFrom(x, context, flight);
+  } finally {
+    place.cancel();
+  }
+}
+
+async function answerFrom(
+  x: RoutedExchange,
+  context: EdgeContext,
+  flight: FlightResponse,
+): Promise<ViewerResponse> {
   if (flight.storage.store && (flight.bodyLength ?? 0) <= WHOLE_BODY_BYTES_MAX) {
     const waitMs = flight.bodyLength === null ? UNKNOWN_LENGTH_WAIT_MS : WHOLE_BODY_WAIT_MS;
     const entry = await within(flight.settled, waitMs, context.clock);

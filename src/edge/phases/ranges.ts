@@ -50,7 +50,8 @@ export function unsatisfiable(fields: Fields, length: number): ViewerResponse {
 
 /**
  * 206 for one range or several; `fields` are those of the 200 and are changed. `read` gives the bytes from
- * `start` to `end`, both included; for several ranges it is called for each in its turn.
+ * `start` to `end`, both included; for several ranges it is called for each in its turn. When it gives bytes in
+ * memory it does so for all of them.
  */
 export function partial(
   fields: Fields,
