@@ -18,6 +18,7 @@ import type { FlightOutcome, FlightResponse } from "./flights.ts";
 import { findStored } from "./lookup.ts";
 import type { CacheReason, ViewerRequest } from "./message.ts";
 import { endUnfresh, mayUse } from "./phases/cacheability.ts";
+import { isUnchanged } from "./phases/deliver.ts";
 import { openLarge, selectLarge } from "./phases/deliver-large.ts";
 import { within } from "./phases/deliver-stream.ts";
 import { chain } from "./phases/ranges.ts";
@@ -95,6 +96,8 @@ function fieldsOf(question: TierQuestion): Fields {
   const fields = new Fields([...question.fields]);
   if (question.range !== null) fields.set("range", question.range);
   if (question.ifRange !== null) fields.set("if-range", question.ifRange);
+  if (question.ifNoneMatch !== null) fields.set("if-none-match", question.ifNoneMatch);
+  if (question.ifModifiedSince !== null) fields.set("if-modified-since", question.ifModifiedSince);
   return fields;
 }
 
@@ -225,6 +228,8 @@ async function giveLarge(
   body: LargeBody,
   context: EdgeContext,
 ): Promise<OwnerReply | null> {
+  if (isUnchanged(x, entry))
+    return { head: { ...headOf(x, entry, context), copy: null, given: { kind: "unchanged" } }, body: null };
   const { plan, ranges } = selectLarge(x, entry);
   let read: Awaited<ReturnType<typeof openLarge>>;
   try {

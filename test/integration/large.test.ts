@@ -1,12 +1,9 @@
 /** Large objects: stored in parts, one version at a time, read where viewers like, fetched once. */
 
 import { afterEach, describe, expect, test } from "bun:test";
-import { once } from "node:events";
-import { createServer, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
 import { ManualClock } from "../../src/base/clock.ts";
 import { startTestEdge, type TestEdge, type TestEdgeOptions } from "../kit/edge.ts";
-import { content, fileAnswer, type OriginFile } from "../kit/file-origin.ts";
+import { content, fileAnswer, type OriginFile, startFileOrigin } from "../kit/file-origin.ts";
 import { startOrigin, type TestOrigin } from "../kit/origin.ts";
 
 const MB = 1024 * 1024;
@@ -15,30 +12,11 @@ afterEach(async () => {
   for (const stop of stops.splice(0).reverse()) await stop();
 });
 
-/** An origin that answers ranges, and whose way with the whole the test says. Its URL. */
-async function plainOrigin(
-  file: Uint8Array,
-  whole: (response: ServerResponse) => void | Promise<void>,
-): Promise<string> {
-  const plain = { "content-type": "video/mp4", "cache-control": "max-age=3600", etag: '"v1"' };
-  const server = createServer((request, response) => {
-    const range = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? "");
-    if (range === null) {
-      response.writeHead(200, { ...plain, "content-length": file.byteLength });
-      void whole(response);
-      return;
-    }
-    const [start, end] = [Number(range[1]), Math.min(file.byteLength, Number(range[2]) + 1)];
-    const place = `bytes ${start}-${end - 1}/${file.byteLength}`;
-    response.writeHead(206, { ...plain, "content-range": place, "content-length": end - start });
-    response.end(file.subarray(start, end));
-  });
-  await once(server.listen(0, "127.0.0.1"), "listening");
-  stops.push(async () => {
-    server.closeAllConnections();
-    await once(server.close(), "close");
-  });
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+/** An origin whose way with the whole the test says. Its URL. */
+async function plainOrigin(...how: Parameters<typeof startFileOrigin>): Promise<string> {
+  const origin = await startFileOrigin(...how);
+  stops.push(() => origin.stop());
+  return origin.url;
 }
 
 interface Stage {

@@ -1,5 +1,9 @@
 /** Files of an origin for tests: bytes that tell their place and version, answered as a file server does. */
 
+import { once } from "node:events";
+import { createServer, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+
 /** Bytes that tell their place and their version: any mixture shows. */
 export function content(length: number, version: number): Uint8Array<ArrayBuffer> {
   const words = new Uint32Array(Math.ceil(length / 4));
@@ -44,4 +48,39 @@ export function fileAnswer(request: Request, file: OriginFile): Response {
     status: 206,
     headers: { ...headers, "content-range": `bytes ${start}-${end - 1}/${length}` },
   });
+}
+
+/** A file server whose way with the whole the test says, with its true length; `target` tells which is meant. */
+export async function startFileOrigin(
+  file: Uint8Array,
+  whole: (response: ServerResponse, target: string) => void | Promise<void>,
+): Promise<{
+  readonly url: string /** Ranges that were asked for. */;
+  readonly ranges: string[];
+  stop(): Promise<void>;
+}> {
+  const plain = { "content-type": "video/mp4", "cache-control": "max-age=3600", etag: '"v1"' };
+  const ranges: string[] = [];
+  const server = createServer((request, response) => {
+    const range = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? "");
+    if (range === null) {
+      response.writeHead(200, { ...plain, "content-length": file.byteLength });
+      void whole(response, request.url ?? "");
+      return;
+    }
+    ranges.push(range[0]);
+    const [start, end] = [Number(range[1]), Math.min(file.byteLength, Number(range[2]) + 1)];
+    const place = `bytes ${start}-${end - 1}/${file.byteLength}`;
+    response.writeHead(206, { ...plain, "content-range": place, "content-length": end - start });
+    response.end(file.subarray(start, end));
+  });
+  await once(server.listen(0, "127.0.0.1"), "listening");
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    ranges,
+    async stop() {
+      server.closeAllConnections();
+      await once(server.close(), "close");
+    },
+  };
 }

@@ -29,6 +29,9 @@ export type RangePlan =
   | { readonly kind: "unsatisfiable" }
   | { readonly kind: "parts"; readonly parts: readonly ByteRange[] };
 
+/** What an owner has sent of a body that it answered for the asker's viewer: nothing when that one has it already. */
+export type GivenPart = RangePlan | { readonly kind: "unchanged" };
+
 const WHOLE: RangePlan = { kind: "whole" };
 
 /** Reads Range and If-Range of a request against a 200 response. */
