@@ -100,7 +100,7 @@ export class Edge {
       clock,
       ...(options.remember === undefined ? {} : { remember: options.remember }),
     });
-    if (backing !== null) backing.gate.forgotten = () => purges.forgotten;
+    if (backing !== null) backing.gate.forgotten = () => (purges.begun ? purges.forgotten : null);
     this.#context = {
       clock,
       settings: options.settings,

@@ -8,7 +8,7 @@ import { messageOf } from "../base/errors.ts";
 import { LargeBody } from "../cache/large-body.ts";
 import { PASS_MS } from "../cache/limits.ts";
 import type { StoredResponse } from "../cache/stored.ts";
-import type { BodyReader } from "../http/body.ts";
+import { type BodyReader, closing } from "../http/body.ts";
 import { Fields } from "../http/fields.ts";
 import { UpstreamError } from "../upstream/next-hop.ts";
 import type { EdgeContext } from "./context.ts";
@@ -19,7 +19,7 @@ import { findStored } from "./lookup.ts";
 import type { CacheReason, ViewerRequest } from "./message.ts";
 import { endUnfresh, mayUse } from "./phases/cacheability.ts";
 import { isUnchanged } from "./phases/deliver.ts";
-import { openLarge, selectLarge } from "./phases/deliver-large.ts";
+import { type OpenedLarge, openLarge, selectLarge } from "./phases/deliver-large.ts";
 import { within } from "./phases/deliver-stream.ts";
 import { chain } from "./phases/ranges.ts";
 import { VARIANT_RESTARTS_MAX, WHOLE_BODY_BYTES_MAX, WHOLE_BODY_WAIT_MS } from "./settings.ts";
@@ -231,25 +231,25 @@ async function giveLarge(
   if (isUnchanged(x, entry))
     return { head: { ...headOf(x, entry, context), copy: null, given: { kind: "unchanged" } }, body: null };
   const { plan, ranges } = selectLarge(x, entry);
-  let read: Awaited<ReturnType<typeof openLarge>>;
+  let opened: OpenedLarge | null;
   try {
-    read = await openLarge(x, context, body, ranges, false);
+    opened = await openLarge(x, context, body, ranges, false);
   } catch (error) {
     return failed(error, x);
   }
-  if (read === null) {
+  if (opened === null) {
     context.store.remove(entry);
     return null;
   }
-  const open = read;
+  const { read, close } = opened;
   const head = { ...headOf(x, entry, context), copy: null, given: plan };
   const [only] = ranges;
   if (only === undefined) return { head, body: null };
   if (ranges.length === 1) {
-    const given = open(only);
+    const given = read(only);
     return { head, body: given };
   }
-  return { head, body: chain(ranges.map((range) => () => open(range))) };
+  return { head, body: closing(chain(ranges.map((range) => () => read(range))), close) };
 }
 
 /** The head of an answer from a stored response. */

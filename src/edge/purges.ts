@@ -58,6 +58,7 @@ export class EdgePurges {
   #localSweepDue = false;
   /** The disk could not be swept whole: nothing is forgotten until it can. */
   #sweptWhole = true;
+  #begun = false;
   #closed = false;
 
   constructor(options: PurgesOptions) {
@@ -86,6 +87,11 @@ export class EdgePurges {
   /** Where the purges stand now. */
   now(): AskedAt {
     return { sequence: this.#table.sequence, local: this.#invalidations };
+  }
+
+  /** True once it is known what was missed before the start. */
+  get begun(): boolean {
+    return this.#begun;
   }
 
   /** Marks up to here are gone: what was last held against the purges before can not be trusted. */
@@ -170,6 +176,7 @@ export class EdgePurges {
     for (const purge of missed.purges) this.apply(purge);
     this.#advanceTo(now);
     this.#forgotten = missed.purges.length + missed.invalidations.length > 0 ? floor : this.now();
+    this.#begun = true;
     if (missed.purges.length === 0) this.#markDisk();
   }
 

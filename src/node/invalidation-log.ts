@@ -28,6 +28,7 @@ export class InvalidationLog {
       // What is noted outlives the process; what a power cut takes, it takes from the disk cache as well.
       this.#db.run("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;");
       this.#db.run(`CREATE TABLE IF NOT EXISTS meta (starts INTEGER NOT NULL, trimmed INTEGER NOT NULL);
+        CREATE TABLE IF NOT EXISTS purge_log (id TEXT NOT NULL, newest INTEGER NOT NULL);
         CREATE TABLE IF NOT EXISTS noted (sequence INTEGER PRIMARY KEY, site TEXT NOT NULL, tags TEXT NOT NULL, urls TEXT NOT NULL);
         INSERT INTO meta SELECT 0, 0 WHERE NOT EXISTS (SELECT 1 FROM meta);`);
       const row = this.#db
@@ -41,6 +42,24 @@ export class InvalidationLog {
         { source: "node", cause },
       );
     }
+  }
+
+  /** The newest purge of the log with this identity that was noted here; 0 when none was. */
+  newestPurge(log: string): number {
+    return (
+      this.#db.query<{ newest: number }, [string]>("SELECT newest FROM purge_log WHERE id = ?").get(log)
+        ?.newest ?? 0
+    );
+  }
+
+  /** Notes how far the purge log has come, before that is applied: a log that stands before it later was set back. */
+  notePurge(log: string, newest: number): void {
+    const { changes } = this.#db.query("UPDATE purge_log SET newest = ? WHERE id = ?").run(newest, log);
+    if (changes > 0) return;
+    this.#db.transaction(() => {
+      this.#db.run("DELETE FROM purge_log");
+      this.#db.query("INSERT INTO purge_log (id, newest) VALUES (?, ?)").run(log, newest);
+    })();
   }
 
   /** Every invalidation after this one is known still. */

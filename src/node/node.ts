@@ -104,7 +104,7 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
       version,
       clock,
       log,
-      history: new PurgeHistory(purgeLog, invalidations),
+      history: new PurgeHistory(purgeLog, invalidations, (message) => log("error", message)),
       controlPort: () => controlPort,
     });
     undo.push(() => edge.stop());

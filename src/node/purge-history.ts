@@ -1,5 +1,6 @@
 /** What was purged and invalidated before a start: what a disk cache has to be held against before it is used. */
 
+import { messageOf } from "../base/errors.ts";
 import type { Purge } from "../cache/purge-table.ts";
 import type { MarkLimits } from "../cache/store/disk-mark.ts";
 import type { NotedInvalidation } from "../edge/purges.ts";
@@ -18,9 +19,23 @@ export class PurgeHistory {
   /** Null where nothing outlives the process. */
   readonly #invalidations: InvalidationLog | null;
 
-  constructor(purges: PurgeLog, invalidations: InvalidationLog | null) {
+  readonly #onProblem: (message: string) => void;
+
+  /** `onProblem` hears of what could not be noted for later starts. */
+  constructor(
+    purges: PurgeLog,
+    invalidations: InvalidationLog | null,
+    onProblem: (message: string) => void = () => undefined,
+  ) {
+    this.#onProblem = onProblem;
     this.#purges = purges;
     this.#invalidations = invalidations;
+    if (invalidations === null) return;
+    // An older copy of the log: what was stored under its lost entries must not be taken for newer than the next ones.
+    if (invalidations.newestPurge(purges.id) > purges.newest) purges.renew();
+    purges.onEntry = (sequence) => {
+      this.#try("how far the purge log has come", () => invalidations.notePurge(purges.id, sequence));
+    };
   }
 
   /** Where both stand, and from where on they are known. `local` is the node's newest invalidation. */
@@ -46,9 +61,19 @@ export class PurgeHistory {
     };
   }
 
-  /** Notes an invalidation before it is applied. */
+  /** Notes an invalidation before it is applied. What the disk does not take is applied all the same, and reported. */
   remember(invalidation: NotedInvalidation): void {
-    this.#invalidations?.append(invalidation);
+    this.#try("an invalidation", () => this.#invalidations?.append(invalidation));
+  }
+
+  #try(what: string, note: () => void): void {
+    try {
+      note();
+    } catch (error) {
+      this.#onProblem(
+        `${what} could not be noted (${messageOf(error)}): it is in force, and may not be for the disk cache after a restart`,
+      );
+    }
   }
 }
 

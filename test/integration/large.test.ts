@@ -358,6 +358,28 @@ describe("a viewer", () => {
     expect(broken).toBe(1);
   });
 
+  test("of several ranges is not cut off by a purge between two of them", async () => {
+    const { edge, file } = await stage(64 * MB);
+    await edge.get("/film");
+    const response = await fetch(`${edge.url}/film`, {
+      headers: { range: `bytes=0-${40 * MB},${50 * MB}-${60 * MB}` },
+    });
+    const reader = (response.body as ReadableStream<Uint8Array>).getReader();
+    const pieces = [(await reader.read()).value as Uint8Array];
+    const { entry } = edge.log.append(
+      { site: "test", scope: "everything", targets: [], mode: "hard", acceptedMs: 0 },
+      null,
+    );
+    await edge.edge.purge(entry).counted;
+    for (let next = await reader.read(); !next.done; next = await reader.read()) pieces.push(next.value);
+    const bytes = Buffer.concat(pieces);
+    const second = bytes.indexOf("\r\n\r\n", 40 * MB) + 4;
+    expect(
+      same(bytes.subarray(second, second + 10 * MB + 1), file.bytes.subarray(50 * MB, 60 * MB + 1)),
+    ).toBe(true);
+    expect((await edge.get("/film", { range: "bytes=0-9" })).cache).toBe("MISS");
+  });
+
   test("in the middle of a film is not cut off by a purge of it", async () => {
     const { edge, file } = await stage(64 * MB);
     await edge.get("/film");

@@ -61,6 +61,7 @@ export class DiskStore {
   readonly #intake: Intake;
   readonly #upkeep: Upkeep;
   #lastId = 0;
+  #lastMark: string | null = null;
   #puts = 0;
   #refused = 0;
   #closing: Promise<void> | null = null;
@@ -193,6 +194,7 @@ export class DiskStore {
         ),
       },
       variantsMax: options.variantsMax ?? 64,
+      lastMark: () => this.#lastMark,
       nextId: () => this.#nextId(),
       idsBeyond: (id) => {
         this.#lastId = Math.max(this.#lastId, id);
@@ -330,6 +332,7 @@ export class DiskStore {
    */
   setMark(mark: string): boolean {
     assert(mark.length <= MARK_CHARS_MAX && mark.isWellFormed(), "a mark is a short text");
+    this.#lastMark = mark;
     return [...this.#shards.values()].map((shard) => shard.setMark(mark)).every((taken) => taken);
   }
 
