@@ -172,11 +172,11 @@ describe.each(Object.keys(ways))("%s", (way) => {
     const plane = await again(first);
     await take(plane);
     const before = await killed(plane);
+    // That start is killed as well, before it has swept anything.
+    const twice = await killed(before);
     await swept(plane);
     const later = await killed(plane);
-    expect([await seen(before, "/a"), await seen(later, "/a"), await seen(plane, "/a")]).toEqual(
-      Array.from({ length: 3 }, () => after(way)),
-    );
+    for (const one of [before, twice, later, plane]) expect(await seen(one, "/a")).toBe(after(way));
   });
 });
 
@@ -205,9 +205,69 @@ describe("soft and hard in turn", () => {
 
 describe("the sweep of the disk", () => {
   const all = { keys: allKeys };
+
+  test.each(["hard", "soft"] as const)(
+    "counts once what comes back to memory while it walks (%s)",
+    async (mode) => {
+      const first = await open();
+      await first.ask("/a");
+      await first.settled();
+      const plane = await again(first);
+      plane.reads.close();
+      const asked = plane.ask("/a");
+      await plane.reads.reached;
+      version = 2;
+      const { sequence } = plane.purge({ mode });
+      await plane.plane.purges.settled();
+      plane.reads.open();
+      expect((await asked).body).toStartWith("v2 ");
+      plane.purge({ scope: "tag", targets: ["nothing"] });
+      await plane.settled();
+      expect(await plane.plane.purges.countedOf(sequence)).toBe(1);
+    },
+  );
+
+  test.each(["hard", "soft"] as const)(
+    "does not miss what is written behind it while it walks (%s)",
+    async (mode) => {
+      // The first shard, which the sweep passes at once; memory is too small to keep it.
+      const [key] = allKeys;
+      const url = `http://site.test${key?.slice(key.indexOf("/", key.indexOf("://") + 3)) ?? ""}`;
+      const path = new URL(url).pathname;
+      for (let attempt = 0; ; attempt++) {
+        version = 1;
+        const plane = await open({ ...all, memory: "1MiB" });
+        for (let i = 0; i < 200; i++) await plane.ask(`/row/${i}`);
+        await plane.settled();
+        plane.writes.close();
+        await plane.ask(path);
+        await plane.writes.reached;
+        for (let i = 0; i < 1_200; i++) await plane.ask(`/fill/${i}`);
+        version = 2;
+        plane.purge({ mode });
+        let over = false;
+        void plane.plane.purges.settled().then(() => {
+          over = true;
+        });
+        const { written } = plane.plane.stats().disk ?? { written: 0 };
+        for (let turn = 0; turn < 4; turn++) await new Promise((resolve) => setImmediate(resolve));
+        plane.writes.open();
+        while ((plane.plane.stats().disk?.written ?? 0) === written && !over)
+          await new Promise((resolve) => setImmediate(resolve));
+        const during = !over;
+        await plane.settled();
+        if (!during && attempt < 5) continue;
+        expect(during).toBe(true);
+        expect(await seen(await killed(plane), path)).toMatch(/^v2 /);
+        expect(await seen(plane, path)).toMatch(/^v2 /);
+        return;
+      }
+    },
+    30_000,
+  );
   test("counts each object once, also where purges come while it walks and objects come back to memory", async () => {
     const first = await open(all);
-    const paths = Array.from({ length: 600 }, (_, i) => `/${i}`);
+    const paths = Array.from({ length: 200 }, (_, i) => `/${i}`);
     for (const path of paths) await first.ask(path);
     await first.settled();
     const plane = await again(first, all);
@@ -216,26 +276,26 @@ describe("the sweep of the disk", () => {
     for (let turn = 0; turn < 5; turn++) await new Promise((resolve) => setImmediate(resolve));
     // Some come back to memory behind it, or before it.
     const back = Promise.all(paths.filter((_, i) => i % 7 === 0).map((path) => plane.ask(path)));
-    const some = plane.purge({ scope: "tag", targets: paths.slice(0, 100).map((path) => path.slice(1)) });
+    const some = plane.purge({ scope: "tag", targets: paths.slice(0, 50).map((path) => path.slice(1)) });
     await back;
     await plane.settled();
-    expect(await plane.plane.purges.countedOf(every.sequence)).toBe(600);
+    expect(await plane.plane.purges.countedOf(every.sequence)).toBe(200);
     const counted = await plane.plane.purges.countedOf(some.sequence);
     // Those that were fetched anew before the second purge's turn came are new objects.
-    expect(counted).toBeGreaterThanOrEqual(85);
-    expect(counted).toBeLessThanOrEqual(100);
+    expect(counted).toBeGreaterThanOrEqual(42);
+    expect(counted).toBeLessThanOrEqual(50);
     for (const path of paths) expect(await seen(plane, path)).toMatch(/^v2 /);
     expect(await seen(await killed(plane), "/3")).toMatch(/^v2 /);
-  });
+  }, 20_000);
 
   test("an object that arrives behind it, asked for before the purge, is not found by this start nor the next", async () => {
     const first = await open(all);
-    for (let i = 0; i < 300; i++) await first.ask(`/${i}`);
+    for (let i = 0; i < 100; i++) await first.ask(`/${i}`);
     await first.settled();
     const plane = await again(first, all);
     gate = Promise.withResolvers();
     const late = Array.from({ length: 8 }, (_, i) => plane.ask(`/late/${i}`));
-    await asked(308);
+    await asked(108);
     const held = gate;
     gate = null;
     version = 2;
@@ -250,7 +310,7 @@ describe("the sweep of the disk", () => {
         "v2 MISS",
         "v2 MISS",
       ]);
-  });
+  }, 20_000);
 });
 
 test("tables that are folded take more of the site, from disk too, and nothing of another site", async () => {

@@ -147,6 +147,17 @@ export class DiskEdge {
     return sum;
   }
 
+  /** True when what is stored for a path is whole on disk, as the edge explains it. */
+  async isOnDisk(path: string): Promise<boolean> {
+    const url = encodeURIComponent(`http://${this.host}${path}`);
+    const { steps } = (await (await fetch(`${this.control}/v1/explain?url=${url}`)).json()) as {
+      readonly steps: readonly {
+        readonly details?: { readonly onDisk?: boolean; readonly missingBytes?: number };
+      }[];
+    };
+    return steps.some(({ details }) => details?.onDisk === true && details.missingBytes === 0);
+  }
+
   /** Purges, and resolves when that was acknowledged. */
   async purge(body: object): Promise<PurgeReport> {
     const answer = await fetch(`${this.control}/v1/purges`, {

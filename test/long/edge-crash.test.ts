@@ -195,16 +195,7 @@ class Run {
   /** With nothing under way: what is a hit and written is on disk. */
   async rest(): Promise<void> {
     await this.findAll("at rest");
-    // Everything that this has fetched is on its way to the disk: it is there when the counter stands still.
-    let last = -1;
-    let still = 0;
-    await until("the disk has taken everything", async () => {
-      const written =
-        (await this.edge.metric("disk_written_total")) + (await this.edge.metric("disk_refused_total"));
-      still = written === last ? still + 1 : 0;
-      last = written;
-      return still >= 4;
-    });
+    for (const item of items) await until(`${item.path} is on disk`, () => this.edge.isOnDisk(item.path));
     await this.findAll("written");
   }
 }

@@ -168,7 +168,7 @@ export class DiskTier {
     const passage = this.#begin(row.key, row.sequence, record.validLocal);
     try {
       const body = await this.#bodyOf(row, record);
-      if (body === null || passage.ended) return null;
+      if (body === null) return null;
       // While it was read a sweep may have changed the row, or taken it out, and counted it.
       const now = this.#disk.find(row.key).find(({ born }) => born === row.born);
       const current = now === undefined ? null : decodeRecord(now.meta);
