@@ -44,6 +44,7 @@ export class LargeBody {
   readonly #held = new Map<number, Uint8Array>();
   #sparse: SparseObject | null;
   #waiting: (() => void)[] = [];
+  #holds = 0;
   #superseded = false;
   /** Called once, when the version turns out to be gone: replaced at the next hop, or lost here. */
   onGone: () => void = () => undefined;
@@ -146,9 +147,22 @@ export class LargeBody {
     return reader;
   }
 
+  /** Keeps this version for one who reads it again and again, as a reader does while he reads: until the function given back is called. */
+  hold(): () => void {
+    this.#acquire();
+    this.#holds++;
+    let held = true;
+    return () => {
+      if (!held) return;
+      held = false;
+      this.#holds--;
+      this.rest();
+    };
+  }
+
   /** Nobody may come to read: fetches that can be done again later end. */
   rest(): void {
-    if (this.#readers.size > 0) return;
+    if (this.#readers.size > 0 || this.#holds > 0) return;
     for (const fill of this.#fills)
       if (this.validator !== null && fill.end - fill.position > LARGE_SPAN_BYTES) fill.stop();
     this.#held.clear();
@@ -307,7 +321,7 @@ export class LargeBody {
 
   /** Gives the disk's handle back when nobody needs it. */
   #release(): void {
-    if (this.#readers.size > 0 || this.#fills.size > 0) return;
+    if (this.#readers.size > 0 || this.#fills.size > 0 || this.#holds > 0) return;
     this.#sparse?.release();
     this.#sparse = null;
   }

@@ -85,17 +85,18 @@ export function encodeRecord(
 /** Reads a record; null when it is of another version or not a record. Never throws. */
 export function decodeRecord(meta: Uint8Array): DiskRecord | null {
   let row: Row;
+  let fields: Fields;
   try {
     const parsed: unknown = JSON.parse(decoder.decode(meta));
     if (!isRow(parsed)) return null;
     row = parsed;
+    fields = Fields.unpack(row[14]);
   } catch {
     return null;
   }
   const coding = CODINGS[row[2]];
   const source = SOURCES[row[4]];
   if (coding === undefined || source === undefined) return null;
-  const fields = Fields.unpack(row[14]);
   return {
     status: row[1],
     fields,
