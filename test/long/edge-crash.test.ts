@@ -61,19 +61,18 @@ class Run {
   ): Promise<{ readonly answer: RawAnswer; readonly version: number | null } | null> {
     const least = this.model.least(item);
     const name = `${ask.method ?? "GET"} ${JSON.stringify(ask.headers ?? {})}`;
-    const now = this.model.now(item);
     // A viewer in the middle of a version that is gone at the origin gets no byte of another.
-    const answer = await this.#raw(item.path, ask, () => this.model.now(item) !== now);
+    const answer = await this.#raw(item.path, ask, ({ head }) => !head.includes(`"${this.model.now(item)}"`));
     if (answer === null) return null;
     this.counts.requests++;
     return { answer, version: this.model.check(item, answer, least, name) };
   }
 
-  async #raw(path: string, ask: Ask, mayBreak = () => false): Promise<RawAnswer | null> {
+  async #raw(path: string, ask: Ask, mayBreak = (_answer: RawAnswer) => false): Promise<RawAnswer | null> {
     const answer = await this.edge.get(path, ask);
     if (answer.whole) return answer;
     this.counts.broken++;
-    if (!this.killing && !mayBreak())
+    if (!this.killing && !mayBreak(answer))
       this.model.wrong.push(`${path} broke although nothing was killed: ${answer.head}`);
     return null;
   }

@@ -19,7 +19,9 @@ export function formatMark({ log, sequence, local }: DiskMark): string {
 export function parseMark(text: string | null): DiskMark | null {
   const match = /^(\S{1,100}) (\d{1,16}) (\d{1,16})$/.exec(text ?? "");
   if (match === null) return null;
-  return { log: match[1] as string, sequence: Number(match[2]), local: Number(match[3]) };
+  const [sequence, local] = [Number(match[2]), Number(match[3])];
+  if (!Number.isSafeInteger(sequence) || !Number.isSafeInteger(local)) return null;
+  return { log: match[1] as string, sequence, local };
 }
 
 /** Where the log and the node's invalidations stand, and from where on what was missed can be applied again. */

@@ -90,6 +90,8 @@ export function decodeRecord(meta: Uint8Array): DiskRecord | null {
     const parsed: unknown = JSON.parse(decoder.decode(meta));
     if (!isRow(parsed)) return null;
     row = parsed;
+    // Names and values in turn; no field at all is the empty text.
+    if (row[14] !== "" && row[14].split("\n").length % 2 !== 0) return null;
     fields = Fields.unpack(row[14]);
   } catch {
     return null;
@@ -122,5 +124,7 @@ export function decodeRecord(meta: Uint8Array): DiskRecord | null {
 
 function isRow(value: unknown): value is Row {
   if (!Array.isArray(value) || value.length !== 15 || value[0] !== RECORD_VERSION) return false;
+  // What can be answered at all.
+  if (!Number.isInteger(value[1]) || value[1] < 200 || value[1] > 599) return false;
   return value.slice(0, 14).every((item) => Number.isFinite(item)) && typeof value[14] === "string";
 }

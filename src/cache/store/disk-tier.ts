@@ -243,6 +243,11 @@ export class DiskTier {
   }
 
   async #write(entry: StoredResponse, passage: Passage, worth: boolean): Promise<void> {
+    // Confirmed while an earlier write of it was under way: that has written the body.
+    if (entry.disk !== null && worth && !passage.ended) {
+      this.renew(entry);
+      return;
+    }
     const { key, vary, variant, body, tags } = entry;
     let row: DiskVariant | null = null;
     const { freshness, storedAtMs, validSequence } = entry;
