@@ -32,7 +32,7 @@ import { Origins } from "./origins.ts";
 import { answerAsOwner, type OwnerReply } from "./owner-answer.ts";
 import type { Broadcast, Peers } from "./peers.ts";
 import { Pipeline } from "./pipeline.ts";
-import { EdgePurges, type TagInvalidation } from "./purges.ts";
+import { EdgePurges, type NotedInvalidation } from "./purges.ts";
 import type { EdgeSettings } from "./settings.ts";
 import type { TierQuestion } from "./tier.ts";
 import { urlKey } from "./url-key.ts";
@@ -49,8 +49,8 @@ export interface EdgeOptions {
   readonly accessLog: AccessLog | null;
   /** The disk behind the memory; left out when there is none. */
   readonly disk?: DiskBacking | null;
-  /** Notes an invalidation by tag for later starts, before it is applied. */
-  readonly remember?: (invalidation: TagInvalidation) => void;
+  /** Notes an invalidation for later starts, before it is applied. */
+  readonly remember?: (invalidation: NotedInvalidation) => void;
   /** The other workers of the node; left out when there are none. */
   readonly peers?: Peers | null;
   /** Told what an operator has to know of an origin, such as a bucket that refuses this node. */
@@ -107,7 +107,7 @@ export class Edge {
       owns: (key) => peers === null || peers.slotOf(key) === peers.slot,
       ...(options.remember === undefined ? {} : { remember: options.remember }),
     });
-    if (backing !== null) backing.gate.forgotten = () => purges.forgotten;
+    if (backing !== null) backing.gate.forgotten = () => (purges.begun ? purges.forgotten : null);
     this.#context = {
       clock,
       settings: options.settings,

@@ -1,7 +1,7 @@
 import type { StoredResponse } from "../cache/stored.ts";
 import { groupTag, readGroups } from "../cache/tags.ts";
 import { parseCacheControl } from "../http/cache-control.ts";
-import { Fields } from "../http/fields.ts";
+import { type FieldReader, Fields } from "../http/fields.ts";
 import type { EdgeContext } from "./context.ts";
 import type { RoutedExchange } from "./exchange.ts";
 import { Exchange } from "./exchange.ts";
@@ -204,8 +204,9 @@ export class Pipeline {
         x.end("bypass", pass.reason);
         return this.#passCacheable(x, true);
       }
-      // What has to be validated for each request is not waited for together; an owner cuts a range for each.
-      const alone = passing || onlyStored || (entry !== null && !entry.reusable) || (elsewhere && ranged);
+      // What has to be validated for each request is not waited for together; an owner heeds ranges and conditions for each.
+      const own = elsewhere && (ranged || (entry === null && isConditional(x.request.fields)));
+      const alone = passing || onlyStored || (entry !== null && !entry.reusable) || own;
       const flight = this.#fly(x, entry, x.behavior.collapse && !alone);
       if (entry !== null && (await tookTooLong(x, entry, flight, context))) {
         x.end("stale", "origin-slow");
@@ -427,6 +428,10 @@ export class Pipeline {
     }
     return { status: page.status ?? response.status, fields, body: x.method === "HEAD" ? null : found.body };
   }
+}
+
+function isConditional(fields: FieldReader): boolean {
+  return fields.has("if-none-match") || fields.has("if-modified-since");
 }
 
 function cancelBody(response: ViewerResponse): void {

@@ -116,7 +116,7 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
       version,
       clock,
       log,
-      history: new PurgeHistory(purgeLog, invalidations),
+      history: new PurgeHistory(purgeLog, invalidations, (message) => log("error", message)),
       controlPort: () => controlPort,
       onOriginEvent: (event) => board.take(event),
     });

@@ -7,7 +7,7 @@ import type { NodeConfig } from "../config/schema.ts";
 import { Edge as DataPlane, type DiskBacking } from "../edge/edge.ts";
 import type { OriginPermissions } from "../edge/origin-maker.ts";
 import type { Peers } from "../edge/peers.ts";
-import type { TagInvalidation } from "../edge/purges.ts";
+import type { NotedInvalidation } from "../edge/purges.ts";
 import { addressSet, parseIp } from "../http/ip.ts";
 import { AccessLog } from "../telemetry/access-log.ts";
 import type { OriginEvent } from "../upstream/health/origin-event.ts";
@@ -31,8 +31,8 @@ export interface PlaneSetup {
   readonly memoryBytesMax: number;
   /** The opened disk cache; null when there is none. */
   readonly disk: DiskBacking | null;
-  /** Notes an invalidation by tag for later starts. */
-  readonly remember?: (invalidation: TagInvalidation) => void;
+  /** Notes an invalidation for later starts. */
+  readonly remember?: (invalidation: NotedInvalidation) => void;
   readonly peers: Peers | null;
   /** Told of what becomes known of an origin in this process. */
   readonly onOriginEvent: (event: OriginEvent) => void;

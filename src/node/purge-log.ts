@@ -37,8 +37,9 @@ interface Row {
 /** The log of a node without a fleet. */
 export class PurgeLog {
   readonly #db: Database;
-  /** Identity of this log: another file, another identity. */
-  readonly id: string;
+  #id: string;
+  /** Called with the sequence of each new entry before that is applied. */
+  onEntry: (sequence: number) => void = () => undefined;
 
   /** Opens or makes the log. Throws a ProximaError "purge_log_unusable". */
   constructor(file: string) {
@@ -50,8 +51,8 @@ export class PurgeLog {
         CREATE TABLE IF NOT EXISTS purges (sequence INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, site TEXT NOT NULL,
           scope TEXT NOT NULL, targets TEXT NOT NULL, mode TEXT NOT NULL, accepted_ms REAL NOT NULL, counted INTEGER, idempotency_key TEXT UNIQUE);`);
       const known = this.#db.query<{ id: string }, []>("SELECT id FROM meta").get();
-      this.id = known?.id ?? randomUUID();
-      if (known === null) this.#db.query("INSERT INTO meta (id) VALUES (?)").run(this.id);
+      this.#id = known?.id ?? randomUUID();
+      if (known === null) this.#db.query("INSERT INTO meta (id) VALUES (?)").run(this.#id);
     } catch (cause) {
       throw new ProximaError(
         "purge_log_unusable",
@@ -59,6 +60,17 @@ export class PurgeLog {
         { source: "node", cause },
       );
     }
+  }
+
+  /** Identity of this log: another file, another identity. */
+  get id(): string {
+    return this.#id;
+  }
+
+  /** Takes another identity: its numbers will be given to other entries than before. */
+  renew(): void {
+    this.#id = randomUUID();
+    this.#db.query("UPDATE meta SET id = ?").run(this.#id);
   }
 
   /**
@@ -105,6 +117,7 @@ export class PurgeLog {
       );
     if (row === null)
       throw new ProximaError("purge_log_unusable", "the purge log took no entry", { source: "node" });
+    this.onEntry(row.sequence);
     return { entry: entryOf(row), isNew: true };
   }
 

@@ -90,7 +90,7 @@ export function testConfig(options: TestEdgeOptions, dataDir: string, http = "12
 }
 
 /** The logs of a data directory, as a node opens them. */
-function openHistory(folder: string): {
+export function openHistory(folder: string): {
   readonly history: PurgeHistory;
   readonly log: PurgeLog;
   close(): void;

@@ -85,17 +85,20 @@ export function encodeRecord(
 /** Reads a record; null when it is of another version or not a record. Never throws. */
 export function decodeRecord(meta: Uint8Array): DiskRecord | null {
   let row: Row;
+  let fields: Fields;
   try {
     const parsed: unknown = JSON.parse(decoder.decode(meta));
     if (!isRow(parsed)) return null;
     row = parsed;
+    // Names and values in turn; no field at all is the empty text.
+    if (row[14] !== "" && row[14].split("\n").length % 2 !== 0) return null;
+    fields = Fields.unpack(row[14]);
   } catch {
     return null;
   }
   const coding = CODINGS[row[2]];
   const source = SOURCES[row[4]];
   if (coding === undefined || source === undefined) return null;
-  const fields = Fields.unpack(row[14]);
   return {
     status: row[1],
     fields,
@@ -121,5 +124,7 @@ export function decodeRecord(meta: Uint8Array): DiskRecord | null {
 
 function isRow(value: unknown): value is Row {
   if (!Array.isArray(value) || value.length !== 15 || value[0] !== RECORD_VERSION) return false;
+  // What can be answered at all.
+  if (!Number.isInteger(value[1]) || value[1] < 200 || value[1] > 599) return false;
   return value.slice(0, 14).every((item) => Number.isFinite(item)) && typeof value[14] === "string";
 }

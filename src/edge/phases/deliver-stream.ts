@@ -45,6 +45,20 @@ export async function deliverFlight(
   context: EdgeContext,
   flight: FlightResponse,
 ): Promise<ViewerResponse> {
+  // From the first byte on: while this waits, the body may outgrow what is stored, and is dropped where nobody reads it.
+  const place = flight.fill.join();
+  try {
+    return await answerFrom(x, context, flight);
+  } finally {
+    place.cancel();
+  }
+}
+
+async function answerFrom(
+  x: RoutedExchange,
+  context: EdgeContext,
+  flight: FlightResponse,
+): Promise<ViewerResponse> {
   if (flight.storage.store && (flight.bodyLength ?? 0) <= WHOLE_BODY_BYTES_MAX) {
     const waitMs = flight.bodyLength === null ? UNKNOWN_LENGTH_WAIT_MS : WHOLE_BODY_WAIT_MS;
     const entry = await within(flight.settled, waitMs, context.clock);
@@ -55,7 +69,7 @@ export async function deliverFlight(
   ensureDate(fields, flight.responseTimeMs);
   describe(x, context, flight, fields);
   if (x.collapsed) for (const name of fieldsNotForOthers(flight)) fields.delete(name);
-  if (isNotModified(x, flight.status, fields)) {
+  if (flight.given?.kind === "unchanged" || isNotModified(x, flight.status, fields)) {
     flight.fill.letGo();
     return bodyless(x, 304, fields);
   }
@@ -128,15 +142,16 @@ function rangeOf(x: RoutedExchange, flight: FlightResponse, fields: Fields): Vie
     lastModifiedMs: parseHttpDate(fields.get("last-modified")),
     dateMs: parseHttpDate(fields.get("date")) ?? flight.responseTimeMs,
   };
-  const plan = flight.given ?? planRanges(x.method, x.request.fields, about);
+  const given = flight.given?.kind === "unchanged" ? null : flight.given;
+  const plan = given ?? planRanges(x.method, x.request.fields, about);
   fields.set("accept-ranges", "bytes");
   if (plan.kind === "unsatisfiable") {
     flight.fill.letGo();
     return unsatisfiable(fields, bodyLength);
   }
   // A body from its beginning is read once: ranges that go back are answered with the whole (RFC 9110 section 14.2).
-  if (plan.kind === "whole" || (flight.given === null && !inOrder(plan.parts))) return null;
-  const held = flight.given === null ? [{ start: 0, end: bodyLength - 1 }] : plan.parts;
+  if (plan.kind === "whole" || (given === null && !inOrder(plan.parts))) return null;
+  const held = given === null ? [{ start: 0, end: bodyLength - 1 }] : plan.parts;
   const source = new RangeSource(flight.fill.join(), held, plan.parts);
   return partial(fields, bodyLength, plan.parts, (range) => source.reader(range));
 }

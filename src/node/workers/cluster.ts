@@ -331,18 +331,28 @@ class Cluster implements Edge {
    */
   async broadcast(message: Broadcast): Promise<number> {
     const sequence = ++this.#sequence;
-    if (message.kind === "invalidate" && message.tags.length > 0)
-      this.#history.remember({ sequence, site: message.site, tags: message.tags });
+    if (message.kind === "invalidate") {
+      const whole = this.#slots.every(({ worker }) => worker?.joined === true);
+      if (!whole) this.#note(message, sequence);
+      else if (message.tags.length > 0) this.#note({ ...message, keys: [] }, sequence);
+    }
     const counts = await this.#each(async (worker) => {
       try {
         return await worker.call("apply", { message, sequence }, BROADCAST_MS_MAX);
       } catch (error) {
         this.#setup.log("error", `${messageOf(error)}; it is ended, for it might serve what is invalid`);
+        // What it owns is still on its disk, and its successor has to be told.
+        if (message.kind === "invalidate") this.#note(message, sequence);
         await worker.kill();
         return 0;
       }
     });
     return counts.reduce((sum, count) => sum + count, 0);
+  }
+
+  /** Notes an invalidation for the workers that start after it; by URL only when the URL's owner may not have applied it. */
+  #note({ keys, site, tags }: Extract<Broadcast, { kind: "invalidate" }>, sequence: number): void {
+    this.#history.remember({ sequence, site, tags, urls: keys.map((key) => keyParts(key).url) });
   }
 
   apply(config: Config): Promise<{ readonly snapshot: number }> {

@@ -12,7 +12,7 @@ import type { Edge as DataPlane } from "../../edge/edge.ts";
 import { type EdgeListeners, startListeners } from "../../edge/listener/edge-listener.ts";
 import { type OwnerListener, startOwnerListener } from "../../edge/listener/owner-listener.ts";
 import { Peers } from "../../edge/peers.ts";
-import type { TagInvalidation } from "../../edge/purges.ts";
+import type { NotedInvalidation } from "../../edge/purges.ts";
 import type { AccessLog } from "../../telemetry/access-log.ts";
 import { openDiskCache } from "../disk-cache.ts";
 import { installFaultHandlers } from "../faults.ts";
@@ -53,7 +53,10 @@ export function runWorker(): void {
   const sites = new Map<string, SiteConfig>();
   let running: Running | null = null;
   let prepared: { readonly number: number; readonly commit: () => void } | null = null;
-  const missed: { purges: Purge[]; tags: TagInvalidation[] } = { purges: [], tags: [] };
+  const missed: { purges: Purge[]; invalidations: NotedInvalidation[] } = {
+    purges: [],
+    invalidations: [],
+  };
   let owner: OwnerListener | null = null;
   let listeners: EdgeListeners | null = null;
 
@@ -109,16 +112,16 @@ export function runWorker(): void {
         for (const id of [...sites.keys()]) if (!kept.has(id)) sites.delete(id);
         return null;
       },
-      missed({ purges, tags }) {
+      missed({ purges, invalidations }) {
         missed.purges.push(...purges);
-        missed.tags.push(...tags);
+        missed.invalidations.push(...invalidations);
         return null;
       },
       join({ floor, now }) {
         const { plane, init } = mustRun();
         plane.purges.begin(floor, missed, now);
         missed.purges = [];
-        missed.tags = [];
+        missed.invalidations = [];
         owner = startOwnerListener({
           path: socketPath(init.socketFolder, init.slot),
           clock,
