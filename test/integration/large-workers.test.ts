@@ -67,8 +67,8 @@ const stories: Record<string, readonly Step[]> = {
   ],
   "not ranges": [range("x"), range("9-5"), { ask: { range: "items=0-9" } }],
   "HEAD first": [head, range("0-9"), head, { ask: { range: "bytes=0-9" }, method: "HEAD" }],
+  "a condition first": [{ ask: { "if-none-match": '"v1"' } }],
   conditions: [
-    { ask: { "if-none-match": '"v1"' } },
     range("0-9"),
     { ask: { "if-none-match": '"v1"' } },
     { ask: { "if-none-match": '"v0"', range: "bytes=0-9" } },

@@ -34,6 +34,8 @@ export class DiskEdge {
   #addresses: Awaited<ReturnType<Program["addresses"]>> | null = null;
   #viewers: WorkerViewer[] = [];
   workers = 0;
+  /** Since its last start. */
+  killed = false;
 
   /** `host` is the Host of requests that name no other. */
   constructor(
@@ -58,6 +60,7 @@ export class DiskEdge {
     const file = await this.#all.write("edge.json", JSON.stringify({ ...this.#config, workers }));
     const startMs = performance.now();
     this.workers = workers;
+    this.killed = false;
     this.#program = this.#all.start(["edge", "--config", file]);
     this.#addresses = await this.#program.addresses();
     return performance.now() - startMs;
@@ -85,6 +88,7 @@ export class DiskEdge {
 
   /** kill -9; the next start does not wait for the workers to notice. */
   async kill(): Promise<void> {
+    this.killed = true;
     this.program.kill("SIGKILL");
     await this.program.child.exited;
     this.#leave();

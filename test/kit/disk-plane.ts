@@ -147,8 +147,8 @@ export class DiskPlane {
       memoryBytesMax: config.cache.memory,
       disk: { store, gate, log: history.limits().log },
       remember: (invalidation) => history.remember(invalidation),
-      onOriginEvent: () => undefined,
       peers: null,
+      onOriginEvent: () => undefined,
     });
     const now = history.limits().newest;
     plane.purges.begin(gate.floor, history.since(gate.floor), now);

@@ -70,6 +70,8 @@ class Run {
 
   async #raw(path: string, ask: Ask, mayBreak = (_answer: RawAnswer) => false): Promise<RawAnswer | null> {
     const answer = await this.edge.get(path, ask);
+    // Its port may be another program's by now.
+    if (this.edge.killed) return null;
     if (answer.whole) return answer;
     this.counts.broken++;
     if (!this.killing && !mayBreak(answer))
