@@ -53,6 +53,8 @@ export interface UpstreamResponse {
   readonly reused: boolean;
   /** Name of the member that answered for its group; absent when no group was asked. */
   readonly answeredBy?: string;
+  /** A shield gave it stale: it is fresh nowhere else either. */
+  readonly stale?: boolean;
 }
 
 /** What can go wrong between us and a next hop. Maps onto Proxy-Status error types (RFC 9209 section 2.3). */

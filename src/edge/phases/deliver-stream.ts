@@ -28,7 +28,7 @@ import { askOrigin } from "./fetch.ts";
 import { partial, planRanges, RangeSource, unsatisfiable } from "./ranges.ts";
 import {
   addVary,
-  applyRules,
+  applyResponseRules,
   ensureDate,
   isNegotiable,
   lengthenBrowserTtl,
@@ -51,7 +51,7 @@ export async function deliverFlight(
     if (entry !== null)
       return withOwnFields(x, flight, await deliverStored(x, entry, context.clock.now(), context));
   }
-  const fields = viewerFields(flight.fields, x.behavior, context.settings, flight.storage.store);
+  const fields = viewerFields(flight.fields, x, context.settings, flight.storage.store);
   ensureDate(fields, flight.responseTimeMs);
   describe(x, context, flight, fields);
   if (x.collapsed) for (const name of fieldsNotForOthers(flight)) fields.delete(name);
@@ -83,7 +83,7 @@ function describe(x: RoutedExchange, context: EdgeContext, flight: FlightRespons
     ttlSeconds: Math.trunc((freshUntilMs - nowMs) / 1000),
     ageSeconds,
   });
-  lengthenBrowserTtl(fields, x.behavior, ageSeconds);
+  lengthenBrowserTtl(fields, x, ageSeconds);
 }
 
 /** What `private="..."`, `no-cache="..."` or the behaviour keep out of the store: it is for the one who asked. */
@@ -168,7 +168,7 @@ export async function deliverPass(
     keepRange: options.keepRange,
   });
   x.originFields = response.fields;
-  const fields = viewerFields(response.fields, x.behavior, context.settings, false);
+  const fields = viewerFields(response.fields, x, context.settings, false);
   ensureDate(fields, response.responseTimeMs);
   statusFields(fields, x, context.settings, { ttlSeconds: null });
   const { body, bodyLength, status } = response;
@@ -242,9 +242,10 @@ function chooseCoding(
 ): { readonly from: Coding; readonly to: Coding } {
   const from = codingOf(fields.get("content-encoding")) ?? "identity";
   const accepted = acceptedCodings(x.request.fields.get("accept-encoding"));
-  const best = tooSmall ? "identity" : (accepted[0] ?? "identity");
+  // An edge codes for its viewers what it was given as the origin made it.
+  const best = tooSmall || x.fromEdge ? "identity" : (accepted[0] ?? "identity");
   const to: Coding = from === "identity" ? best : accepted.includes(from) ? from : "identity";
-  addVary(fields, "Accept-Encoding");
+  if (!x.fromEdge) addVary(fields, "Accept-Encoding");
   if (from !== to) {
     recode(fields, to);
     fields.delete("content-length");
@@ -257,7 +258,7 @@ function asReader(body: Uint8Array | BodyReader): BodyReader {
 }
 
 function ruled(fields: Fields, x: RoutedExchange): Fields {
-  applyRules(fields, x.behavior.responseRules);
+  applyResponseRules(fields, x);
   return fields;
 }
 
