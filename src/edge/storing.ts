@@ -74,10 +74,20 @@ export function storageOf(
   return storage;
 }
 
-/** A shield that serves stale (its copy was purged softly, or its origin is silent) makes nothing fresh. */
+/**
+ * What a shield gave is fresh for no longer than it is there: lifetimes of the operator count once, not once
+ * for each tier, and what the shield serves stale (it was purged softly, its origin is silent) is stale here.
+ */
 export function asGiven(freshness: Freshness, response: UpstreamResponse): Freshness {
-  if (response.stale !== true) return freshness;
-  return { ...freshness, freshUntilMs: Math.min(freshness.freshUntilMs, response.responseTimeMs) };
+  const { freshUntilMs, whileRevalidateUntilMs, ifErrorUntilMs } = freshness;
+  const moreMs = freshUntilMs - response.responseTimeMs - (response.freshMs ?? Number.POSITIVE_INFINITY);
+  if (moreMs <= 0) return freshness;
+  return {
+    ...freshness,
+    freshUntilMs: freshUntilMs - moreMs,
+    whileRevalidateUntilMs: whileRevalidateUntilMs - moreMs,
+    ifErrorUntilMs: ifErrorUntilMs - moreMs,
+  };
 }
 
 /**

@@ -59,7 +59,7 @@ export function madeAnswer(x: Exchange, settings: EdgeSettings, answer: MadeAnsw
     const { code, nextHop } = answer.proxyError;
     fields.set("proxy-status", formatProxyStatus({ proxy: settings.name, error: code, nextHop }));
   }
-  statusFields(fields, x, settings, { ttlSeconds: null });
+  statusFields(fields, x, settings, { freshMs: null });
   // Strict-Transport-Security on a redirect to https is what such rules are for.
   if (x.fromEdge) {
     const error = answer.proxyError?.code ?? null;

@@ -73,14 +73,14 @@ export async function deliverFlight(
 /** Age and the cache's words about a response that is still on its way into the store, or never goes there. */
 function describe(x: RoutedExchange, context: EdgeContext, flight: FlightResponse, fields: Fields): void {
   if (!flight.storage.store) {
-    statusFields(fields, x, context.settings, { ttlSeconds: null });
+    statusFields(fields, x, context.settings, { freshMs: null });
     return;
   }
   const { bornMs, freshUntilMs } = flight.storage.freshness;
   const nowMs = context.clock.now();
   const ageSeconds = Math.max(0, Math.floor((nowMs - bornMs) / 1000));
   statusFields(fields, x, context.settings, {
-    ttlSeconds: Math.trunc((freshUntilMs - nowMs) / 1000),
+    freshMs: freshUntilMs - nowMs,
     ageSeconds,
   });
   lengthenBrowserTtl(fields, x, ageSeconds);
@@ -170,7 +170,7 @@ export async function deliverPass(
   x.originFields = response.fields;
   const fields = viewerFields(response.fields, x, context.settings, false);
   ensureDate(fields, response.responseTimeMs);
-  statusFields(fields, x, context.settings, { ttlSeconds: null });
+  statusFields(fields, x, context.settings, { freshMs: null });
   const { body, bodyLength, status } = response;
   // Conditions do not go on with a cacheable request: they are answered here.
   if (options.cacheable && isNotModified(x, status, fields)) {

@@ -139,7 +139,7 @@ function prepare(
   context: DeliverContext,
 ): HotAnswer {
   const fields = base.clone();
-  const about = { ttlSeconds: ttlSeconds(entry, nowMs), ageSeconds: ageSeconds(entry, nowMs) };
+  const about = { freshMs: entry.freshness.freshUntilMs - nowMs, ageSeconds: ageSeconds(entry, nowMs) };
   statusFields(fields, x, context.settings, about);
   lengthenBrowserTtl(fields, x, about.ageSeconds);
   applyResponseRules(fields, x);
@@ -171,11 +171,6 @@ function baseFields(
   if (entry.status !== 204) fields.set("content-length", String(form.length));
   if (entry.status === 200 && form.coding === entry.coding) fields.set("accept-ranges", "bytes");
   return fields;
-}
-
-/** Remaining freshness in seconds; negative when stale (RFC 9211 section 2.5). */
-function ttlSeconds(entry: StoredResponse, nowMs: number): number {
-  return Math.trunc((entry.freshness.freshUntilMs - nowMs) / 1000);
 }
 
 /** Has the viewer this representation already? Conditions are only evaluated for what would be a success (RFC 9110 section 13.2.1). */

@@ -49,7 +49,7 @@ export async function askShields(
       reused: response.reused,
       ...(cacheStatus === null ? {} : { cacheStatus }),
     };
-    return { ...response, stale: response.mark.stale };
+    return { ...response, freshMs: response.mark.freshMs };
   } catch (error) {
     stats.recordShieldRequest(true);
     const told = error instanceof UpstreamError ? `${error.code}: ${error.message}` : null;

@@ -94,12 +94,12 @@ export function lengthenBrowserTtl(fields: Fields, x: RoutedExchange, ageSeconds
   fields.set("cache-control", `max-age=${browserTtlSeconds + ageSeconds}`);
 }
 
-/** Adds Age and the words of the cache's outcome. */
+/** Adds Age and the words of the cache's outcome; `freshMs` is what remains of the freshness lifetime, negative when stale (RFC 9211 section 2.5). */
 export function statusFields(
   fields: Fields,
   x: Exchange,
   settings: EdgeSettings,
-  about: { readonly ttlSeconds: number | null; readonly ageSeconds?: number },
+  about: { readonly freshMs: number | null; readonly ageSeconds?: number },
 ): void {
   if (about.ageSeconds !== undefined) fields.set("age", String(about.ageSeconds));
   fields.set("x-cache", x.result.toUpperCase());
@@ -109,7 +109,7 @@ export function statusFields(
     ...(hit ? { hit } : {}),
     ...(x.forwarded === undefined ? {} : { fwd: x.forwarded }),
     ...(x.upstream?.status == null || hit ? {} : { fwdStatus: x.upstream.status }),
-    ...(about.ttlSeconds === null ? {} : { ttl: about.ttlSeconds }),
+    ...(about.freshMs === null ? {} : { ttl: Math.trunc(about.freshMs / 1000) }),
     ...(x.stored ? { stored: true } : {}),
     ...(x.collapsed || x.collapsedAtOwner ? { collapsed: true } : {}),
     detail: x.reason,
@@ -118,8 +118,10 @@ export function statusFields(
   const shields = hit || x.collapsed ? undefined : x.upstream?.cacheStatus;
   const before = fields.get("cache-status");
   fields.set("cache-status", [before, shields, own].filter((one) => one != null).join(", "));
-  if (x.fromEdge)
-    fields.set(TIER_FIELD, formatMark({ stale: x.result === "stale" || x.result === "updating" }));
+  if (x.fromEdge) {
+    const isStale = x.result === "stale" || x.result === "updating";
+    fields.set(TIER_FIELD, formatMark({ freshMs: isStale ? 0 : about.freshMs }));
+  }
 }
 
 /** Applies the behaviour's rules for answers; an edge that asks applies them itself. */

@@ -55,8 +55,8 @@ const REFUSALS: ReadonlySet<string> = new Set<Refusal>(["signature", "time", "ve
 
 /** What a shield says of its answer. */
 export interface TierMark {
-  /** It is served stale: whoever keeps it keeps it as stale. */
-  readonly stale: boolean;
+  /** For how long the shield takes it for fresh, 0 when it serves it stale, in milliseconds; null when it does not keep it. */
+  readonly freshMs: number | null;
   /** The origin failed, with this error of RFC 9209 section 2.3; the body is the shield's own. */
   readonly error: string | null;
   readonly refused: Refusal | null;
@@ -117,8 +117,8 @@ function macOf(key: Buffer, request: SignedRequest, signer: Signer): Buffer {
 }
 
 /** The value of an answer's field. */
-export function formatMark({ stale, error, refused }: Partial<TierMark>): string {
-  return `${VERSION}${stale === true ? ";stale" : ""}${error == null ? "" : `;error=${error}`}${refused == null ? "" : `;refused=${refused}`}`;
+export function formatMark({ freshMs, error, refused }: Partial<TierMark>): string {
+  return `${VERSION}${freshMs == null ? "" : `;fresh=${Math.max(0, Math.floor(freshMs))}`}${error == null ? "" : `;error=${error}`}${refused == null ? "" : `;refused=${refused}`}`;
 }
 
 /** Takes the mark out of an answer's fields; null when it is not a shield's. Parameters that are not known are passed over. */
@@ -127,13 +127,15 @@ export function takeMark(fields: Fields): TierMark | null {
   fields.delete(TIER_FIELD);
   const [version, ...parameters] = value?.split(";", 16) ?? [];
   if (version !== VERSION) return null;
+  let freshMs: number | null = null;
   let error: string | null = null;
   let refused: Refusal | null = null;
   for (const parameter of parameters) {
     const [name, text = ""] = parameter.split("=", 2);
+    if (name === "fresh") freshMs = /^\d{1,15}$/.test(text) ? Number(text) : 0;
     if (name === "error") error = text;
     // A word of a newer shield: it refuses all the same.
     if (name === "refused") refused = REFUSALS.has(text) ? (text as Refusal) : "request";
   }
-  return { stale: parameters.includes("stale"), error, refused };
+  return { freshMs, error, refused };
 }
