@@ -135,7 +135,6 @@ export class Edge {
           : new Shields({
               ...options.shields,
               clock,
-              node: options.settings.loopId,
               tell: options.onOriginProblem ?? (() => {}),
             }),
       stats: new Stats(clock),

@@ -93,9 +93,7 @@ function receiveEdge(x: Exchange, settings: EdgeSettings, signature: string): Re
   x.forwardedClient = claim.client === "" ? null : claim.client;
   // The last one is the edge's own: the fleet may have one token for all of its nodes.
   const loop = withoutLast(fields.get("cdn-loop"));
-  return claim.node === settings.loopId || countCdnLoop(loop, settings.loopId) > LOOP_COUNT_MAX
-    ? "loop"
-    : null;
+  return countCdnLoop(loop, settings.loopId) > LOOP_COUNT_MAX ? "loop" : null;
 }
 
 function markedFields(): Fields {

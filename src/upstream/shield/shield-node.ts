@@ -34,8 +34,6 @@ export interface ShieldNodeOptions {
   readonly clock: Clock;
   /** Signs requests. */
   readonly key: Buffer;
-  /** This edge's token in CDN-Loop. */
-  readonly node: string;
   /** Told when it goes down and when it is well again. */
   readonly tell: (message: string) => void;
 }
@@ -83,9 +81,9 @@ export class ShieldNode {
 
   /** Asks. Rejects with an UpstreamError when the answer is not that of a shield. */
   fetch(request: UpstreamRequest, client: string, timeouts: UpstreamTimeouts): Promise<ShieldResponse> {
-    const { key, node, clock } = this.#options;
+    const { key, clock } = this.#options;
     const fields = request.fields.clone();
-    fields.set(TIER_FIELD, signTier(key, request, { node, client, nowMs: clock.now() }));
+    fields.set(TIER_FIELD, signTier(key, request, { client, nowMs: clock.now() }));
     // The watch and the mark hand on what they are given.
     return this.hop.fetch({ ...request, fields }, timeouts) as Promise<ShieldResponse>;
   }
@@ -107,7 +105,7 @@ export class ShieldNode {
   }
 
   async #ask(): Promise<void> {
-    const { key, node, clock } = this.#options;
+    const { key, clock } = this.#options;
     const { health } = this.hop;
     const late = new AbortController();
     const cancel = clock.after(PROBE_MS, () => late.abort());
@@ -121,7 +119,7 @@ export class ShieldNode {
       bodyLength: null,
       signal: late.signal,
     } as const;
-    request.fields.set(TIER_FIELD, signTier(key, request, { node, client: "", nowMs: clock.now() }));
+    request.fields.set(TIER_FIELD, signTier(key, request, { client: "", nowMs: clock.now() }));
     const timeouts = { connectMs: PROBE_MS, firstByteMs: PROBE_MS, betweenBytesMs: PROBE_MS };
     try {
       const { body, status } = await this.#marked.fetch(request, timeouts);

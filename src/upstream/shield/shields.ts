@@ -28,8 +28,6 @@ export interface ShieldsOptions {
   readonly places: readonly ShieldPlace[];
   readonly clock: Clock;
   readonly key: Buffer;
-  /** This edge's token in CDN-Loop. */
-  readonly node: string;
   /** Told of shields that go down and come back. */
   readonly tell: (message: string) => void;
 }
@@ -66,12 +64,12 @@ export class Shields {
   readonly #clock: Clock;
 
   constructor(options: ShieldsOptions) {
-    const { places, clock, key, node, tell } = options;
+    const { places, clock, key, tell } = options;
     this.#clock = clock;
     for (const { name, urls, tls } of places)
       this.#nodes.set(
         name,
-        urls.map((url) => new ShieldNode({ shield: name, url, tls, clock, key, node, tell })),
+        urls.map((url) => new ShieldNode({ shield: name, url, tls, clock, key, tell })),
       );
   }
 

@@ -35,8 +35,6 @@ export interface SignedRequest {
 
 /** Who signs. */
 export interface Signer {
-  /** The edge's token in CDN-Loop. */
-  readonly node: string;
   /** Address of the viewer. */
   readonly client: string;
   readonly nowMs: number;
@@ -44,7 +42,7 @@ export interface Signer {
 
 /** What a shield is told by a signature that is right. */
 export interface TierClaim {
-  readonly node: string;
+  /** Address of the viewer; empty when the edge did not know it. */
   readonly client: string;
 }
 
@@ -71,12 +69,11 @@ export function tierKey(secret: string): Buffer {
 export function signTier(key: Buffer, request: SignedRequest, signer: Signer): string {
   const client = CLIENT.test(signer.client) ? signer.client : "";
   const claim = { ...signer, client };
-  return `${VERSION};t=${signer.nowMs};node=${signer.node};client=${client};mac=${macOf(key, request, claim).toString("base64url")}`;
+  return `${VERSION};t=${signer.nowMs};client=${client};mac=${macOf(key, request, claim)}`;
 }
 
 const CLIENT = /^[0-9A-Za-z.:%]{0,64}$/;
-const REQUEST =
-  /^1;t=(\d{1,15});node=([a-z0-9-]{1,64});client=([0-9A-Za-z.:%]{0,64});mac=([A-Za-z0-9_-]{43})$/;
+const REQUEST = /^1;t=(\d{1,15});client=([0-9A-Za-z.:%]{0,64});mac=([A-Za-z0-9_-]{43})$/;
 
 /** Reads and verifies a request's field. `keys` are those in force, the former one as well. */
 export function verifyTier(
@@ -87,21 +84,22 @@ export function verifyTier(
 ): TierClaim | Refusal {
   const match = REQUEST.exec(value);
   if (match === null) return value.startsWith(`${VERSION};`) ? "signature" : "version";
-  const [, time = "", node = "", client = "", mac = ""] = match;
+  const [, time = "", client = "", mac = ""] = match;
   const signedMs = Number(time);
-  const given = Buffer.from(mac, "base64url");
-  const claim = { node, client, nowMs: signedMs };
+  // As text: two texts can stand for the same bytes.
+  const given = Buffer.from(mac);
+  const claim = { client, nowMs: signedMs };
   // Every key is tried, so that the time taken does not tell which one was right.
   let right = false;
   for (const key of keys) {
-    const made = macOf(key, request, claim);
+    const made = Buffer.from(macOf(key, request, claim));
     if (given.length === made.length && timingSafeEqual(given, made)) right = true;
   }
   if (!right) return "signature";
-  return Math.abs(nowMs - signedMs) > SIGNATURE_AGE_MS_MAX ? "time" : { node, client };
+  return Math.abs(nowMs - signedMs) > SIGNATURE_AGE_MS_MAX ? "time" : { client };
 }
 
-function macOf(key: Buffer, request: SignedRequest, signer: Signer): Buffer {
+function macOf(key: Buffer, request: SignedRequest, signer: Signer): string {
   const { method, authority, target, fields } = request;
   const text = JSON.stringify([
     VERSION,
@@ -109,11 +107,10 @@ function macOf(key: Buffer, request: SignedRequest, signer: Signer): Buffer {
     authority,
     target,
     String(signer.nowMs),
-    signer.node,
     signer.client,
     ...SPOKEN_FOR.map((name) => fields.get(name)),
   ]);
-  return createHmac("sha256", key).update(text).digest();
+  return createHmac("sha256", key).update(text).digest("base64url");
 }
 
 /** The value of an answer's field. */

@@ -40,7 +40,6 @@ function make(places: Record<string, readonly string[]>, clock = new ManualClock
     places: Object.entries(places).map(([name, urls]) => ({ name, urls, tls: {} })),
     clock,
     key: KEY,
-    node: "edge",
     tell: (message) => messages.push(message),
   });
   stops.push(() => shields.close());
