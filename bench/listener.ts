@@ -152,6 +152,7 @@ async function serve(kind: string, originPort: number, folder: string): Promise<
     version: "0",
     clock: systemClock,
     log: (_, message) => console.error(message),
+    tiers: null,
     loopId: "bench",
     controlPort: () => null,
     memoryBytesMax: 256 * 1024 * 1024,

@@ -109,6 +109,7 @@ async function hitStep(over: Record<string, unknown>): Promise<{ step: () => unk
     version: "0",
     clock: systemClock,
     log: (_, message) => console.error(message),
+    tiers: null,
     loopId: "bench",
     controlPort: () => null,
     memoryBytesMax: config.cache.memory,

@@ -28,13 +28,29 @@ export interface ControlQuestion {
 export function controlOption(): Option {
   return new Option("--control <HOST:PORT>", "the node's control listener; https://HOST:PORT with TLS")
     .default({ hostname: "127.0.0.1", port: 8081 }, "127.0.0.1:8081")
-    .argParser((text): ControlAddress => {
-      const address = parseListenAddress(text);
-      if (address !== null) return address;
-      const url = /^https?:\/\//i.test(text) ? URL.parse(text) : null;
-      if (url === null) throw new InvalidArgumentError("Expected HOST:PORT, or http(s)://HOST:PORT.");
-      return url;
-    });
+    .argParser(controlAddress);
+}
+
+/** The option by which a command names several control listeners: they are asked in this order. */
+export function controlsOption(): Option {
+  const usual: readonly ControlAddress[] = [{ hostname: "127.0.0.1", port: 8081 }];
+  return new Option(
+    "--control <HOST:PORT>",
+    "the node's control listener; https://HOST:PORT with TLS; may be repeated: asked in this order, shields before edges",
+  )
+    .default(usual, "127.0.0.1:8081")
+    .argParser((text, named: readonly ControlAddress[]) => [
+      ...(named === usual ? [] : named),
+      controlAddress(text),
+    ]);
+}
+
+function controlAddress(text: string): ControlAddress {
+  const address = parseListenAddress(text);
+  if (address !== null) return address;
+  const url = /^https?:\/\//i.test(text) ? URL.parse(text) : null;
+  if (url === null) throw new InvalidArgumentError("Expected HOST:PORT, or http(s)://HOST:PORT.");
+  return url;
 }
 
 /** Where a control listener is, for people. */

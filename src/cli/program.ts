@@ -3,7 +3,7 @@ import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 
 import { addAlertCommand } from "./alert.ts";
 import { addAuditCommand } from "./audit/command.ts";
 import { configCheckCommand } from "./config-check.ts";
-import { controlOption } from "./control-client.ts";
+import { controlOption, controlsOption } from "./control-client.ts";
 import { devCommand } from "./dev.ts";
 import { addDrillCommand } from "./drill.ts";
 import { type EdgeOptions, edgeCommand } from "./edge.ts";
@@ -174,7 +174,7 @@ ${EXIT_HELP}`,
     .option("--soft", "make it stale instead: it is revalidated, and may be served meanwhile")
     .option("--wait", "wait for the count of objects")
     .option("--site <ID>", "the site; may be left out where there is one")
-    .addOption(controlOption())
+    .addOption(controlsOption())
     .option("--json", "print the node's answer as JSON")
     .addHelpText(
       "after",
@@ -186,6 +186,7 @@ Examples:
   $ proxima purge --tag product-7 --tag list --soft
   $ proxima purge --prefix /blog/ --wait
   $ proxima purge --everything --site shop
+  $ proxima purge --tag product-7 --control shield.internal:8081 --control edge.internal:8081
 ${EXIT_HELP}`,
     )
     .action((urls: string[], options: PurgeCommandOptions) => purgeCommand(urls, options, io));

@@ -6,7 +6,8 @@ import { type Io, plainText, styleFor } from "./io.ts";
 
 /** Options of the command. */
 export interface PurgeCommandOptions {
-  readonly control: ControlAddress;
+  /** Asked in this order; the next one only when the one before has purged. */
+  readonly control: readonly ControlAddress[];
   readonly site?: string;
   readonly tag: readonly string[];
   readonly prefix: readonly string[];
@@ -45,10 +46,41 @@ export async function purgeCommand(
     ...(what === undefined ? {} : { [what.member]: what.targets }),
     mode: options.soft === true ? "soft" : "hard",
   };
-  const base = baseOf(options.control);
+  const answers: Record<string, unknown>[] = [];
+  for (const [i, control] of options.control.entries()) {
+    try {
+      answers.push(await purgeNode(control, body, options, io));
+    } catch (error) {
+      throw i === 0 && options.control.length === 1 ? error : withRest(error, options.control, i);
+    }
+  }
+  if (options.json === true) {
+    // One node answers as it always did.
+    io.out(`${JSON.stringify(answers.length === 1 ? answers[0] : answers, null, 2)}\n`);
+    return;
+  }
+  const style = styleFor(io.color);
+  for (const [i, answer] of answers.entries()) {
+    const { counted } = answer;
+    const objects = typeof counted === "number" ? `, ${counted} object${counted === 1 ? "" : "s"} hit` : "";
+    const where = answers.length === 1 ? "" : ` at ${baseOf(options.control[i] as ControlAddress)}`;
+    io.out(
+      `${style.bold(`purge ${textOf(answer, "sequence") ?? ""} applied${where}`)} (${body.mode} ${body.scope})${objects}\n${style.dim(`id ${textOf(answer, "id") ?? ""}`)}\n`,
+    );
+  }
+}
+
+/** What a node says that has applied the purge. */
+async function purgeNode(
+  control: ControlAddress,
+  body: object,
+  options: PurgeCommandOptions,
+  io: Io,
+): Promise<Record<string, unknown>> {
+  const base = baseOf(control);
   const { status, answer: whole } = await askControl(
     {
-      control: options.control,
+      control,
       target: `/v1/purges${options.wait === true ? "?wait=counted" : ""}`,
       body,
       timeoutMs: TIMEOUT_MS,
@@ -61,16 +93,19 @@ export async function purgeCommand(
   if (status === 400) throw new UsageError(detail ?? "the node calls the request bad");
   if (status !== 201 && status !== 200)
     throw failed(`the node at ${base} answered ${status}${detail === null ? "" : `: ${detail}`}`);
-  if (options.json === true) {
-    io.out(`${JSON.stringify(answer, null, 2)}\n`);
-    return;
-  }
-  const counted = answer.counted;
-  const objects = typeof counted === "number" ? `, ${counted} object${counted === 1 ? "" : "s"} hit` : "";
-  const style = styleFor(io.color);
-  io.out(
-    `${style.bold(`purge ${textOf(answer, "sequence") ?? ""} applied`)} (${body.mode} ${body.scope})${objects}\n${style.dim(`id ${textOf(answer, "id") ?? ""}`)}\n`,
-  );
+  return answer;
+}
+
+/** The failure of one of several nodes: what was done before it, and what was not done after it. */
+function withRest(error: unknown, controls: readonly ControlAddress[], failed: number): unknown {
+  if (!(error instanceof Error)) return error;
+  const list = (some: readonly ControlAddress[]) => some.map(baseOf).join(", ");
+  const done = failed === 0 ? "" : `; purged: ${list(controls.slice(0, failed))}`;
+  const left = failed + 1 === controls.length ? "" : `; not asked: ${list(controls.slice(failed + 1))}`;
+  const message = `${error.message}${done}${left}`;
+  return error instanceof UsageError
+    ? new UsageError(message)
+    : new ProximaError("purge_failed", message, { source: "node", cause: error });
 }
 
 function textOf(answer: Record<string, unknown>, name: string): string | null {

@@ -14,6 +14,7 @@ import {
   isBucket,
   type NodeConfig,
   type SiteConfig,
+  type TiersConfig,
 } from "./schema.ts";
 import { orNames } from "./shape.ts";
 import { memberName } from "./site-schema.ts";
@@ -225,6 +226,48 @@ export function checkNode(node: NodeConfig): Finding[] {
     );
   }
   if (node.alerts !== undefined) findings.push(...checkAlerts(node.alerts));
+  if (node.tiers !== undefined) findings.push(...checkTiers(node.tiers));
+  return findings;
+}
+
+/** A node that neither asks nor is asked, and shields that it could not reach. */
+function checkTiers({ accept, shields, formerSecret }: TiersConfig): Finding[] {
+  const findings: Finding[] = [];
+  if (!accept && Object.keys(shields).length === 0)
+    findings.push(warningAt(["tiers"], "does nothing: it names no shields, and accept is false"));
+  if (!accept && formerSecret !== undefined)
+    findings.push(warningAt(["tiers", "formerSecret"], "is for nodes that accept edges: this one does not"));
+  for (const [name, { urls, tls }] of Object.entries(shields)) {
+    const at = ["tiers", "shields", name];
+    urls.forEach((url, i) => {
+      if (urls.indexOf(url) !== i)
+        findings.push(errorAt([...at, "urls", i], `${quoted(url)} stands here twice`));
+    });
+    if ((tls.caFile ?? tls.serverName) !== undefined && !urls.some((url) => /^https:/i.test(url)))
+      findings.push(warningAt([...at, "tls"], "is not used: none of the URLs is https"));
+  }
+  return findings;
+}
+
+/** Shields that sites name and this node does not know. A shield itself need not know its own name. */
+export function checkShields(node: NodeConfig, sites: Readonly<Record<string, SiteConfig>>): Finding[] {
+  const known = Object.keys(node.tiers?.shields ?? {});
+  const findings: Finding[] = [];
+  for (const [id, site] of Object.entries(sites)) {
+    site.shields.forEach((name, i) => {
+      const at = ["sites", id, "shields", i];
+      if (site.shields.indexOf(name) !== i) findings.push(errorAt(at, `${quoted(name)} stands here twice`));
+      if (known.includes(name) || node.tiers?.accept === true) return;
+      const near = nearestName(name, known);
+      const hint =
+        near !== null
+          ? `; did you mean ${quoted(near)}?`
+          : known.length === 0
+            ? "; tiers.shields has none"
+            : `; tiers.shields has: ${orNames(known)}`;
+      findings.push(errorAt(at, `no shield is named ${quoted(name)}${hint}`));
+    });
+  }
   return findings;
 }
 

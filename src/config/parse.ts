@@ -4,7 +4,7 @@
  * their text, so that an unchanged site stays the same object from one config to the next.
  */
 import { checkSecrets } from "./bucket-checks.ts";
-import { checkHosts, checkNode, checkPermitted, checkReserved, checkSite } from "./checks.ts";
+import { checkHosts, checkNode, checkPermitted, checkReserved, checkShields, checkSite } from "./checks.ts";
 import { errorAt, type Finding, findingsOf, isRecord, warningAt } from "./issues.ts";
 import { resolveNodePaths, resolveSitePaths } from "./paths.ts";
 import {
@@ -118,6 +118,7 @@ export function* parseSteps(
     ...checkNode(node),
     ...checkPermitted(node, sites),
     ...checkReserved(node, sites),
+    ...checkShields(node, sites),
     ...checkSecrets(node, sites),
   );
   if (findings.some((finding) => finding.severity === "error")) return refused(findings);

@@ -1,10 +1,17 @@
 /** Relative paths of a config start at its file's folder, wherever the program was started. */
 import { relative, resolve, sep } from "node:path";
-import type { AlertChannelConfig, BucketConfig, NodeConfig, OriginConfig, SiteConfig } from "./schema.ts";
+import type {
+  AlertChannelConfig,
+  BucketConfig,
+  NodeConfig,
+  OriginConfig,
+  SiteConfig,
+  TiersConfig,
+} from "./schema.ts";
 
 /** The node's own part with absolute paths. */
 export function resolveNodePaths(node: NodeConfig, folder: string): NodeConfig {
-  const { permitted, accessLog, alerts } = node;
+  const { permitted, accessLog, alerts, tiers } = node;
   const all = (paths: readonly string[]): string[] => paths.map((one) => resolve(folder, one));
   return {
     ...node,
@@ -23,6 +30,7 @@ export function resolveNodePaths(node: NodeConfig, folder: string): NodeConfig {
     ...(accessLog === undefined
       ? {}
       : { accessLog: { file: accessLog.file === "-" ? "-" : resolve(folder, accessLog.file) } }),
+    ...(tiers === undefined ? {} : { tiers: resolveTiersPaths(tiers, folder) }),
     ...(alerts === undefined
       ? {}
       : {
@@ -45,6 +53,15 @@ export function resolveNodePaths(node: NodeConfig, folder: string): NodeConfig {
           },
         }),
   };
+}
+
+function resolveTiersPaths(tiers: TiersConfig, folder: string): TiersConfig {
+  const shields = Object.entries(tiers.shields).map(([name, one]) => {
+    const { caFile } = one.tls;
+    const tls = caFile === undefined ? one.tls : { ...one.tls, caFile: resolve(folder, caFile) };
+    return [name, { ...one, tls }];
+  });
+  return { ...resolveFiles(tiers, folder), shields: Object.fromEntries(shields) };
 }
 
 function resolveChannelPaths(channel: AlertChannelConfig, folder: string): AlertChannelConfig {

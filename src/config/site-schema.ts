@@ -312,6 +312,11 @@ const siteObject = z
       .describe(
         "What to do, by path; the first match wins. Left out: everything is asked of the only origin.",
       ),
+    shields: names(v.originName)
+      .prefault([])
+      .describe(
+        "Shields that misses are sent to, the preferred one first; where they are, each node knows (tiers.shields). When none can answer, the origin is asked.",
+      ),
     redirects: z
       .array(redirect)
       .max(REDIRECTS_MAX)

@@ -10,6 +10,12 @@ export interface ConfigInput {
    */
   $schema?: string | undefined;
   /**
+   * Name of this node in Via, Cache-Status and Proxy-Status, which viewers see.
+   * Allowed: a name of 1 to 63 letters, digits, - and _, not beginning with - or _.
+   * @default "Proxima"
+   */
+  name?: string | undefined;
+  /**
    * Where this node listens.
    */
   listen?: ListenInput | undefined;
@@ -38,6 +44,10 @@ export interface ConfigInput {
    * Access log in JSON lines. Left out: none.
    */
   accessLog?: AccessLogInput | undefined;
+  /**
+   * Shields that this node asks, and whether it is one. Left out: neither.
+   */
+  tiers?: TiersInput | undefined;
   /**
    * Alerts of this node. Left out: none.
    */
@@ -164,6 +174,56 @@ export interface AccessLogInput {
    * Allowed: a path of a file or folder; a relative one starts at the config file's folder.
    */
   file: string;
+}
+
+/** Settings: tiers. */
+export interface TiersInput {
+  /**
+   * Key by which edges and shields know each other: the same text on all of them, of at least 32 characters.
+   */
+  secret: { env: string } | { file: string };
+  /**
+   * One that is still accepted from edges, while all nodes change to the new one.
+   */
+  formerSecret?: { env: string } | { file: string } | undefined;
+  /**
+   * Answers edges that hold the secret: this node is a shield.
+   * @default false
+   */
+  accept?: boolean | undefined;
+  /**
+   * Shields that this node can ask, by the names that sites have for them.
+   * @default {}
+   */
+  shields?: Record<string, ShieldInput> | undefined;
+}
+
+/** Settings: shield. */
+export interface ShieldInput {
+  /**
+   * URLs of its nodes; each key belongs to one of them, and the others stand for it.
+   * Allowed: a list of at least one, each a URL "http(s)://host[:port]" without user, path, query and
+   * fragment.
+   */
+  urls: string[];
+  /**
+   * TLS to the shield, where its URLs are https.
+   */
+  tls?: ShieldTlsInput | undefined;
+}
+
+/** Settings: shield tls. */
+export interface ShieldTlsInput {
+  /**
+   * File of CA certificates (PEM) to trust instead of the system's.
+   * Allowed: a path of a file or folder; a relative one starts at the config file's folder.
+   */
+  caFile?: string | undefined;
+  /**
+   * Name to ask for and to verify, instead of the URL's host.
+   * Allowed: a host name such as "shop.example".
+   */
+  serverName?: string | undefined;
 }
 
 /** Settings: alerts. */
@@ -488,6 +548,13 @@ export interface SiteInput {
    * What to do, by path; the first match wins. Left out: everything is asked of the only origin.
    */
   behaviors?: BehaviorInput[] | undefined;
+  /**
+   * Shields that misses are sent to, the preferred one first; where they are, each node knows
+   * (tiers.shields). When none can answer, the origin is asked.
+   * Allowed: a list, each a name of 1 to 63 letters, digits, - and _, not beginning with - or _.
+   * @default []
+   */
+  shields?: string[] | undefined;
   /**
    * Redirects; the first match wins, before any behavior.
    * @default []

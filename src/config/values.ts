@@ -315,6 +315,18 @@ export const originUrl = text(
   2048,
 );
 
+/** URL of another node. */
+export const nodeUrl = text(
+  'a URL "http(s)://host[:port]" without user, path, query and fragment',
+  (value) => {
+    if (!/^https?:\/\/[^/\\]+\/?$/i.test(value) || /[\s?#@\\]/.test(value) || CONTROL.test(value))
+      return false;
+    const url = URL.parse(value);
+    return url !== null && url.hostname !== "" && url.port !== "0";
+  },
+  2048,
+);
+
 /** Name of an environment variable. */
 export const variableName = text(
   "a name of an environment variable: letters, digits and _, not beginning with a digit",

@@ -21,6 +21,7 @@ import type { AccessLog } from "../telemetry/access-log.ts";
 import type { SiteStats, StatsSnapshot } from "../telemetry/stats.ts";
 import { Stats } from "../telemetry/stats.ts";
 import type { OriginEvent } from "../upstream/health/origin-event.ts";
+import { type ShieldPlace, Shields } from "../upstream/shield/shields.ts";
 import type { EdgeContext } from "./context.ts";
 import type { Exchange } from "./exchange.ts";
 import { explain } from "./explain.ts";
@@ -55,6 +56,8 @@ export interface EdgeOptions {
   readonly peers?: Peers | null;
   /** Told what an operator has to know of an origin, such as a bucket that refuses this node. */
   readonly onOriginProblem?: (message: string) => void;
+  /** The shields that this node asks, and the key that its requests to them are signed with; left out when there are none. */
+  readonly shields?: { readonly places: readonly ShieldPlace[]; readonly key: Buffer } | null;
   /** Told of what becomes known of an origin here. */
   readonly onOriginEvent?: (event: OriginEvent) => void;
   /** Told of bugs: exceptions that no phase expected. */
@@ -126,6 +129,14 @@ export class Edge {
         tell: options.onOriginProblem ?? (() => {}),
         onEvent: options.onOriginEvent ?? (() => {}),
       }),
+      shields:
+        options.shields == null
+          ? null
+          : new Shields({
+              ...options.shields,
+              clock,
+              tell: options.onOriginProblem ?? (() => {}),
+            }),
       stats: new Stats(clock),
       snapshot: { number: 0, sites: new Map(), hosts: new HostIndex() },
     };
@@ -242,8 +253,9 @@ export class Edge {
 
   /** Closes connections to origins, writes what waits for the disk, and gives that back. */
   async close(): Promise<void> {
-    const { origins, purges, disk } = this.#context;
+    const { origins, shields, purges, disk } = this.#context;
     origins.close();
+    shields?.close();
     purges.close();
     await disk?.close();
   }

@@ -33,9 +33,12 @@ const SHARED_ERROR_BYTES_MAX = 1024 * 1024;
 /** What names a flight below its base key. */
 export function flightKey(x: RoutedExchange, context: EdgeContext): string {
   const vary = context.store.get(x.base)?.vary ?? [];
+  // Where an edge asks a node that has shields of its own, viewers' flights go there: two nodes that are
+  // shields to each other would wait for one another.
+  const tier = x.fromEdge && context.shields !== null ? "tier|" : "";
   return vary.length === 0
-    ? x.secondary
-    : `${x.secondary}|${vary.join(",")}|${selectingKey(vary, x.request.fields)}`;
+    ? tier + x.secondary
+    : `${tier}${x.secondary}|${vary.join(",")}|${selectingKey(vary, x.request.fields)}`;
 }
 
 /** Does a response that another viewer fetched answer this one's request (RFC 9111 section 4.1), and was it not purged since? */

@@ -79,6 +79,7 @@ function exchangeOf(question: TierQuestion, context: EdgeContext): RoutedExchang
   };
   const x = new Exchange(request, context.clock.now());
   x.fromPeer = true;
+  x.fromEdge = question.fromEdge;
   x.authority = question.authority;
   x.hostname = question.hostname;
   x.path = question.path;

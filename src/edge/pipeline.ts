@@ -387,8 +387,8 @@ export class Pipeline {
   /** The site's page for an error, fetched like any other URL of the site; the error as it is when that fails. */
   async #errorPage(x: Exchange, response: ViewerResponse): Promise<ViewerResponse> {
     const { site } = x;
-    if (response.status < 400 || site === null || x.internal || (x.method !== "GET" && x.method !== "HEAD"))
-      return response;
+    if (response.status < 400 || site === null || x.internal || x.fromEdge) return response;
+    if (x.method !== "GET" && x.method !== "HEAD") return response;
     const page =
       site.errorPages.get(String(response.status)) ??
       site.errorPages.get(`${Math.floor(response.status / 100)}xx`);

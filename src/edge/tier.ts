@@ -15,12 +15,14 @@ import {
   type UpstreamResponse,
   type UpstreamTimeouts,
 } from "../upstream/next-hop.ts";
+import { DELAY_MS_MAX } from "../upstream/shield/limits.ts";
 import type { EdgeContext } from "./context.ts";
 import type { RoutedExchange, UpstreamTrace } from "./exchange.ts";
 import type { FlightStorage } from "./flights.ts";
 import type { CacheReason, CacheResult } from "./message.ts";
 import type { Owner } from "./peers.ts";
 import type { GivenPart } from "./phases/ranges.ts";
+import { isShielded } from "./phases/shield.ts";
 import type { AskedAt } from "./purges.ts";
 import { WHOLE_BODY_BYTES_MAX } from "./settings.ts";
 
@@ -42,6 +44,8 @@ export interface TierQuestion {
   readonly query: string | null;
   readonly client: string;
   readonly peer: string;
+  /** An edge asks this node as its shield. */
+  readonly fromEdge: boolean;
   /** The viewer's fields as name, value, name, value, without conditions and ranges. */
   readonly fields: readonly string[];
   /** The viewer's Range and conditions: the owner heeds them for what it keeps on disk alone, and for nothing else. */
@@ -239,6 +243,7 @@ function questionOf(
     query: x.query,
     client: x.client,
     peer: x.request.peerAddress,
+    fromEdge: x.fromEdge,
     fields,
     range: x.method === "GET" ? x.request.fields.get("range") : null,
     ifRange: x.request.fields.get("if-range"),
@@ -255,7 +260,7 @@ function timeoutsOf(x: RoutedExchange, context: EdgeContext): UpstreamTimeouts {
   const { timeouts, headMsMax } = context.origins.get(x.site, x.behavior.origin);
   return {
     connectMs: TIER_CONNECT_MS,
-    firstByteMs: headMsMax + TIER_MARGIN_MS,
+    firstByteMs: headMsMax + TIER_MARGIN_MS + (isShielded(x, context) ? headMsMax + DELAY_MS_MAX : 0),
     betweenBytesMs: timeouts.betweenBytesMs + TIER_MARGIN_MS,
   };
 }

@@ -23,6 +23,7 @@ import type { Edge } from "./edge-handle.ts";
 import { formatAddress } from "./listen-error.ts";
 import type { CreateEdge } from "./node.ts";
 import { makePlane } from "./plane.ts";
+import { openTiers } from "./tiers.ts";
 
 /** Makes an edge that listens, with its first snapshot in force. */
 export const createEdge = (async (setup) => {
@@ -37,6 +38,7 @@ export const createEdge = (async (setup) => {
     version,
     clock,
     log,
+    tiers: await openTiers(config),
     loopId: loopId(dataDir),
     controlPort: () => setup.controlPort(),
     memoryBytesMax: config.cache.memory,

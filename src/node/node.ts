@@ -302,6 +302,8 @@ function changedAtStartOnly(before: Config, after: Config): string[] {
     "trustedProxies",
     "accessLog",
     "permitted",
+    "name",
+    "tiers",
     "limits",
   ] as const;
   // Certificates and the TLS version follow the config at once.

@@ -14,6 +14,7 @@ import type { OriginEvent } from "../upstream/health/origin-event.ts";
 import { isLoopback } from "./control-guard.ts";
 import type { NodeLog } from "./log.ts";
 import { readSecret } from "./secrets.ts";
+import type { NodeTiers } from "./tiers.ts";
 
 /** Larger headers the runtime refuses by itself, in bytes. */
 const RUNTIME_HEADER_BYTES_MAX = 16 * 1024;
@@ -24,6 +25,8 @@ export interface PlaneSetup {
   readonly version: string;
   readonly clock: Clock;
   readonly log: NodeLog;
+  /** The node's keys and shields; null when it has no place among tiers. */
+  readonly tiers: NodeTiers | null;
   /** Token in CDN-Loop. */
   readonly loopId: string;
   controlPort(): number | null;
@@ -50,8 +53,9 @@ export function makePlane(setup: PlaneSetup) {
           onProblem: (message) => log("error", `access log: ${message}`),
         });
   const settings = {
-    name: "Proxima",
+    name: config.name,
     loopId: setup.loopId,
+    tierKeys: setup.tiers?.accepted ?? null,
     trustedProxies: config.trustedProxies.length > 0 ? addressSet(config.trustedProxies) : null,
     headerCharsMax:
       config.limits.requestHeaderBytes < RUNTIME_HEADER_BYTES_MAX ? config.limits.requestHeaderBytes : null,
@@ -67,6 +71,7 @@ export function makePlane(setup: PlaneSetup) {
     objectBytesMax: config.cache.objectMax,
     accessLog,
     disk: setup.disk,
+    shields: setup.tiers?.asks ?? null,
     ...(setup.remember === undefined ? {} : { remember: setup.remember }),
     peers: setup.peers,
     onOriginProblem: (message) => log("warning", message),

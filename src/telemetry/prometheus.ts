@@ -64,6 +64,10 @@ export function renderMetrics(stats: StatsSnapshot): string {
   ]);
 
   page.counter("origin_requests_total", "Requests sent to origins.", [[{}, stats.origin.requests]]);
+  page.counter("shield_requests_total", "Requests answered by shields.", [[{}, stats.shields.requests]]);
+  page.counter("shield_passed_over_total", "Requests sent to the origin because no shield could answer.", [
+    [{}, stats.shields.passedOver],
+  ]);
   page.counter("origin_received_bytes_total", "Body bytes received from origins.", [
     [{}, stats.origin.bytesReceived],
   ]);

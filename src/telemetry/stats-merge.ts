@@ -51,6 +51,7 @@ function mergeTwo(a: StatsSnapshot, b: StatsSnapshot): StatsSnapshot {
       bytesReceived: a.origin.bytesReceived + b.origin.bytesReceived,
       errors: addRecords(a.origin.errors, b.origin.errors),
     },
+    shields: addRecords(a.shields, b.shields),
     upstream: mergeOriginReports(a.upstream, b.upstream),
     latency: {
       hit: mergeLatency(a.latency.hit, b.latency.hit),

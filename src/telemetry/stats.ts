@@ -73,6 +73,14 @@ export type DiskGauges = {
   readonly shardsOff: number;
 };
 
+/** Requests that shields are for. A type, not an interface: its numbers are added by name. */
+export type ShieldCounts = {
+  /** Answered by a shield, or failed there. */
+  readonly requests: number;
+  /** Sent to the origin because no shield was up, or none could answer. */
+  readonly passedOver: number;
+};
+
 /** What a site with a quota of the store's memory takes of it. */
 export interface SiteStoreSnapshot {
   /** Stored responses, and markers of what may not be stored. */
@@ -133,6 +141,7 @@ export interface StatsSnapshot {
     readonly bytesReceived: number;
     readonly errors: Readonly<Record<string, number>>;
   };
+  readonly shields: ShieldCounts;
   /** Each origin that was asked, checked or is in a group that was asked, and each such group. */
   readonly upstream: OriginReports;
   readonly latency: { readonly hit: LatencySnapshot; readonly miss: LatencySnapshot };
@@ -239,6 +248,7 @@ export class Stats {
   readonly #startedAtMs: number;
   #originRequests = 0;
   #originBytes = 0;
+  readonly #shields = { requests: 0, passedOver: 0 };
   #tagsDropped = 0;
 
   /** `clock.now` is read at the start and for each snapshot. */
@@ -261,6 +271,12 @@ export class Stats {
   /** Counts a request sent to an origin. */
   recordOriginRequest(): void {
     this.#originRequests++;
+  }
+
+  /** Counts a request for which shields were asked, and whether one had the last word. */
+  recordShieldRequest(answered: boolean): void {
+    if (answered) this.#shields.requests++;
+    else this.#shields.passedOver++;
   }
 
   /** Counts body bytes that came from an origin. */
@@ -318,6 +334,7 @@ export class Stats {
         bytesReceived: this.#originBytes,
         errors: Object.fromEntries(this.#originErrors),
       },
+      shields: { ...this.#shields },
       upstream: gauges.upstream ?? NO_ORIGINS,
       latency: { hit: this.#shared.hitLatency.snapshot(), miss: this.#shared.missLatency.snapshot() },
       store: gauges.store,

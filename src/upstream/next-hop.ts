@@ -53,6 +53,8 @@ export interface UpstreamResponse {
   readonly reused: boolean;
   /** Name of the member that answered for its group; absent when no group was asked. */
   readonly answeredBy?: string;
+  /** For how long a shield that gave it takes it for fresh, in milliseconds: nobody else takes it for longer. */
+  readonly freshMs?: number | null;
 }
 
 /** What can go wrong between us and a next hop. Maps onto Proxy-Status error types (RFC 9209 section 2.3). */

@@ -22,7 +22,12 @@ export interface SteadyLoad {
 const RECENT_MAX = 40;
 
 /** Asks `base` for `path(n)`, `rate` times a second. Right is 200 with a body that ends with "GET" and the path. */
-export function steadyLoad(base: string, rate: number, path: (n: number) => string): SteadyLoad {
+export function steadyLoad(
+  base: string,
+  rate: number,
+  path: (n: number) => string,
+  headers: Record<string, string> = {},
+): SteadyLoad {
   const losses: Loss[] = [];
   const recent: string[] = [];
   const pending = new Set<Promise<void>>();
@@ -31,7 +36,11 @@ export function steadyLoad(base: string, rate: number, path: (n: number) => stri
   const one = async (target: string): Promise<void> => {
     const startMs = performance.now();
     try {
-      const response = await fetch(base + target, { keepalive: false, signal: AbortSignal.timeout(20_000) });
+      const response = await fetch(base + target, {
+        headers,
+        keepalive: false,
+        signal: AbortSignal.timeout(20_000),
+      });
       const body = await response.text();
       if (response.status !== 200 || !body.endsWith(` GET ${target}`))
         losses.push({ path: target, what: `${response.status} ${body.slice(0, 200)}` });

@@ -9,7 +9,7 @@ import type { BehaviorPlan } from "../../config/plan.ts";
 import { acceptedCodings } from "../../http/accept-encoding.ts";
 import { parseCacheControl } from "../../http/cache-control.ts";
 import { evaluateConditional } from "../../http/conditional.ts";
-import type { FieldReader, Fields } from "../../http/fields.ts";
+import type { Fields } from "../../http/fields.ts";
 import { isCompressible } from "../../http/media-type.ts";
 import { formOf } from "../../optimize/forms.ts";
 import type { RoutedExchange } from "../exchange.ts";
@@ -19,7 +19,7 @@ import { partial, planRanges, unsatisfiable } from "./ranges.ts";
 import {
   addVary,
   ageSeconds,
-  applyRules,
+  applyResponseRules,
   ensureDate,
   lengthenBrowserTtl,
   NOT_ON_304,
@@ -56,7 +56,7 @@ export function deliverStored(
   nowMs: number,
   context: DeliverContext,
 ): ViewerResponse | Promise<ViewerResponse> {
-  const coding = entry.negotiable ? chooseCoding(x.request.fields, entry) : entry.coding;
+  const coding = entry.negotiable ? chooseCoding(x, entry) : entry.coding;
   const form = formOf(context.store, entry, coding);
   if (!(form instanceof Promise)) return deliverForm(x, entry, form, nowMs, context);
   return form.then(
@@ -67,11 +67,14 @@ export function deliverStored(
 }
 
 /** The coding a viewer gets of a negotiable response. A range is served from the stored form where it is accepted. */
-function chooseCoding(fields: FieldReader, entry: StoredResponse): Coding {
+function chooseCoding(x: RoutedExchange, entry: StoredResponse): Coding {
+  const { fields } = x.request;
   const { coding: stored } = entry;
   const accepted = acceptedCodings(fields.get("accept-encoding"));
   const isAccepted = stored === "identity" || accepted.includes(stored);
-  if (isAccepted && fields.has("range")) return stored;
+  if (isAccepted && (x.fromEdge || fields.has("range"))) return stored;
+  // An edge codes for its viewers what it was given as the origin made it.
+  if (x.fromEdge) return "identity";
   if (stored !== "identity" && !isWorthRecoding(entry)) return isAccepted ? stored : "identity";
   return accepted[0] ?? "identity";
 }
@@ -110,9 +113,9 @@ export function answerOf(
   context: DeliverContext,
 ): HotAnswer {
   const hot = form.hot as HotAnswer | null;
-  // Only a hit's answer says nothing about the exchange that fetched it.
-  const plain = x.forwarded === undefined;
-  const sameBehavior = hot !== null && hot.behavior === x.behavior;
+  // Only a hit's answer says nothing about the exchange that fetched it; and what edges get is not for viewers.
+  const plain = x.forwarded === undefined && !x.fromEdge;
+  const sameBehavior = hot !== null && hot.behavior === x.behavior && !x.fromEdge;
   if (
     plain &&
     sameBehavior &&
@@ -136,10 +139,10 @@ function prepare(
   context: DeliverContext,
 ): HotAnswer {
   const fields = base.clone();
-  const about = { ttlSeconds: ttlSeconds(entry, nowMs), ageSeconds: ageSeconds(entry, nowMs) };
+  const about = { freshMs: entry.freshness.freshUntilMs - nowMs, ageSeconds: ageSeconds(entry, nowMs) };
   statusFields(fields, x, context.settings, about);
-  lengthenBrowserTtl(fields, x.behavior, about.ageSeconds);
-  applyRules(fields, x.behavior.responseRules);
+  lengthenBrowserTtl(fields, x, about.ageSeconds);
+  applyResponseRules(fields, x);
   const { body } = form;
   const bodyless = entry.status === 204 || body instanceof LargeBody;
   return {
@@ -161,18 +164,13 @@ function baseFields(
   form: BodyForm,
   context: DeliverContext,
 ): Fields {
-  const fields = viewerFields(entry.fields, x.behavior, context.settings, true);
+  const fields = viewerFields(entry.fields, x, context.settings, true);
   ensureDate(fields, entry.dateMs);
   if (form.coding !== entry.coding) recode(fields, form.coding);
-  if (entry.negotiable) addVary(fields, "Accept-Encoding");
+  if (entry.negotiable && !x.fromEdge) addVary(fields, "Accept-Encoding");
   if (entry.status !== 204) fields.set("content-length", String(form.length));
   if (entry.status === 200 && form.coding === entry.coding) fields.set("accept-ranges", "bytes");
   return fields;
-}
-
-/** Remaining freshness in seconds; negative when stale (RFC 9211 section 2.5). */
-function ttlSeconds(entry: StoredResponse, nowMs: number): number {
-  return Math.trunc((entry.freshness.freshUntilMs - nowMs) / 1000);
 }
 
 /** Has the viewer this representation already? Conditions are only evaluated for what would be a success (RFC 9110 section 13.2.1). */

@@ -8,6 +8,7 @@ import type { ViewerResponse } from "../message.ts";
 import { madeAnswer } from "./answer.ts";
 import type { OriginRequestOptions } from "./origin-request.ts";
 import { originRequest } from "./origin-request.ts";
+import { askShields } from "./shield.ts";
 
 /** Sends the request on. Rejects with an UpstreamError, or with the viewer's own error while its body was read. */
 export async function askOrigin(
@@ -15,6 +16,8 @@ export async function askOrigin(
   context: EdgeContext,
   options: OriginRequestOptions,
 ): Promise<UpstreamResponse> {
+  const shielded = await askShields(x, context, options);
+  if (shielded !== null) return shielded;
   const origin = context.origins.get(x.site, x.behavior.origin);
   const request = originRequest(x, origin.config, context.settings, options);
   const startMs = context.clock.now();

@@ -18,6 +18,7 @@ import { openDiskCache } from "../disk-cache.ts";
 import { installFaultHandlers } from "../faults.ts";
 import type { NodeLog } from "../log.ts";
 import { makePlane } from "../plane.ts";
+import { openTiers } from "../tiers.ts";
 import {
   Channel,
   packetOf,
@@ -74,6 +75,7 @@ export function runWorker(): void {
         const { config, version, loopId, controlPort, memoryBytesMax, limits } = init;
         const shards = shardOwners(init.slots).flatMap((slot, shard) => (slot === init.slot ? [shard] : []));
         const disk = await openDiskCache({ config, shards, limits, clock, log });
+        const tiers = await openTiers(config);
         running = {
           init,
           peers,
@@ -82,6 +84,7 @@ export function runWorker(): void {
             version,
             clock,
             log,
+            tiers,
             loopId,
             controlPort: () => controlPort,
             memoryBytesMax,

@@ -8,7 +8,6 @@
  * else is a retry and has to fit the group's budget, so that failures can not multiply the load.
  */
 import type { Clock } from "../../base/clock.ts";
-import type { BodyReader } from "../../http/body.ts";
 import type { WatchedHop } from "../health/watched-hop.ts";
 import {
   type NextHop,
@@ -19,6 +18,7 @@ import {
 } from "../next-hop.ts";
 import { type Balance, Balancer, type Candidate } from "./balance.ts";
 import { type Criteria, movesOn } from "./criteria.ts";
+import { MovableRequest } from "./movable-request.ts";
 import { type BudgetLimits, RetryBudget } from "./retry-budget.ts";
 import { withSmallBodyWhole } from "./whole-body.ts";
 
@@ -56,9 +56,6 @@ export interface GroupCounts {
   /** Requests that another member was not asked for, because the budget was spent. */
   readonly retriesDenied: number;
 }
-
-/** Methods that change nothing and may be sent again (RFC 9110 section 9.2.1). */
-const SAFE_METHODS: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS"]);
 
 /** A member as it stands when a request comes. */
 interface Standing extends Candidate {
@@ -104,7 +101,7 @@ export class OriginGroup implements NextHop {
    * are the members' own. Rejects with the error of the last one that was asked.
    */
   async fetch(request: UpstreamRequest, _timeouts?: UpstreamTimeouts): Promise<UpstreamResponse> {
-    const attempt = new GroupRequest(request);
+    const attempt = new MovableRequest(request);
     this.#requests++;
     this.#budget.deposit(this.#options.clock.now());
     const line = this.#line(`${request.authority} ${request.target}`, attempt.isSafe);
@@ -163,7 +160,7 @@ export class OriginGroup implements NextHop {
   }
 
   /** After `failed`, may the next in line be asked? */
-  #mayGoOn(failed: GroupMember, line: GroupMember[], attempt: GroupRequest): boolean {
+  #mayGoOn(failed: GroupMember, line: GroupMember[], attempt: MovableRequest): boolean {
     if (attempt.isGivenUp || line.length === 0) return false;
     const nowMs = this.#options.clock.now();
     const next = line.findIndex(({ hop }) => hop.health.admits(nowMs) === true);
@@ -178,7 +175,7 @@ export class OriginGroup implements NextHop {
   async #ask(
     member: GroupMember,
     request: UpstreamRequest,
-    attempt: GroupRequest,
+    attempt: MovableRequest,
     others: readonly GroupMember[],
   ): Promise<UpstreamResponse> {
     const { attemptMs, clock } = this.#options;
@@ -226,48 +223,3 @@ export class OriginGroup implements NextHop {
 
 /** Thrown where a request was taken away from a member that went down: not an error of anything. */
 const MOVED = new UpstreamError("http_request_error", "the request moved on to another member of its group");
-
-/** One request on its way through a group. */
-class GroupRequest {
-  readonly #request: UpstreamRequest;
-  /** It changes nothing and has no body: it may be sent as often as it takes. */
-  readonly isSafe: boolean;
-  /** The body, which tells whether it was touched. */
-  readonly body: BodyReader | null;
-  #isTouched = false;
-
-  constructor(request: UpstreamRequest) {
-    this.#request = request;
-    this.isSafe = SAFE_METHODS.has(request.method) && request.body === null;
-    const { body } = request;
-    this.body =
-      body === null
-        ? null
-        : {
-            read: () => {
-              this.#isTouched = true;
-              return body.read();
-            },
-            cancel: () => body.cancel(),
-          };
-  }
-
-  get isGivenUp(): boolean {
-    return this.#request.signal?.aborted === true;
-  }
-
-  /** May the request go elsewhere after this error? Without safety only if nothing was sent (RFC 9110 section 9.2.2). */
-  mayMove(error: unknown): boolean {
-    return this.isSafe || (!this.#isTouched && error instanceof UpstreamError && error.retryable);
-  }
-
-  /** The asker's wish to give up reaches the attempt. Returns how to undo that. */
-  link(controller: AbortController): () => void {
-    const { signal } = this.#request;
-    if (signal === null) return () => {};
-    const abort = () => controller.abort(signal.reason);
-    if (signal.aborted) abort();
-    else signal.addEventListener("abort", abort, { once: true });
-    return () => signal.removeEventListener("abort", abort);
-  }
-}

@@ -35,6 +35,12 @@ function groupWith(group: object): unknown {
     behaviors: [{ path: "/*", origin: "both" }],
   });
 }
+function tiersWith(tiers: object): unknown {
+  return { tiers: { secret: { env: "TIER_SECRET" }, ...tiers }, sites: {} };
+}
+function shieldWith(shield: object): unknown {
+  return tiersWith({ shields: { fra: { urls: ["http://fra.example"], ...shield } } });
+}
 function valid(value: unknown): Config {
   const result = parseConfig(value);
   if (!result.ok) throw new Error(formatProblems("config", result.problems));
@@ -371,6 +377,30 @@ const BAD: [unknown, string, string][] = [
   [originWith({ connectionsMax: 0 }), "sites.shop.origins.app.connectionsMax", "from 1 to 65535"],
   [originWith({ keepAliveMs: -1 }), "sites.shop.origins.app.keepAliveMs", "from 0"],
   ...BAD_BUCKETS,
+  [{ name: "a b", sites: {} }, "name", "letters, digits"],
+  [siteWith({ shields: "fra" }), "sites.shop.shields", "a list"],
+  [siteWith({ shields: ["a b"] }), "sites.shop.shields[0]", "letters, digits"],
+  [
+    siteWith({ shields: ["fra"] }),
+    "sites.shop.shields[0]",
+    'no shield is named "fra"; tiers.shields has none',
+  ],
+  [{ tiers: true, sites: {} }, "tiers", "{secret, formerSecret, accept, shields}"],
+  [{ tiers: {}, sites: {} }, "tiers.secret", "is missing"],
+  [tiersWith({ secret: "shh" }), "tiers.secret", '{"env": "NAME"} or {"file": "PATH"}'],
+  [tiersWith({ formerSecret: "shh" }), "tiers.formerSecret", '{"env": "NAME"} or {"file": "PATH"}'],
+  [tiersWith({ accept: "yes" }), "tiers.accept", "true or false"],
+  [tiersWith({ shields: [] }), "tiers.shields", ""],
+  [tiersWith({ shields: { "a b": { urls: ["http://a"] } } }), "tiers.shields.a b", "letters, digits"],
+  [tiersWith({ shields: { fra: "http://a" } }), "tiers.shields.fra", "{urls, tls}"],
+  [shieldWith({ urls: [] }), "tiers.shields.fra.urls", "at least one"],
+  [shieldWith({ urls: ["fra"] }), "tiers.shields.fra.urls[0]", "http(s)://host[:port]"],
+  [shieldWith({ urls: ["http://a/b"] }), "tiers.shields.fra.urls[0]", "without user, path"],
+  [shieldWith({ urls: ["http://u:p@a"] }), "tiers.shields.fra.urls[0]", "without user"],
+  [shieldWith({ urls: ["http://a", "http://a"] }), "tiers.shields.fra.urls[1]", "twice"],
+  [shieldWith({ tls: true }), "tiers.shields.fra.tls", "{caFile, serverName}"],
+  [shieldWith({ tls: { caFile: 1 } }), "tiers.shields.fra.tls.caFile", "a path"],
+  [shieldWith({ tls: { serverName: "a:1" } }), "tiers.shields.fra.tls.serverName", "a host name"],
   [originWith({ health: {} }), "sites.shop.origins.app.health.path", "is missing"],
   [originWith({ health: "/up" }), "sites.shop.origins.app.health", "{path, intervalMs, timeoutMs,"],
   [originWith({ health: { path: "up" } }), "sites.shop.origins.app.health.path", 'beginning with "/"'],
@@ -723,7 +753,7 @@ describe("a wrong value", () => {
           .replace(/^sites\.[\w-]+/, "sites.<id>")
           .replace(/\[\d+\]/g, "[]")
           .replace(
-            /(origins|originGroups|errorPages|statusTtlSeconds|set|append|channels|bySite)(?:\.[\w-]+|\["[^"]*"\])/,
+            /(origins|originGroups|shields|errorPages|statusTtlSeconds|set|append|channels|bySite)(?:\.[\w-]+|\["[^"]*"\])/,
             "$1.<name>",
           ),
       ),
