@@ -149,6 +149,7 @@ export class DiskPlane {
       remember: (invalidation) => history.remember(invalidation),
       peers: null,
       onOriginEvent: () => undefined,
+      tiers: null,
     });
     const now = history.limits().newest;
     plane.purges.begin(gate.floor, history.since(gate.floor), now);
