@@ -74,6 +74,11 @@ export class Exchange {
     return this.forwardedClient ?? this.request.peerAddress;
   }
 
+  /** Name of the origin to ask: the behaviour's; one by the viewer's country would be chosen here. */
+  get origin(): string {
+    return this.behavior?.origin ?? "";
+  }
+
   /** Sets how the request ends. */
   end(result: CacheResult, reason: CacheReason): void {
     this.result = result;

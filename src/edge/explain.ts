@@ -53,12 +53,12 @@ export function explain(
     steps.push({
       step: "behavior",
       outcome: `${x.behavior.pattern.source} (number ${x.behavior.index + 1} of ${x.site.behaviors.length})`,
-      details: { origin: x.behavior.origin, originPath: x.originPath },
+      details: { origin: x.origin, originPath: x.originPath },
     });
   }
   if (made !== null) return refused(url, steps, "answer", answerText(made), made);
   const routed = x as RoutedExchange;
-  const asked = context.origins.askedNow(x.site, routed.behavior.origin, `${x.authority} ${x.originPath}`);
+  const asked = context.origins.askedNow(x.site, routed.origin, `${x.authority} ${x.originPath}`);
   if (asked !== null) steps.push({ step: "origin", outcome: asked });
   const reason = isWebSocket(request) ? "request-upgrade" : bypassReason(routed);
   if (reason !== null) {

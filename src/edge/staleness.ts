@@ -19,7 +19,7 @@ export function lifeOf(
   nowMs: number,
 ): Freshness {
   const { freshness } = entry;
-  const bounds = origins.degradedBounds(x.site, x.behavior.origin, nowMs);
+  const bounds = origins.degradedBounds(x.site, x.origin, nowMs);
   if (bounds === null || !entry.reusable || freshness.softPurged === true) return freshness;
   if (forbidsStale(entry.fields, x.behavior.ttl)) return freshness;
   const { freshUntilMs, whileRevalidateUntilMs, ifErrorUntilMs } = freshness;

@@ -191,7 +191,7 @@ function partsOf(
 
 /** May what comes for this request be kept on disk? What lies in a directory of this machine is on a disk already. */
 export function mayBeOnDisk(x: RoutedExchange, context: EdgeContext): boolean {
-  return context.disk?.owns(x.base) === true && !context.origins.isLocal(x.site, x.behavior.origin);
+  return context.disk?.owns(x.base) === true && !context.origins.isLocal(x.site, x.origin);
 }
 
 /** What was fetched while its owner was down is not kept for long. */

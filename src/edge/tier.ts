@@ -257,7 +257,7 @@ function questionOf(
 
 /** The owner may take as long as the origin may, and a little more. */
 function timeoutsOf(x: RoutedExchange, context: EdgeContext): UpstreamTimeouts {
-  const { timeouts, headMsMax } = context.origins.get(x.site, x.behavior.origin);
+  const { timeouts, headMsMax } = context.origins.get(x.site, x.origin);
   return {
     connectMs: TIER_CONNECT_MS,
     firstByteMs: headMsMax + TIER_MARGIN_MS + (isShielded(x, context) ? headMsMax + DELAY_MS_MAX : 0),

@@ -18,7 +18,7 @@ export async function askOrigin(
 ): Promise<UpstreamResponse> {
   const shielded = await askShields(x, context, options);
   if (shielded !== null) return shielded;
-  const origin = context.origins.get(x.site, x.behavior.origin);
+  const origin = context.origins.get(x.site, x.origin);
   const request = originRequest(x, origin.config, context.settings, options);
   const startMs = context.clock.now();
   context.stats.recordOriginRequest();

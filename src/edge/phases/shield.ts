@@ -8,7 +8,7 @@ import { type OriginRequestOptions, shieldRequest } from "./origin-request.ts";
 /** Does this request go to a shield? A tier only moves down: what an edge asks of this node does not. */
 export function isShielded(x: RoutedExchange, { shields, origins }: EdgeContext): boolean {
   if (shields === null || x.fromEdge || x.site.config.shields.length === 0) return false;
-  return shields.knows(x.site.config.shields) && !origins.isLocal(x.site, x.behavior.origin);
+  return shields.knows(x.site.config.shields) && !origins.isLocal(x.site, x.origin);
 }
 
 /**
@@ -23,7 +23,7 @@ export async function askShields(
   const { shields, clock, settings, origins, stats } = context;
   if (shields === null || !isShielded(x, context)) return null;
   const request = shieldRequest(x, settings, options);
-  const { timeouts, headMsMax } = origins.get(x.site, x.behavior.origin);
+  const { timeouts, headMsMax } = origins.get(x.site, x.origin);
   const startMs = clock.now();
   const trace = { name: "shield", durationMs: 0, reused: false, status: null, error: null };
   try {

@@ -17,7 +17,7 @@ export function isWebSocket(request: ViewerRequest): boolean {
 export function upgrade(x: RoutedExchange, context: EdgeContext): UpgradeResponse | ViewerResponse {
   const { config, timeouts, ca, allowAddress } = context.origins.concrete(
     x.site,
-    x.behavior.origin,
+    x.origin,
     `${x.authority} ${x.originPath}`,
   );
   if (!("url" in config)) {
