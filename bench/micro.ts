@@ -109,11 +109,13 @@ async function hitStep(over: Record<string, unknown>): Promise<{ step: () => unk
     version: "0",
     clock: systemClock,
     log: (_, message) => console.error(message),
+    tiers: null,
     loopId: "bench",
     controlPort: () => null,
     memoryBytesMax: config.cache.memory,
     disk: null,
     peers: null,
+    onOriginEvent: () => {},
   });
   await plane.apply(config);
   const request = requestOf(BROWSER);

@@ -245,6 +245,9 @@ function addBelow(schema: z.ZodType, path: string, section: Section, sections: S
       case "sites":
         addRows(value, "sites.<id>", open("A site", "Each entry of `sites`."), sections);
         return;
+      case "sites.<id>.originGroups":
+        addRows(value, below, open("A group of origins", "Each entry of `originGroups`."), sections);
+        return;
       case "sites.<id>.origins":
         if (!(value instanceof z.ZodUnion)) return;
         for (const form of value.options) {
@@ -252,6 +255,15 @@ function addBelow(schema: z.ZodType, path: string, section: Section, sections: S
           const mark = inner instanceof z.ZodObject ? (requiredNames(inner)[0] ?? "") : "";
           const title = ORIGIN_TITLES[mark] ?? `An origin with ${mark}`;
           addRows(inner, below, open(title, `An entry of \`origins\` that has \`${mark}\`.`), sections);
+        }
+        return;
+      case "alerts.channels":
+        if (!(value instanceof z.ZodUnion)) return;
+        for (const form of value.options) {
+          const inner = unwrap(form).schema;
+          const head = inner instanceof z.ZodObject ? (Object.keys(inner.shape)[0] ?? "") : "";
+          const note = `An entry of \`alerts.channels\` that has \`${head}\`.`;
+          addRows(inner, below, open(`Alerts by ${head}`, note), sections);
         }
         return;
       default:

@@ -142,7 +142,11 @@ async function testAndReport({ files, flags, temporary }) {
   const env = { ...process.env, TMPDIR: temporary, [runVariable]: mark };
   if (process.stdout.isTTY && env.NO_COLOR === undefined) env.FORCE_COLOR = "1";
   const { code, signal, pid, tail, second } = await runTests(
-    ["test", ...(flags.length === 0 ? ["--retry=1"] : flags), ...files.map((file) => `./${file}`)],
+    [
+      "test",
+      ...(flags.length === 0 ? ["--retry=1", "--timeout=15000"] : flags),
+      ...files.map((file) => `./${file}`),
+    ],
     env,
   );
 

@@ -68,14 +68,17 @@ export interface Freshness {
   readonly ifErrorUntilMs: number;
   /** Stale use is forbidden (RFC 9111 section 5.2.2.2 and 5.2.2.8). */
   readonly mustRevalidate: boolean;
+  /** It was purged softly and has not been confirmed since. */
+  readonly softPurged?: boolean;
 }
 
 /** A lifetime that ended at `sinceMs`, its stale windows counted from then (must-revalidate keeps them shut). */
 export function expireAt(freshness: Freshness, sinceMs: number): Freshness {
   const earlierMs = freshness.freshUntilMs - sinceMs;
-  if (earlierMs <= 0) return freshness;
+  if (earlierMs <= 0) return { ...freshness, softPurged: true };
   return {
     ...freshness,
+    softPurged: true,
     freshUntilMs: sinceMs,
     whileRevalidateUntilMs: freshness.whileRevalidateUntilMs - earlierMs,
     ifErrorUntilMs: freshness.ifErrorUntilMs - earlierMs,
@@ -209,6 +212,13 @@ export function decideStorage(
   const validator = fields.has("etag") || fields.has("last-modified");
   if (usableUntil(freshness) <= response.responseTimeMs && !validator) return no("response-no-freshness");
   return { store: true, freshness, removeFields };
+}
+
+/** Does the origin forbid any stale use in so many words? Bare s-maxage does where the behaviour is strict about it. */
+export function forbidsStale(fields: FieldReader, policy: TtlPolicy): boolean {
+  const { cacheControl, lifetimeSource } = readDirectives(fields, 0);
+  if (cacheControl.mustRevalidate || cacheControl.proxyRevalidate || cacheControl.noCache) return true;
+  return policy.strictSMaxage && lifetimeSource === "s-maxage";
 }
 
 /** Until when a response may be used in any way, in ms since the epoch. */

@@ -44,6 +44,9 @@ export class LargeBody {
   readonly #held = new Map<number, Uint8Array>();
   #sparse: SparseObject | null;
   #waiting: (() => void)[] = [];
+  /** Blocks that the disk did not take, and for which no room is in memory. */
+  readonly #waitingForRoom: (() => void)[] = [];
+  #holds = 0;
   #superseded = false;
   /** Called once, when the version turns out to be gone: replaced at the next hop, or lost here. */
   onGone: () => void = () => undefined;
@@ -146,9 +149,22 @@ export class LargeBody {
     return reader;
   }
 
+  /** Keeps this version for one who reads it again and again, as a reader does while he reads: until the function given back is called. */
+  hold(): () => void {
+    this.#acquire();
+    this.#holds++;
+    let held = true;
+    return () => {
+      if (!held) return;
+      held = false;
+      this.#holds--;
+      this.rest();
+    };
+  }
+
   /** Nobody may come to read: fetches that can be done again later end. */
   rest(): void {
-    if (this.#readers.size > 0) return;
+    if (this.#readers.size > 0 || this.#holds > 0) return;
     for (const fill of this.#fills)
       if (this.validator !== null && fill.end - fill.position > LARGE_SPAN_BYTES) fill.stop();
     this.#held.clear();
@@ -240,6 +256,7 @@ export class LargeBody {
 
   /** Resolves when something has come, or ended. */
   changed(): Promise<void> {
+    this.#makeRoom();
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#waiting.push(resolve);
     return promise;
@@ -250,6 +267,12 @@ export class LargeBody {
     if (this.#held.size === 0) return;
     this.#dropHeld();
     this.#wake();
+    this.#makeRoom();
+  }
+
+  /** What waits for room looks again. */
+  #makeRoom(): void {
+    for (const look of this.#waitingForRoom.splice(0)) look();
   }
 
   leave(reader: LargeReader): void {
@@ -262,36 +285,62 @@ export class LargeBody {
   async #store(block: number, bytes: Uint8Array): Promise<void> {
     const sparse = this.#acquire();
     if (sparse !== null && (await sparse.write(block, bytes))) return;
-    this.#dropHeld();
-    while (this.#held.size >= LARGE_HELD_BLOCKS_MAX && this.#readers.size > 0) {
+    for (;;) {
+      this.#dropHeld();
+      const ahead = this.#readersBehind(block);
+      if (ahead === null) return;
+      if (this.#held.size < LARGE_HELD_BLOCKS_MAX) break;
+      // Who stands before it goes on at once, or several readers and fetches would wait for each other's blocks.
+      if (ahead === 0 && this.validator !== null && this.#dropFurthest()) break;
       const [oldest] = this.#held.keys();
       const late = await this.#movedWithin(FILL_STALL_MS_MAX);
       // The slowest has had its time: the others are waiting. It fetches anew what it missed, if it can.
       if (late && oldest !== undefined) this.#held.delete(oldest);
     }
-    if (this.#readers.size > 0) this.#held.set(block, bytes);
+    this.#held.set(block, bytes);
   }
 
-  /** Waits for a reader to move; true when none did in time. */
+  /** How many blocks the next reader who wants this one is behind it, 0 when one stands in it; null when none wants it. */
+  #readersBehind(block: number): number | null {
+    const blockBytes = this.#sparse?.blockBytes ?? 1;
+    let least: number | null = null;
+    for (const { position, end } of this.#readers) {
+      const behind = block - Math.floor(position / blockBytes);
+      if (behind >= 0 && end > block * blockBytes) least = Math.min(least ?? behind, behind);
+    }
+    return least;
+  }
+
+  /** Drops the held block that is wanted last, and can be fetched again; false when each has a reader in it. */
+  #dropFurthest(): boolean {
+    let furthest = 0;
+    let victim: number | null = null;
+    for (const block of this.#held.keys()) {
+      const behind = this.#readersBehind(block) ?? Number.POSITIVE_INFINITY;
+      if (behind <= furthest) continue;
+      furthest = behind;
+      victim = block;
+    }
+    return victim !== null && this.#held.delete(victim);
+  }
+
+  /** Waits for a reader to move, or to come to where nothing is; true when none did in time. */
   async #movedWithin(waitMs: number): Promise<boolean> {
     let late = false;
+    const { promise, resolve } = Promise.withResolvers<void>();
     const cancel = this.#clock.after(waitMs, () => {
       late = true;
-      this.#wake();
+      resolve();
     });
-    await this.changed();
+    this.#waitingForRoom.push(resolve);
+    await promise;
     cancel();
     return late;
   }
 
   /** Drops what nobody has still to read. */
   #dropHeld(): void {
-    const blockBytes = this.#sparse?.blockBytes ?? 1;
-    for (const block of this.#held.keys()) {
-      const end = (block + 1) * blockBytes;
-      if (![...this.#readers].some((reader) => reader.position < end && reader.end > block * blockBytes))
-        this.#held.delete(block);
-    }
+    for (const block of this.#held.keys()) if (this.#readersBehind(block) === null) this.#held.delete(block);
   }
 
   /** This version is not served any more; those who read it get what is there. */
@@ -307,7 +356,7 @@ export class LargeBody {
 
   /** Gives the disk's handle back when nobody needs it. */
   #release(): void {
-    if (this.#readers.size > 0 || this.#fills.size > 0) return;
+    if (this.#readers.size > 0 || this.#fills.size > 0 || this.#holds > 0) return;
     this.#sparse?.release();
     this.#sparse = null;
   }

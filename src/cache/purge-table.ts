@@ -128,10 +128,15 @@ export class PurgeTable {
     return this.#sites.get(site)?.patterns.size ?? 0;
   }
 
-  /** Applies the next entry of the log. Entries that were applied before change nothing. */
-  apply(purge: Purge): void {
+  /** Applies the next entry of the log, which may be of several parts with one sequence. Entries that were applied before change nothing. */
+  apply(purge: Purge, ...more: readonly Purge[]): void {
     if (purge.sequence <= this.#sequence) return;
     this.#sequence = purge.sequence;
+    this.#mark(purge);
+    for (const part of more) this.#mark(part);
+  }
+
+  #mark(purge: Purge): void {
     const marks = this.#siteOf(purge.site);
     switch (purge.scope) {
       case "everything":

@@ -174,7 +174,7 @@ export class StoredResponse implements EvictionNode<QueueNode>, BodyForm {
 
   /** A soft purge: stale since `sinceMs`, its stale windows counted from then (must-revalidate keeps them shut). */
   expire(sinceMs: number): void {
-    if (this.freshness.freshUntilMs <= sinceMs) return;
+    if (this.freshness.softPurged === true && this.freshness.freshUntilMs <= sinceMs) return;
     this.freshness = expireAt(this.freshness, sinceMs);
     this.forget();
   }

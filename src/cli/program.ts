@@ -1,9 +1,12 @@
 /** The command line: names, options and help of every command, and how each one fails. */
 import { Argument, Command, CommanderError, InvalidArgumentError, Option } from "commander";
-import { type ListenAddress, parseListenAddress } from "../config/address.ts";
+import { addAlertCommand } from "./alert.ts";
+import { addAuditCommand } from "./audit/command.ts";
 import { configCheckCommand } from "./config-check.ts";
 import { type ControlOptions, controlCommand } from "./control.ts";
+import { controlOption, controlsOption } from "./control-client.ts";
 import { devCommand } from "./dev.ts";
+import { addDrillCommand } from "./drill.ts";
 import { type EdgeOptions, edgeCommand, edgeControlOption } from "./edge.ts";
 import { type ExplainCommandOptions, explainCommand } from "./explain.ts";
 import { EXIT, failureOf, UsageError } from "./failure.ts";
@@ -158,11 +161,7 @@ ${EXIT_HELP}`,
     .command("explain")
     .description("ask a running node what it would do with a request, and why")
     .argument("<URL>", "URL as a viewer asks for it")
-    .addOption(
-      new Option("--control <HOST:PORT>", "the node's control listener; https://HOST:PORT with TLS")
-        .default({ hostname: "127.0.0.1", port: 8081 }, "127.0.0.1:8081")
-        .argParser(readControl),
-    )
+    .addOption(controlOption())
     .addOption(
       new Option("--header <LINE>", "a header field 'Name: value'; may be repeated")
         .default([], "none")
@@ -219,15 +218,8 @@ ${EXIT_HELP}`,
       ),
     )
     .option("--site <ID>", "the site; may be left out where there is one")
-    .addOption(
-      new Option(
-        "--control <HOST:PORT>",
-        "the node's control listener, or the URL of a fleet's control plane",
-      )
-        .default({ hostname: "127.0.0.1", port: 8081 }, "127.0.0.1:8081")
-        .argParser(readControl),
-    )
-    .option("--json", "print the answer as JSON")
+    .addOption(controlsOption())
+    .option("--json", "print the node's answer as JSON")
     .addHelpText(
       "after",
       `
@@ -240,13 +232,17 @@ Examples:
   $ proxima purge --tag product-7 --tag list --soft
   $ proxima purge --prefix /blog/ --wait
   $ proxima purge --everything --site shop
+  $ proxima purge --tag product-7 --control shield.internal:8081 --control edge.internal:8081
 ${EXIT_HELP}`,
     )
     .action((urls: string[], options: PurgeCommandOptions) => purgeCommand(urls, options, io));
 
   addFleetCommands(root, io, EXIT_HELP);
+  addDrillCommand(root, io, EXIT_HELP);
   addWarmCommand(root, io, EXIT_HELP);
   addSimulateCommand(root, io, EXIT_HELP);
+  addAuditCommand(root, io, EXIT_HELP);
+  addAlertCommand(root, io, EXIT_HELP);
   return root;
 }
 
@@ -256,14 +252,6 @@ function readSeconds(text: string): number {
   const seconds = /^\d{1,2}$/.test(text) ? Number(text) : 0;
   if (seconds < 1 || seconds > 60) throw new InvalidArgumentError("Expected a whole number from 1 to 60.");
   return seconds;
-}
-
-function readControl(text: string): ListenAddress | URL {
-  const address = parseListenAddress(text);
-  if (address !== null) return address;
-  const url = /^https?:\/\//i.test(text) ? URL.parse(text) : null;
-  if (url === null) throw new InvalidArgumentError("Expected HOST:PORT, or http(s)://HOST:PORT.");
-  return url;
 }
 
 function readHeader(line: string, before: string[]): string[] {

@@ -1,14 +1,14 @@
 /** `proxima purge`: tells a running node to forget, and shows what it says. */
-import { messageOf, ProximaError } from "../base/errors.ts";
-import type { ListenAddress } from "../config/address.ts";
+import { ProximaError } from "../base/errors.ts";
+import { askControl, baseOf, type ControlAddress, isRecord } from "./control-client.ts";
 import { EXIT, SilentExit, UsageError } from "./failure.ts";
-import { isRecord, shown, table } from "./fleet/client.ts";
+import { shown, table } from "./fleet/client.ts";
 import { type Io, plainText, styleFor } from "./io.ts";
-import { onLoopback } from "./options.ts";
 
 /** Options of the command. */
 export interface PurgeCommandOptions {
-  readonly control: ListenAddress | URL;
+  /** Asked in this order; the next one only when the one before has purged. */
+  readonly control: readonly ControlAddress[];
   readonly site?: string;
   readonly tag: readonly string[];
   readonly prefix: readonly string[];
@@ -49,35 +49,37 @@ export async function purgeCommand(
     ...(what === undefined ? {} : { [what.member]: what.targets }),
     mode: options.soft === true ? "soft" : "hard",
   };
-  const base =
-    options.control instanceof URL ? options.control.origin : `http://${onLoopback(options.control)}`;
-  const { status, answer } = await ask(
-    `${base}/v1/purges${waitQuery(options)}`,
-    base,
-    body,
-    io.env.PROXIMA_CONTROL_TOKEN,
+  const answers: Record<string, unknown>[] = [];
+  for (const [i, control] of options.control.entries()) {
+    try {
+      answers.push(await purgeNode(control, body, options, io));
+    } catch (error) {
+      throw i === 0 && options.control.length === 1 ? error : withRest(error, options.control, i);
+    }
+  }
+  if (options.json === true) {
+    // One node answers as it always did.
+    io.out(`${JSON.stringify(answers.length === 1 ? answers[0] : answers, null, 2)}\n`);
+  } else {
+    for (const [i, answer] of answers.entries()) {
+      const where = answers.length === 1 ? "" : ` at ${baseOf(options.control[i] as ControlAddress)}`;
+      io.out(answerText(answer, where, `${body.mode} ${body.scope}`, io.color));
+    }
+  }
+  const isDoneEverywhere = answers.every(
+    (answer) => nodesOf(answer)?.every(({ state }) => isDone(state, options.wait)) ?? true,
   );
-  const detail = textOf(answer, "detail");
-  if (status === 400) throw new UsageError(detail ?? "the node calls the request bad");
-  if (status !== 201 && status !== 200)
-    throw failed(`the node at ${base} answered ${status}${detail === null ? "" : `: ${detail}`}`);
-  const nodes = Array.isArray(answer.nodes) ? answer.nodes.filter(isRecord) : null;
-  if (options.json === true) io.out(`${JSON.stringify(answer, null, 2)}\n`);
-  else if (nodes !== null) io.out(fleetText(answer, nodes, `${body.mode} ${body.scope}`, io.color));
-  if (nodes !== null && !nodes.every(({ state }) => isDone(state, options.wait)))
-    throw new SilentExit(EXIT.runtime);
-  if (options.json === true || nodes !== null) return;
-  const counted = answer.counted;
-  const objects = typeof counted === "number" ? `, ${counted} object${counted === 1 ? "" : "s"} hit` : "";
-  const style = styleFor(io.color);
-  io.out(
-    `${style.bold(`purge ${textOf(answer, "sequence") ?? ""} applied`)} (${body.mode} ${body.scope})${objects}\n${style.dim(`id ${textOf(answer, "id") ?? ""}`)}\n`,
-  );
+  if (!isDoneEverywhere) throw new SilentExit(EXIT.runtime);
 }
 
 function waitQuery({ wait, timeout }: PurgeCommandOptions): string {
   if (wait === undefined) return "";
   return `?wait=${wait}${timeout === undefined ? "" : `&seconds=${timeout}`}`;
+}
+
+/** The nodes of a fleet, when it is a control plane that answered. */
+function nodesOf(answer: Record<string, unknown>): Record<string, unknown>[] | null {
+  return Array.isArray(answer.nodes) ? answer.nodes.filter(isRecord) : null;
 }
 
 /** Has a node done what was waited for? Without a wait it is enough that it can be reached. */
@@ -86,14 +88,16 @@ function isDone(state: unknown, wait: "applied" | "counted" | undefined): boolea
   return state === "applied" || state === "counted" || (wait === undefined && state === "accepted");
 }
 
-/** A purge of a fleet, node by node. */
-function fleetText(
-  answer: Record<string, unknown>,
-  nodes: readonly Record<string, unknown>[],
-  what: string,
-  color: boolean,
-): string {
+function answerText(answer: Record<string, unknown>, where: string, what: string, color: boolean): string {
   const style = styleFor(color);
+  const id = style.dim(`id ${textOf(answer, "id") ?? ""}`);
+  const nodes = nodesOf(answer);
+  const sequence = textOf(answer, "sequence") ?? "";
+  if (nodes === null) {
+    const { counted } = answer;
+    const objects = typeof counted === "number" ? `, ${counted} object${counted === 1 ? "" : "s"} hit` : "";
+    return `${style.bold(`purge ${sequence} applied${where}`)} (${what})${objects}\n${id}\n`;
+  }
   const after = typeof answer.appliedAfterMs === "number" ? ` after ${answer.appliedAfterMs} ms` : "";
   const rows = nodes.map((node) => [
     shown(node.name),
@@ -101,39 +105,49 @@ function fleetText(
     node.appliedAfterMs === null ? "-" : `${shown(node.appliedAfterMs)} ms`,
     shown(node.objects),
   ]);
-  const head = style.bold(`purge ${shown(answer.sequence)} ${shown(answer.state)}${after}`);
   const list =
     nodes.length === 0
       ? "the fleet has no nodes\n"
       : table(["node", "state", "applied after", "objects"], rows);
-  return `${head} (${what})\n${list}${style.dim(`id ${shown(answer.id)}`)}\n`;
+  return `${style.bold(`purge ${sequence} ${shown(answer.state)}${after}${where}`)} (${what})\n${list}${id}\n`;
 }
 
-async function ask(
-  url: string,
-  base: string,
-  body: unknown,
-  token: string | undefined,
-): Promise<{ status: number; answer: Record<string, unknown> }> {
-  try {
-    const response = await fetch(url, {
-      method: "POST",
-      redirect: "manual",
-      headers: {
-        "content-type": "application/json",
-        ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
-      },
-      body: JSON.stringify(body),
-      signal: AbortSignal.timeout(TIMEOUT_MS),
-    });
-    const answer: unknown = await response.json();
-    return {
-      status: response.status,
-      answer: typeof answer === "object" && answer !== null ? { ...answer } : {},
-    };
-  } catch (error) {
-    throw failed(`the control listener at ${base} can not be asked: ${messageOf(error)}`, error);
-  }
+/** What a node says that has applied the purge. */
+async function purgeNode(
+  control: ControlAddress,
+  body: object,
+  options: PurgeCommandOptions,
+  io: Io,
+): Promise<Record<string, unknown>> {
+  const base = baseOf(control);
+  const { status, answer: whole } = await askControl(
+    {
+      control,
+      target: `/v1/purges${waitQuery(options)}`,
+      body,
+      timeoutMs: TIMEOUT_MS,
+      code: "purge_failed",
+    },
+    io,
+  );
+  const answer = isRecord(whole) ? whole : {};
+  const detail = textOf(answer, "detail");
+  if (status === 400) throw new UsageError(detail ?? "the node calls the request bad");
+  if (status !== 201 && status !== 200)
+    throw failed(`the node at ${base} answered ${status}${detail === null ? "" : `: ${detail}`}`);
+  return answer;
+}
+
+/** The failure of one of several nodes: what was done before it, and what was not done after it. */
+function withRest(error: unknown, controls: readonly ControlAddress[], failed: number): unknown {
+  if (!(error instanceof Error)) return error;
+  const list = (some: readonly ControlAddress[]) => some.map(baseOf).join(", ");
+  const done = failed === 0 ? "" : `; purged: ${list(controls.slice(0, failed))}`;
+  const left = failed + 1 === controls.length ? "" : `; not asked: ${list(controls.slice(failed + 1))}`;
+  const message = `${error.message}${done}${left}`;
+  return error instanceof UsageError
+    ? new UsageError(message)
+    : new ProximaError("purge_failed", message, { source: "node", cause: error });
 }
 
 function textOf(answer: Record<string, unknown>, name: string): string | null {
@@ -141,6 +155,6 @@ function textOf(answer: Record<string, unknown>, name: string): string | null {
   return typeof value === "string" || typeof value === "number" ? plainText(String(value)) : null;
 }
 
-function failed(message: string, cause?: unknown): ProximaError {
-  return new ProximaError("purge_failed", message, { source: "node", cause });
+function failed(message: string): ProximaError {
+  return new ProximaError("purge_failed", message, { source: "node" });
 }

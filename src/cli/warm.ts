@@ -2,13 +2,13 @@
  * `proxima warm SOURCE...`: asks a running edge for URLs ahead of demand, so that viewers find them
  * filled. All requests, those for sitemaps too, go to the edge at one pace.
  */
-import { readFileSync } from "node:fs";
-import { constants } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
 import { messageOf, ProximaError } from "../base/errors.ts";
 import type { ListenAddress } from "../config/address.ts";
+import { readCa } from "./ca-file.ts";
 import { UsageError } from "./failure.ts";
-import { type Io, plainText } from "./io.ts";
+import { onInterrupt } from "./interrupt.ts";
+import type { Io } from "./io.ts";
 import { type EdgeAnswer, EdgeClient, EdgeError } from "./warm/edge-client.ts";
 import { Pacer } from "./warm/pacer.ts";
 import { formatProgress, type ProgressLine, progressLine } from "./warm/progress.ts";
@@ -32,7 +32,6 @@ export interface WarmOptions {
 
 /** Requests without an answer, one after the other, after which the edge is taken for gone. */
 const UNANSWERED_MAX = 20;
-const CA_BYTES_MAX = 1_048_576;
 
 /** Runs the command. Rejects with a UsageError for sources that are wrong, with a ProximaError when not every URL was answered below 400. */
 export async function warmCommand(sources: readonly string[], options: WarmOptions, io: Io): Promise<void> {
@@ -241,36 +240,4 @@ function problemOf(report: WarmReport, urlsMax: number): string | null {
   }
   if (urls === 0 && failures.sitemaps === 0) parts.push("the sources name no URL");
   return parts.length === 0 ? null : parts.join("; ");
-}
-
-function readCa(path: string): string {
-  let text: string;
-  try {
-    text = readFileSync(path, "utf8");
-  } catch (error) {
-    throw new UsageError(
-      `--cacert ${JSON.stringify(plainText(path))} can not be read: ${messageOf(error)}`,
-      error,
-    );
-  }
-  if (text.length > CA_BYTES_MAX || !text.includes("-----BEGIN CERTIFICATE-----")) {
-    throw new UsageError(`--cacert ${JSON.stringify(plainText(path))} holds no certificate in PEM`);
-  }
-  return text;
-}
-
-/** The first signal ends the command with a report, a second one the process. */
-function onInterrupt(stop: (why: string) => void): () => void {
-  let stopping = false;
-  const onSignal = (signal: "SIGINT" | "SIGTERM") => {
-    if (stopping) process.exit(128 + constants.signals[signal]);
-    stopping = true;
-    stop(signal);
-  };
-  process.on("SIGINT", onSignal);
-  process.on("SIGTERM", onSignal);
-  return () => {
-    process.off("SIGINT", onSignal);
-    process.off("SIGTERM", onSignal);
-  };
 }

@@ -8,8 +8,16 @@ import { covers } from "./covers.ts";
 import { errorAt, type Finding, warningAt } from "./issues.ts";
 import { isWithin } from "./paths.ts";
 import { nearestName, quoted } from "./problems.ts";
-import { type BehaviorConfig, isBucket, type NodeConfig, type SiteConfig } from "./schema.ts";
+import {
+  type AlertsConfig,
+  type BehaviorConfig,
+  isBucket,
+  type NodeConfig,
+  type SiteConfig,
+  type TiersConfig,
+} from "./schema.ts";
 import { orNames } from "./shape.ts";
+import { memberName } from "./site-schema.ts";
 import { formatSize } from "./size.ts";
 import { starsOf } from "./values.ts";
 
@@ -42,6 +50,12 @@ export function checkSite(site: SiteConfig): Finding[] {
     );
   }
   const used = new Set(site.behaviors.map((behavior) => behavior.origin));
+  for (const [name, group] of Object.entries(site.originGroups)) {
+    findings.push(...checkGroup(site, name));
+    if (!used.has(name))
+      findings.push(warningAt(["originGroups", name], "is not the origin of any behavior"));
+    else for (const member of group.members) used.add(memberName(member));
+  }
   for (const [name, origin] of Object.entries(site.origins)) {
     if (isBucket(origin)) findings.push(...checkBucket(origin, ["origins", name]));
     if (!used.has(name)) findings.push(warningAt(["origins", name], "is not the origin of any behavior"));
@@ -73,7 +87,7 @@ export function checkSite(site: SiteConfig): Finding[] {
 function checkBehavior(site: SiteConfig, behavior: BehaviorConfig, i: number): Finding[] {
   const findings: Finding[] = [];
   const at = (...steps: (string | number)[]) => ["behaviors", i, ...steps];
-  const origins = Object.keys(site.origins);
+  const origins = [...Object.keys(site.origins), ...Object.keys(site.originGroups)];
   // Own names only: "constructor" is no origin.
   if (!origins.includes(behavior.origin)) {
     const near = nearestName(behavior.origin, origins);
@@ -140,6 +154,42 @@ function checkBehavior(site: SiteConfig, behavior: BehaviorConfig, i: number): F
   return findings;
 }
 
+/** What is wrong or doubtful with a group. */
+function checkGroup(site: SiteConfig, name: string): Finding[] {
+  const findings: Finding[] = [];
+  const group = site.originGroups[name];
+  if (group === undefined) return findings;
+  const origins = Object.keys(site.origins);
+  if (origins.includes(name)) {
+    findings.push(errorAt(["originGroups", name], "has the name of an origin; give it another one"));
+  }
+  const seen = new Set<string>();
+  group.members.forEach((member, i) => {
+    const origin = memberName(member);
+    const at = ["originGroups", name, "members", i];
+    if (!origins.includes(origin)) {
+      const near = nearestName(origin, origins);
+      const hint =
+        near === null ? `; the site's origins: ${orNames(origins)}` : `; did you mean ${quoted(near)}?`;
+      findings.push(errorAt(at, `no origin is named ${quoted(origin)}${hint}`));
+    }
+    if (seen.has(origin)) findings.push(errorAt(at, `${quoted(origin)} stands here twice`));
+    seen.add(origin);
+  });
+  if (group.members.length === 1) {
+    findings.push(warningAt(["originGroups", name, "members"], "holds one origin: nothing can stand for it"));
+  }
+  if (group.members.length > 1 && group.failoverOn.length === 0) {
+    findings.push(
+      warningAt(
+        ["originGroups", name, "failoverOn"],
+        "is empty: a request that fails is not asked of another",
+      ),
+    );
+  }
+  return findings;
+}
+
 /** A `$n` that no `*` stands for. */
 function checkCaptures(target: string, stars: number, path: (string | number)[]): Finding | null {
   for (const match of target.matchAll(/\$([1-9])/g)) {
@@ -174,6 +224,76 @@ export function checkNode(node: NodeConfig): Finding[] {
         "needs trustedProxies: the addresses that may send the PROXY protocol",
       ),
     );
+  }
+  if (node.alerts !== undefined) findings.push(...checkAlerts(node.alerts));
+  if (node.tiers !== undefined) findings.push(...checkTiers(node.tiers));
+  return findings;
+}
+
+/** A node that neither asks nor is asked, and shields that it could not reach. */
+function checkTiers({ accept, shields, formerSecret }: TiersConfig): Finding[] {
+  const findings: Finding[] = [];
+  if (!accept && Object.keys(shields).length === 0)
+    findings.push(warningAt(["tiers"], "does nothing: it names no shields, and accept is false"));
+  if (!accept && formerSecret !== undefined)
+    findings.push(warningAt(["tiers", "formerSecret"], "is for nodes that accept edges: this one does not"));
+  for (const [name, { urls, tls }] of Object.entries(shields)) {
+    const at = ["tiers", "shields", name];
+    urls.forEach((url, i) => {
+      if (urls.indexOf(url) !== i)
+        findings.push(errorAt([...at, "urls", i], `${quoted(url)} stands here twice`));
+    });
+    if ((tls.caFile ?? tls.serverName) !== undefined && !urls.some((url) => /^https:/i.test(url)))
+      findings.push(warningAt([...at, "tls"], "is not used: none of the URLs is https"));
+  }
+  return findings;
+}
+
+/** Shields that sites name and this node does not know. A shield itself need not know its own name. */
+export function checkShields(node: NodeConfig, sites: Readonly<Record<string, SiteConfig>>): Finding[] {
+  const known = Object.keys(node.tiers?.shields ?? {});
+  const findings: Finding[] = [];
+  for (const [id, site] of Object.entries(sites)) {
+    site.shields.forEach((name, i) => {
+      const at = ["sites", id, "shields", i];
+      if (site.shields.indexOf(name) !== i) findings.push(errorAt(at, `${quoted(name)} stands here twice`));
+      if (known.includes(name) || node.tiers?.accept === true) return;
+      const near = nearestName(name, known);
+      const hint =
+        near !== null
+          ? `; did you mean ${quoted(near)}?`
+          : known.length === 0
+            ? "; tiers.shields has none"
+            : `; tiers.shields has: ${orNames(known)}`;
+      findings.push(errorAt(at, `no shield is named ${quoted(name)}${hint}`));
+    });
+  }
+  return findings;
+}
+
+/** Channels that rules name, and logins that would go in the clear. */
+function checkAlerts({ channels, rules }: AlertsConfig): Finding[] {
+  const findings: Finding[] = [];
+  const known = Object.keys(channels);
+  if (known.length === 0) findings.push(warningAt(["alerts", "channels"], "is empty: nobody is told"));
+  for (const [rule, { to = [] }] of Object.entries(rules)) {
+    to.forEach((name, i) => {
+      if (known.includes(name)) return;
+      const near = nearestName(name, known);
+      const hint = near === null ? "" : `; did you mean ${quoted(near)}?`;
+      findings.push(
+        errorAt(["alerts", "rules", rule, "to", i], `no channel is named ${quoted(name)}${hint}`),
+      );
+    });
+  }
+  for (const [name, channel] of Object.entries(channels)) {
+    if (!("email" in channel)) continue;
+    const { host, tls, user, password } = channel.smtp;
+    const at = ["alerts", "channels", name, "smtp"];
+    if ((user === undefined) !== (password === undefined))
+      findings.push(errorAt(at, "has only one of user and password; a login needs both"));
+    if (tls === "none" && user !== undefined && !/^(?:localhost|127(?:\.\d+){3}|\[::1\])$/.test(host))
+      findings.push(errorAt([...at, "tls"], '"none" would send the password in the clear, beyond loopback'));
   }
   return findings;
 }

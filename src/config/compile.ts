@@ -108,6 +108,7 @@ export function compileSite(id: string, config: SiteConfig, source: string): Sit
     developmentMode: config.developmentMode,
     quota: compileQuota(config.cache),
     origins: new Map(Object.entries(config.origins)),
+    originGroups: new Map(Object.entries(config.originGroups)),
   };
   config.behaviors.forEach((behavior, index) => {
     behaviors.push(compileBehavior(site, behavior, index));
@@ -144,6 +145,7 @@ function compileBehavior(site: SitePlan, config: BehaviorConfig, index: number):
     collapse: config.collapse,
     ttl: compileTtl(config),
     browserTtlSeconds: config.browserTtlSeconds ?? null,
+    staleAfterMs: config.staleAfterMs ?? null,
     key: compileKey(config.cacheKey),
     compress: config.compress,
     forwardAllQuery: config.forward.query === "all",

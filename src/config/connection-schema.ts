@@ -1,12 +1,13 @@
 /** Settings of the connections to a server: the same for every origin that is asked over the network. */
 import * as z from "zod";
+import { concurrency, ejection } from "./group-schema.ts";
 import * as v from "./values.ts";
 import { typeNames } from "./values.ts";
 
 const HOUR_MS = 3_600_000;
 const milliseconds = () => v.whole("milliseconds", 1, HOUR_MS);
 
-/** TLS, time limits and the pool. */
+/** TLS, time limits, the pool, and what is done when it fails or is asked too much. */
 export const connection = {
   tls: z
     .strictObject({
@@ -38,4 +39,8 @@ export const connection = {
     .whole("milliseconds", 0, HOUR_MS)
     .prefault(60_000)
     .describe("How long an idle connection is kept. 0 keeps none."),
+  ejection: ejection
+    .prefault({})
+    .describe("When an origin that fails is left out by the groups it is in, without any check."),
+  concurrency: concurrency.optional().describe("Limit of the requests at once. Left out: connectionsMax."),
 };

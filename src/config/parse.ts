@@ -4,7 +4,7 @@
  * their text, so that an unchanged site stays the same object from one config to the next.
  */
 import { checkSecrets } from "./bucket-checks.ts";
-import { checkHosts, checkNode, checkPermitted, checkReserved, checkSite } from "./checks.ts";
+import { checkHosts, checkNode, checkPermitted, checkReserved, checkShields, checkSite } from "./checks.ts";
 import { errorAt, type Finding, findingsOf, isRecord, warningAt } from "./issues.ts";
 import { resolveNodePaths, resolveSitePaths } from "./paths.ts";
 import {
@@ -32,7 +32,7 @@ export interface Parsed {
 }
 
 /** A site as last parsed, by the text it was parsed from. */
-interface RememberedSite {
+export interface RememberedSite {
   readonly text: string;
   readonly site: SiteConfig | null;
   readonly findings: readonly Finding[];
@@ -117,14 +117,19 @@ export function* parseSteps(
     for (const [id, one] of remembered) options.memory.set(id, one);
   }
   if (node === null) return refused(findings);
-  findings.push(
-    ...checkNode(node),
-    ...checkPermitted(node, sites),
-    ...checkReserved(node, sites),
-    ...checkSecrets(node, sites),
-  );
+  findings.push(...checkNode(node), ...checkOnNode(node, sites));
   if (findings.some((finding) => finding.severity === "error")) return refused(findings);
   return { config: { ...node, sites }, findings };
+}
+
+/** What is wrong with sites on this node, though each may be right by itself. */
+export function checkOnNode(node: NodeConfig, sites: Config["sites"]): Finding[] {
+  return [
+    ...checkPermitted(node, sites),
+    ...checkReserved(node, sites),
+    ...checkShields(node, sites),
+    ...checkSecrets(node, sites),
+  ];
 }
 
 function refused(findings: readonly Finding[]): Parsed {
@@ -148,7 +153,11 @@ function parseNode(
   return folder === undefined ? whole : resolveNodePaths(whole, folder);
 }
 
-function parseSite(
+/**
+ * Parses one site by itself; paths of its findings begin at the site. `before` is what it was parsed to last:
+ * the same text is the same object.
+ */
+export function parseSite(
   id: string,
   raw: unknown,
   folder: string | undefined,

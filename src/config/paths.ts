@@ -1,10 +1,17 @@
 /** Relative paths of a config start at its file's folder, wherever the program was started. */
 import { relative, resolve, sep } from "node:path";
-import type { BucketConfig, NodeConfig, OriginConfig, SiteConfig } from "./schema.ts";
+import type {
+  AlertChannelConfig,
+  BucketConfig,
+  NodeConfig,
+  OriginConfig,
+  SiteConfig,
+  TiersConfig,
+} from "./schema.ts";
 
 /** The node's own part with absolute paths. */
 export function resolveNodePaths(node: NodeConfig, folder: string): NodeConfig {
-  const { permitted, accessLog, join } = node;
+  const { permitted, accessLog, alerts, tiers, join } = node;
   const all = (paths: readonly string[]): string[] => paths.map((one) => resolve(folder, one));
   return {
     ...node,
@@ -24,6 +31,17 @@ export function resolveNodePaths(node: NodeConfig, folder: string): NodeConfig {
       ? {}
       : { accessLog: { file: accessLog.file === "-" ? "-" : resolve(folder, accessLog.file) } }),
     ...(join?.caFile === undefined ? {} : { join: { ...join, caFile: resolve(folder, join.caFile) } }),
+    ...(tiers === undefined ? {} : { tiers: resolveTiersPaths(tiers, folder) }),
+    ...(alerts === undefined
+      ? {}
+      : {
+          alerts: {
+            ...alerts,
+            channels: Object.fromEntries(
+              Object.entries(alerts.channels).map(([name, one]) => [name, resolveChannelPaths(one, folder)]),
+            ),
+          },
+        }),
     ...(permitted === undefined
       ? {}
       : {
@@ -35,6 +53,27 @@ export function resolveNodePaths(node: NodeConfig, folder: string): NodeConfig {
               : { secretDirectories: all(permitted.secretDirectories) }),
           },
         }),
+  };
+}
+
+function resolveTiersPaths(tiers: TiersConfig, folder: string): TiersConfig {
+  const shields = Object.entries(tiers.shields).map(([name, one]) => {
+    const { caFile } = one.tls;
+    const tls = caFile === undefined ? one.tls : { ...one.tls, caFile: resolve(folder, caFile) };
+    return [name, { ...one, tls }];
+  });
+  return { ...resolveFiles(tiers, folder), shields: Object.fromEntries(shields) };
+}
+
+function resolveChannelPaths(channel: AlertChannelConfig, folder: string): AlertChannelConfig {
+  if (!("smtp" in channel)) return resolveFiles(channel, folder);
+  const { caFile } = channel.smtp;
+  return {
+    ...channel,
+    smtp: {
+      ...resolveFiles(channel.smtp, folder),
+      ...(caFile === undefined ? {} : { caFile: resolve(folder, caFile) }),
+    },
   };
 }
 

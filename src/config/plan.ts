@@ -3,7 +3,7 @@
  * config's choices are already made, so that what is not configured costs nothing on a request.
  */
 import type { HostIndex, PathPattern } from "./pattern.ts";
-import type { OriginConfig, SiteConfig } from "./schema.ts";
+import type { OriginConfig, OriginGroupConfig, SiteConfig } from "./schema.ts";
 
 /** How the query becomes part of the key. */
 export type QueryRule =
@@ -63,7 +63,7 @@ export interface BehaviorPlan {
   /** Place in the site's list, for explain and the log. */
   readonly index: number;
   readonly pattern: PathPattern;
-  /** Name of the origin in the site. */
+  /** Name of the origin or group in the site. */
   readonly origin: string;
   readonly viewerProtocol: "allow-all" | "https-only" | "redirect-to-https";
   /** Null when every method is allowed. */
@@ -73,6 +73,8 @@ export interface BehaviorPlan {
   readonly collapse: boolean;
   readonly ttl: TtlPolicy;
   readonly browserTtlSeconds: number | null;
+  /** How long the origin is waited for where a stale answer could be served; null: until it answers. */
+  readonly staleAfterMs: number | null;
   readonly key: KeyRecipe;
   readonly compress: boolean;
   readonly forwardAllQuery: boolean;
@@ -122,6 +124,7 @@ export interface SitePlan {
   /** The site's part of the node's memory; null without a quota. */
   readonly quota: MemoryQuota | null;
   readonly origins: ReadonlyMap<string, OriginConfig>;
+  readonly originGroups: ReadonlyMap<string, OriginGroupConfig>;
 }
 
 /** An immutable, numbered set of sites, ready to serve. */

@@ -4,8 +4,10 @@
  * spans several settings stands in checks.ts.
  */
 import * as z from "zod";
+import { alerts } from "./alerts-schema.ts";
 import type { Immutable } from "./immutable.ts";
 import { type cacheKey, type headerRules, names, siteSchema } from "./site-schema.ts";
+import { tiers } from "./tiers-schema.ts";
 import * as v from "./values.ts";
 import { typeNames } from "./values.ts";
 
@@ -61,6 +63,9 @@ const nodeShape = {
     .register(v.valueNotes, { allowed: "the URL or path of a JSON Schema" })
     .optional()
     .describe("For editors only: where the JSON Schema of this file is."),
+  name: v.originName
+    .prefault("Proxima")
+    .describe("Name of this node in Via, Cache-Status and Proxy-Status, which viewers see."),
   listen: listen.prefault({}).describe("Where this node listens."),
   cache: z
     .strictObject({
@@ -107,6 +112,8 @@ const nodeShape = {
     .register(typeNames, { name: "AccessLogInput" })
     .optional()
     .describe("Access log in JSON lines. Left out: none."),
+  tiers: tiers.optional().describe("Shields that this node asks, and whether it is one. Left out: neither."),
+  alerts: alerts.optional().describe("Alerts of this node. Left out: none."),
   permitted: z
     .strictObject({
       directories: z
@@ -190,8 +197,22 @@ export type BucketConfig = Extract<OriginConfig, { readonly deniedAsMissing: boo
 export function isBucket(origin: OriginConfig): origin is BucketConfig {
   return "deniedAsMissing" in origin;
 }
+/** A parsed group of origins. */
+export type OriginGroupConfig = SiteConfig["originGroups"][string];
 /** A parsed behaviour. */
 export type BehaviorConfig = SiteConfig["behaviors"][number];
+/** A parsed place among tiers. */
+export type TiersConfig = NonNullable<Config["tiers"]>;
+/** The parsed alerts of a node. */
+export type AlertsConfig = NonNullable<Config["alerts"]>;
+/** Who is told of alerts. */
+export type AlertChannelConfig = AlertsConfig["channels"][string];
+/** A program that is told. */
+export type WebhookChannelConfig = Extract<AlertChannelConfig, { readonly webhook: unknown }>;
+/** A chat that is told. */
+export type SlackChannelConfig = Extract<AlertChannelConfig, { readonly slack: unknown }>;
+/** People who are told by mail. */
+export type EmailChannelConfig = Extract<AlertChannelConfig, { readonly email: unknown }>;
 /** A parsed set of rules for header fields. */
 export type HeaderRules = Immutable<z.output<typeof headerRules>>;
 /** What is in a behaviour's cache key. */

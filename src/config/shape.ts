@@ -62,7 +62,9 @@ export function allowedText(wrapped: z.core.$ZodType): string {
   if (schema instanceof z.ZodRecord) return `an object whose names are each ${allowedText(schema.keyType)}`;
   if (schema instanceof z.ZodObject) {
     const names = Object.keys(schema.shape);
-    return names.length <= 8 ? `an object {${names.join(", ")}}` : "an object";
+    if (names.length <= 8) return `an object {${names.join(", ")}}`;
+    const required = requiredNames(schema);
+    return required.length === 0 ? "an object" : `an object {${required.join(", ")}, ...}`;
   }
   return "a value";
 }

@@ -5,12 +5,14 @@
 import * as z from "zod";
 import { bucketOrigins } from "./bucket-schema.ts";
 import { connection } from "./connection-schema.ts";
+import { degraded, health, originGroup } from "./group-schema.ts";
 import * as v from "./values.ts";
 import { typeNames } from "./values.ts";
 
 /** Limits of lists and records: more is an error of the config, not a slow start. */
 const HOSTS_MAX = 1000;
 const ORIGINS_MAX = 200;
+const GROUPS_MAX = 200;
 const BEHAVIORS_MAX = 500;
 const REDIRECTS_MAX = 5000;
 const REWRITES_MAX = 50;
@@ -132,7 +134,7 @@ const behaviorObject = z
     ),
     origin: v.originName
       .optional()
-      .describe("Name of the origin to ask. Required unless the site has only one."),
+      .describe("Name of the origin or group to ask. Required unless there is only one to ask."),
     viewerProtocol: z
       .enum(["allow-all", "https-only", "redirect-to-https"])
       .prefault("allow-all")
@@ -170,6 +172,12 @@ const behaviorObject = z
     staleIfErrorSeconds: seconds()
       .optional()
       .describe("How long a stale answer is served while the origin fails, where the origin says nothing."),
+    staleAfterMs: v
+      .whole("milliseconds", 1, 3_600_000)
+      .optional()
+      .describe(
+        "How long the origin is waited for where a stale answer could be served instead of an error. Left out: until it answers or fails.",
+      ),
     strictSMaxage: z
       .boolean()
       .prefault(false)
@@ -251,6 +259,10 @@ const urlOrigin = z
       .prefault("origin")
       .describe("What the Host field says: the host of the URL, the one the viewer asked for, or a name."),
     ...connection,
+    health: health.optional().describe("Health checks. Left out: none."),
+    degraded: degraded
+      .prefault({})
+      .describe("What is done while the origin's answers say X-Origin-Status: degraded."),
   })
   .register(typeNames, { name: "UrlOriginInput" });
 
@@ -288,6 +300,10 @@ const siteObject = z
     origins: z
       .record(v.originName, origin)
       .describe("Where the content comes from, by a name of your choice. At least one."),
+    originGroups: z
+      .record(v.originName, originGroup)
+      .prefault({})
+      .describe("Origins that stand for one another, by a name of your choice."),
     behaviors: z
       .array(behaviorObject)
       .min(1)
@@ -295,6 +311,11 @@ const siteObject = z
       .optional()
       .describe(
         "What to do, by path; the first match wins. Left out: everything is asked of the only origin.",
+      ),
+    shields: names(v.originName)
+      .prefault([])
+      .describe(
+        "Shields that misses are sent to, the preferred one first; where they are, each node knows (tiers.shields). When none can answer, the origin is asked.",
       ),
     redirects: z
       .array(redirect)
@@ -361,11 +382,17 @@ export const siteSchema = siteObject.transform((site, context) => {
     refuse(["origins"], `holds ${originNames.length} origins; at most ${ORIGINS_MAX} are allowed`);
     return z.NEVER;
   }
-  const only = originNames.length === 1 ? first : null;
+  const groupNames = Object.keys(site.originGroups);
+  if (groupNames.length > GROUPS_MAX) {
+    refuse(["originGroups"], `holds ${groupNames.length} groups; at most ${GROUPS_MAX} are allowed`);
+    return z.NEVER;
+  }
+  const askable = [...groupNames, ...originNames];
+  const only = onlyOne(site.originGroups, originNames);
   if (site.behaviors === undefined && only === null) {
     refuse(
       ["behaviors"],
-      `is missing; a site with several origins (${originNames.join(", ")}) must say which is asked for what`,
+      `is missing; a site with several origins (${askable.join(", ")}) must say which is asked for what`,
     );
     return z.NEVER;
   }
@@ -374,10 +401,24 @@ export const siteSchema = siteObject.transform((site, context) => {
     origin:
       behavior.origin ??
       only ??
-      refuse(
-        ["behaviors", i, "origin"],
-        `is missing; the site has several origins: ${originNames.join(", ")}`,
-      ),
+      refuse(["behaviors", i, "origin"], `is missing; the site has several origins: ${askable.join(", ")}`),
   }));
   return { ...site, behaviors };
 });
+
+/** What is asked where nothing says: the only origin, or the only group when it holds every origin. */
+function onlyOne(
+  groups: Readonly<Record<string, z.output<typeof originGroup>>>,
+  originNames: readonly string[],
+): string | null {
+  const [group, ...others] = Object.entries(groups);
+  if (group === undefined) return originNames.length === 1 ? (originNames[0] ?? null) : null;
+  const [name, { members }] = group;
+  const held = new Set(members.map(memberName));
+  return others.length === 0 && originNames.every((origin) => held.has(origin)) ? name : null;
+}
+
+/** Name of the origin that a member of a group stands for. */
+export function memberName(member: z.output<typeof originGroup>["members"][number]): string {
+  return typeof member === "string" ? member : member.origin;
+}

@@ -10,6 +10,12 @@ export interface ConfigInput {
    */
   $schema?: string | undefined;
   /**
+   * Name of this node in Via, Cache-Status and Proxy-Status, which viewers see.
+   * Allowed: a name of 1 to 63 letters, digits, - and _, not beginning with - or _.
+   * @default "Proxima"
+   */
+  name?: string | undefined;
+  /**
    * Where this node listens.
    */
   listen?: ListenInput | undefined;
@@ -38,6 +44,14 @@ export interface ConfigInput {
    * Access log in JSON lines. Left out: none.
    */
   accessLog?: AccessLogInput | undefined;
+  /**
+   * Shields that this node asks, and whether it is one. Left out: neither.
+   */
+  tiers?: TiersInput | undefined;
+  /**
+   * Alerts of this node. Left out: none.
+   */
+  alerts?: AlertsInput | undefined;
   /**
    * What sites may reach. Left out: this file's own sites may name any.
    */
@@ -166,6 +180,310 @@ export interface AccessLogInput {
   file: string;
 }
 
+/** Settings: tiers. */
+export interface TiersInput {
+  /**
+   * Key by which edges and shields know each other: the same text on all of them, of at least 32 characters.
+   */
+  secret: { env: string } | { file: string };
+  /**
+   * One that is still accepted from edges, while all nodes change to the new one.
+   */
+  formerSecret?: { env: string } | { file: string } | undefined;
+  /**
+   * Answers edges that hold the secret: this node is a shield.
+   * @default false
+   */
+  accept?: boolean | undefined;
+  /**
+   * Shields that this node can ask, by the names that sites have for them.
+   * @default {}
+   */
+  shields?: Record<string, ShieldInput> | undefined;
+}
+
+/** Settings: shield. */
+export interface ShieldInput {
+  /**
+   * URLs of its nodes; each key belongs to one of them, and the others stand for it.
+   * Allowed: a list of at least one, each a URL "http(s)://host[:port]" without user, path, query and
+   * fragment.
+   */
+  urls: string[];
+  /**
+   * TLS to the shield, where its URLs are https.
+   */
+  tls?: ShieldTlsInput | undefined;
+}
+
+/** Settings: shield tls. */
+export interface ShieldTlsInput {
+  /**
+   * File of CA certificates (PEM) to trust instead of the system's.
+   * Allowed: a path of a file or folder; a relative one starts at the config file's folder.
+   */
+  caFile?: string | undefined;
+  /**
+   * Name to ask for and to verify, instead of the URL's host.
+   * Allowed: a host name such as "shop.example".
+   */
+  serverName?: string | undefined;
+}
+
+/** Settings: alerts. */
+export interface AlertsInput {
+  /**
+   * Name of this node in messages. Left out: the machine's host name.
+   * Allowed: a text of 1 to 200 characters without control characters.
+   */
+  node?: string | undefined;
+  /**
+   * Who is told, by a name of your choice: a webhook, a chat, or people by e-mail.
+   * @default {}
+   */
+  channels?: Record<string, WebhookChannelInput | SlackChannelInput | EmailChannelInput> | undefined;
+  /**
+   * How often the rules are looked at.
+   * Allowed: a whole number of seconds from 1 to 3600.
+   * @default 10
+   */
+  everySeconds?: number | undefined;
+  /**
+   * What still holds is told again after this. 0: it is not.
+   * Allowed: a whole number of seconds from 0 to 604800.
+   * @default 14400
+   */
+  reminderSeconds?: number | undefined;
+  /**
+   * What is watched.
+   */
+  rules?: AlertRulesInput | undefined;
+}
+
+/** Settings: webhook channel. */
+export interface WebhookChannelInput {
+  /**
+   * URL that alerts are posted to, as JSON.
+   */
+  webhook: string | { env: string } | { file: string };
+  /**
+   * Key of the signature (Standard Webhooks, HMAC-SHA256): any text, or "whsec_" and base 64.
+   */
+  secret: { env: string } | { file: string };
+}
+
+/** Settings: slack channel. */
+export interface SlackChannelInput {
+  /**
+   * Incoming webhook of Slack, or of a chat that takes the same JSON.
+   */
+  slack: string | { env: string } | { file: string };
+}
+
+/** Settings: email channel. */
+export interface EmailChannelInput {
+  /**
+   * Addresses to write to.
+   * Allowed: a list of at least one, each a mail address such as "ops@shop.example".
+   */
+  email: string[];
+  /**
+   * Address to write from.
+   * Allowed: a mail address such as "ops@shop.example".
+   */
+  from: string;
+  /**
+   * The mail server.
+   */
+  smtp: SmtpInput;
+}
+
+/** Settings: smtp. */
+export interface SmtpInput {
+  /**
+   * Host of the mail server.
+   * Allowed: a host name such as "shop.example".
+   */
+  host: string;
+  /**
+   * Its port.
+   * Allowed: a port from 1 to 65535.
+   * @default 587
+   */
+  port?: number | undefined;
+  /**
+   * STARTTLS, which must succeed; TLS from the first byte (port 465); or none, for loopback only.
+   * @default "starttls"
+   */
+  tls?: "starttls" | "implicit" | "none" | undefined;
+  /**
+   * File of CA certificates (PEM) to trust instead of the system's.
+   * Allowed: a path of a file or folder; a relative one starts at the config file's folder.
+   */
+  caFile?: string | undefined;
+  /**
+   * User to log in as. Left out: no login.
+   * Allowed: a text of 1 to 200 characters without control characters.
+   */
+  user?: string | undefined;
+  /**
+   * The user's password.
+   */
+  password?: { env: string } | { file: string } | undefined;
+}
+
+/** Settings: alert rules. */
+export interface AlertRulesInput {
+  /**
+   * An origin is left out of its group, and is back.
+   */
+  failover?: FailoverRuleInput | undefined;
+  /**
+   * A certificate file is near its end.
+   */
+  certificate?: CertificateRuleInput | undefined;
+  /**
+   * The hit ratio of a site collapses.
+   */
+  hitRatio?: HitRatioRuleInput | undefined;
+  /**
+   * Viewers of a site get errors.
+   */
+  errorRate?: ErrorRateRuleInput | undefined;
+}
+
+/** Settings: failover rule. */
+export interface FailoverRuleInput {
+  /**
+   * False: not watched.
+   * @default true
+   */
+  enabled?: boolean | undefined;
+  /**
+   * So long it has to be so before it is told, and so long it has to be over.
+   * Allowed: a whole number of seconds from 0 to 86400.
+   * @default 0
+   */
+  holdSeconds?: number | undefined;
+  /**
+   * Channels that are told, by name. Left out: all of them.
+   * Allowed: a list, each a name of 1 to 63 letters, digits, - and _, not beginning with - or _.
+   */
+  to?: string[] | undefined;
+}
+
+/** Settings: certificate rule. */
+export interface CertificateRuleInput {
+  /**
+   * False: not watched.
+   * @default true
+   */
+  enabled?: boolean | undefined;
+  /**
+   * Days before its end at which it is told.
+   * Allowed: a whole number of days from 1 to 365.
+   * @default 14
+   */
+  days?: number | undefined;
+  /**
+   * Channels that are told, by name. Left out: all of them.
+   * Allowed: a list, each a name of 1 to 63 letters, digits, - and _, not beginning with - or _.
+   */
+  to?: string[] | undefined;
+}
+
+/** Settings: hit ratio rule. */
+export interface HitRatioRuleInput {
+  /**
+   * False: not watched.
+   * @default true
+   */
+  enabled?: boolean | undefined;
+  /**
+   * Told when a site's hit ratio is below this. 0: never.
+   * Allowed: a number from 0 to 1.
+   * @default 0
+   */
+  below?: number | undefined;
+  /**
+   * Told when it has lost this share of what is usual for the site. 1: never.
+   * Allowed: a number from 0 to 1.
+   * @default 0.5
+   */
+  dropFraction?: number | undefined;
+  /**
+   * The newest requests that are looked at.
+   * Allowed: a whole number of seconds from 10 to 86400.
+   * @default 300
+   */
+  windowSeconds?: number | undefined;
+  /**
+   * So long it has to be so before it is told, and so long it has to be over.
+   * Allowed: a whole number of seconds from 0 to 86400.
+   * @default 300
+   */
+  holdSeconds?: number | undefined;
+  /**
+   * With fewer requests in that time nothing is concluded.
+   * Allowed: a whole number of requests from 1 to 1000000000.
+   * @default 200
+   */
+  requestsMin?: number | undefined;
+  /**
+   * For these sites this is the limit, and what is usual does not count. 0: not watched.
+   * @default {}
+   */
+  bySite?: Record<string, number> | undefined;
+  /**
+   * Channels that are told, by name. Left out: all of them.
+   * Allowed: a list, each a name of 1 to 63 letters, digits, - and _, not beginning with - or _.
+   */
+  to?: string[] | undefined;
+}
+
+/** Settings: error rate rule. */
+export interface ErrorRateRuleInput {
+  /**
+   * False: not watched.
+   * @default true
+   */
+  enabled?: boolean | undefined;
+  /**
+   * Told when the share of a site's answers with a 5xx status is above this.
+   * Allowed: a number from 0 to 1.
+   * @default 0.05
+   */
+  above?: number | undefined;
+  /**
+   * The newest requests that are looked at.
+   * Allowed: a whole number of seconds from 10 to 86400.
+   * @default 300
+   */
+  windowSeconds?: number | undefined;
+  /**
+   * So long it has to be so before it is told, and so long it has to be over.
+   * Allowed: a whole number of seconds from 0 to 86400.
+   * @default 60
+   */
+  holdSeconds?: number | undefined;
+  /**
+   * With fewer requests in that time nothing is concluded.
+   * Allowed: a whole number of requests from 1 to 1000000000.
+   * @default 50
+   */
+  requestsMin?: number | undefined;
+  /**
+   * Limits of single sites. 1: not watched.
+   * @default {}
+   */
+  bySite?: Record<string, number> | undefined;
+  /**
+   * Channels that are told, by name. Left out: all of them.
+   * Allowed: a list, each a name of 1 to 63 letters, digits, - and _, not beginning with - or _.
+   */
+  to?: string[] | undefined;
+}
+
 /** Settings: permitted. */
 export interface PermittedInput {
   /**
@@ -245,9 +563,21 @@ export interface SiteInput {
    */
   origins: Record<string, OriginInput>;
   /**
+   * Origins that stand for one another, by a name of your choice.
+   * @default {}
+   */
+  originGroups?: Record<string, OriginGroupInput> | undefined;
+  /**
    * What to do, by path; the first match wins. Left out: everything is asked of the only origin.
    */
   behaviors?: BehaviorInput[] | undefined;
+  /**
+   * Shields that misses are sent to, the preferred one first; where they are, each node knows
+   * (tiers.shields). When none can answer, the origin is asked.
+   * Allowed: a list, each a name of 1 to 63 letters, digits, - and _, not beginning with - or _.
+   * @default []
+   */
+  shields?: string[] | undefined;
   /**
    * Redirects; the first match wins, before any behavior.
    * @default []
@@ -311,6 +641,22 @@ export interface UrlOriginInput {
    * @default 60000
    */
   keepAliveMs?: number | undefined;
+  /**
+   * When an origin that fails is left out by the groups it is in, without any check.
+   */
+  ejection?: EjectionInput | undefined;
+  /**
+   * Limit of the requests at once. Left out: connectionsMax.
+   */
+  concurrency?: ConcurrencyInput | undefined;
+  /**
+   * Health checks. Left out: none.
+   */
+  health?: HealthInput | undefined;
+  /**
+   * What is done while the origin's answers say X-Origin-Status: degraded.
+   */
+  degraded?: DegradedInput | undefined;
 }
 
 /** Settings: origin tls. */
@@ -352,6 +698,103 @@ export interface TimeoutsInput {
    * @default 30000
    */
   betweenBytesMs?: number | undefined;
+}
+
+/** Settings: ejection. */
+export interface EjectionInput {
+  /**
+   * Requests that fail in a row: no answer, an answer cut short, or a failing status.
+   * Allowed: a whole number of requests from 1 to 1000000.
+   * @default 5
+   */
+  failures?: number | undefined;
+  /**
+   * An answer that takes longer to begin counts as failed. Left out: none does.
+   * Allowed: a whole number of milliseconds from 1 to 3600000.
+   */
+  slowMs?: number | undefined;
+  /**
+   * How long it is left out, the first time; twice as long each further time, up to 5 minutes. Then it is
+   * tried with one request at a time.
+   * Allowed: a whole number of milliseconds from 1 to 3600000.
+   * @default 10000
+   */
+  forMs?: number | undefined;
+}
+
+/** Settings: concurrency. */
+export interface ConcurrencyInput {
+  /**
+   * Most requests under way at once, of all processes of the node together.
+   * Allowed: a whole number of requests from 1 to 65535.
+   */
+  max: number;
+  /**
+   * Requests that may wait; further ones are answered 503, or asked of the next of the group.
+   * Allowed: a whole number of requests from 0 to 100000.
+   * @default 1000
+   */
+  queueMax?: number | undefined;
+  /**
+   * How long a request may wait.
+   * Allowed: a whole number of milliseconds from 1 to 3600000.
+   * @default 1000
+   */
+  waitMs?: number | undefined;
+}
+
+/** Settings: health. */
+export interface HealthInput {
+  /**
+   * Path that is asked for, below the path of the origin's URL.
+   * Allowed: a path beginning with "/" such as "/errors/404.html".
+   */
+  path: string;
+  /**
+   * From one check to the next. One process of the node checks for all.
+   * Allowed: a whole number of milliseconds from 100 to 3600000.
+   * @default 10000
+   */
+  intervalMs?: number | undefined;
+  /**
+   * How long a check may take, its body included.
+   * Allowed: a whole number of milliseconds from 1 to 3600000.
+   * @default 5000
+   */
+  timeoutMs?: number | undefined;
+  /**
+   * Statuses that say that the origin is well.
+   * @default ["2xx"]
+   */
+  statuses?: (number | "2xx" | "3xx" | "4xx" | "5xx")[] | undefined;
+  /**
+   * Failed checks in a row that make it down.
+   * Allowed: a whole number of checks from 1 to 100.
+   * @default 4
+   */
+  unhealthyAfter?: number | undefined;
+  /**
+   * Good checks in a row that make it up.
+   * Allowed: a whole number of checks from 1 to 100.
+   * @default 2
+   */
+  healthyAfter?: number | undefined;
+}
+
+/** Settings: degraded. */
+export interface DegradedInput {
+  /**
+   * How long past its freshness an answer is used without asking.
+   * Allowed: a whole number of seconds from 0 to 86400.
+   * @default 60
+   */
+  freshSeconds?: number | undefined;
+  /**
+   * How long after that it is used while it is fetched anew, and instead of an error.
+   * Allowed: a whole number of seconds from 0 to 86400.
+   * @default 3600
+   */
+  staleSeconds?: number | undefined;
 }
 
 /** Settings: directory origin. */
@@ -426,6 +869,14 @@ export interface S3OriginInput {
    * @default 60000
    */
   keepAliveMs?: number | undefined;
+  /**
+   * When an origin that fails is left out by the groups it is in, without any check.
+   */
+  ejection?: EjectionInput | undefined;
+  /**
+   * Limit of the requests at once. Left out: connectionsMax.
+   */
+  concurrency?: ConcurrencyInput | undefined;
 }
 
 /** Settings: s3. */
@@ -539,6 +990,14 @@ export interface GcsOriginInput {
    * @default 60000
    */
   keepAliveMs?: number | undefined;
+  /**
+   * When an origin that fails is left out by the groups it is in, without any check.
+   */
+  ejection?: EjectionInput | undefined;
+  /**
+   * Limit of the requests at once. Left out: connectionsMax.
+   */
+  concurrency?: ConcurrencyInput | undefined;
 }
 
 /** Settings: gcs. */
@@ -635,6 +1094,14 @@ export interface AzureOriginInput {
    * @default 60000
    */
   keepAliveMs?: number | undefined;
+  /**
+   * When an origin that fails is left out by the groups it is in, without any check.
+   */
+  ejection?: EjectionInput | undefined;
+  /**
+   * Limit of the requests at once. Left out: connectionsMax.
+   */
+  concurrency?: ConcurrencyInput | undefined;
 }
 
 /** Settings: azure. */
@@ -685,6 +1152,73 @@ export type OriginInput =
   | GcsOriginInput
   | AzureOriginInput;
 
+/** Settings: origin group. */
+export interface OriginGroupInput {
+  /**
+   * Names of origins, or {origin, weight}; with failover the first that is well is asked.
+   */
+  members: (string | GroupMemberInput)[];
+  /**
+   * Who is asked: the first that is well, each in turn by weight, the one with the fewest requests under
+   * way, or always the same one for a URL.
+   * @default "failover"
+   */
+  balance?: "failover" | "weighted" | "least-connections" | "hash" | undefined;
+  /**
+   * What makes the next one be asked: statuses, "connect" (no connection, or no usable answer) and
+   * "timeout".
+   * @default [500,502,503,504,"connect","timeout"]
+   */
+  failoverOn?: (number | "connect" | "timeout")[] | undefined;
+  /**
+   * How long one may take until its answer begins while another one is well.
+   * Allowed: a whole number of milliseconds from 1 to 3600000.
+   * @default 10000
+   */
+  attemptTimeoutMs?: number | undefined;
+  /**
+   * Most origins asked for a request.
+   * Allowed: a whole number of origins from 1 to 50.
+   * @default 3
+   */
+  attemptsMax?: number | undefined;
+  /**
+   * Keeps retries from multiplying the load. To leave an origin that is down costs nothing.
+   */
+  retryBudget?: RetryBudgetInput | undefined;
+}
+
+/** Settings: group member. */
+export interface GroupMemberInput {
+  /**
+   * Name of the origin.
+   * Allowed: a name of 1 to 63 letters, digits, - and _, not beginning with - or _.
+   */
+  origin: string;
+  /**
+   * Its share, where requests are divided.
+   * Allowed: a whole number of shares from 1 to 1000.
+   * @default 1
+   */
+  weight?: number | undefined;
+}
+
+/** Settings: retry budget. */
+export interface RetryBudgetInput {
+  /**
+   * Share of the requests that may be sent a second time.
+   * Allowed: a number from 0 to 1.
+   * @default 0.2
+   */
+  fraction?: number | undefined;
+  /**
+   * Requests a second that may be in any case, for each process of the node.
+   * Allowed: a whole number of requests from 0 to 10000.
+   * @default 10
+   */
+  perSecondMin?: number | undefined;
+}
+
 /** Settings: behavior. */
 export interface BehaviorInput {
   /**
@@ -694,7 +1228,7 @@ export interface BehaviorInput {
    */
   path: string;
   /**
-   * Name of the origin to ask. Required unless the site has only one.
+   * Name of the origin or group to ask. Required unless there is only one to ask.
    * Allowed: a name of 1 to 63 letters, digits, - and _, not beginning with - or _.
    */
   origin?: string | undefined;
@@ -752,6 +1286,12 @@ export interface BehaviorInput {
    * Allowed: a whole number of seconds from 0 to 2147483647.
    */
   staleIfErrorSeconds?: number | undefined;
+  /**
+   * How long the origin is waited for where a stale answer could be served instead of an error. Left out:
+   * until it answers or fails.
+   * Allowed: a whole number of milliseconds from 1 to 3600000.
+   */
+  staleAfterMs?: number | undefined;
   /**
    * Lets s-maxage forbid stale answers, even beside stale-while-revalidate and stale-if-error.
    * @default false

@@ -143,6 +143,23 @@ export const filePath = text(
   4096,
 );
 
+/** A short text for people. */
+export const shortText = text(
+  "a text of 1 to 200 characters without control characters",
+  (value) => !CONTROL.test(value),
+  200,
+);
+
+/** An address of mail (RFC 5321 section 4.1.2) in its usual form: no quoted names, no address literals. */
+export const mailAddress = text(
+  'a mail address such as "ops@shop.example"',
+  (value) => {
+    const [, host = ""] = /^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@([^@]+)$/.exec(value) ?? [];
+    return isHost(host.toLowerCase()) && !host.startsWith("[");
+  },
+  254,
+);
+
 /** Name of an origin. */
 export const originName = text(
   "a name of 1 to 63 letters, digits, - and _, not beginning with - or _",
@@ -309,6 +326,18 @@ export const controlUrl = text(
   2048,
 );
 
+/** URL of another node. */
+export const nodeUrl = text(
+  'a URL "http(s)://host[:port]" without user, path, query and fragment',
+  (value) => {
+    if (!/^https?:\/\/[^/\\]+\/?$/i.test(value) || /[\s?#@\\]/.test(value) || CONTROL.test(value))
+      return false;
+    const url = URL.parse(value);
+    return url !== null && url.hostname !== "" && url.port !== "0";
+  },
+  2048,
+);
+
 /** Name of a node in its fleet. */
 export const nodeName = text("a name of 1 to 63 lower-case letters, digits, - and .", (value) =>
   /^[a-z0-9][a-z0-9.-]{0,62}$/.test(value),
@@ -330,6 +359,22 @@ export const secretRef = z.union(secretForms).register(valueNotes, {
   allowed: '{"env": "NAME"} or {"file": "PATH"}, where the secret stands; never the secret itself',
   secret: true,
 });
+
+/** A URL that whoever knows it may post to, or where it stands. */
+export const hookUrl = z
+  .union([
+    z
+      .string()
+      .max(2048)
+      .refine((value) => /^https?:\/\/[^/\\\s@?#]+(?:[/?#]\S*)?$/i.test(value) && URL.canParse(value), {
+        error: NOT_ALLOWED,
+      }),
+    ...secretForms,
+  ])
+  .register(valueNotes, {
+    allowed: 'a URL "http(s)://..." without user, or {"env": "NAME"} or {"file": "PATH"}, where it stands',
+    secret: true,
+  });
 
 /** An access key's id, or where it stands. */
 export const accessKeyId = z

@@ -4,8 +4,9 @@
  * for itself whether a site may reach them.
  */
 import { isAbsolute } from "node:path";
-import { parseConfig } from "../config/parse.ts";
-import type { Problem } from "../config/problems.ts";
+import type { Finding } from "../config/issues.ts";
+import { listedFindings, parseSite } from "../config/parse.ts";
+import { type Problem, pathText } from "../config/problems.ts";
 import { isBucket, type OriginConfig } from "../config/schema.ts";
 import { canonicalText, contentHash } from "./canonical.ts";
 import { SITE_CHARS_MAX } from "./limits.ts";
@@ -39,11 +40,10 @@ export function checkSiteConfig(id: string, config: unknown): SiteCheck {
         },
       ],
     };
-  const parsed = parseConfig({ sites: { [id]: config } });
-  if (!parsed.ok) return { ok: false, problems: parsed.problems.map((problem) => shown(id, problem)) };
-  const site = parsed.config.sites[id];
-  if (site === undefined)
-    return { ok: false, problems: [{ path: "", message: "is not a site", severity: "error" }] };
+  const { site, findings } = parseSite(id, config, undefined, undefined);
+  const shown = listedFindings(findings).map(problemOf);
+  if (site === null || shown.some(({ severity }) => severity === "error"))
+    return { ok: false, problems: shown };
   const relative = Object.entries(site.origins).flatMap(([name, origin]) =>
     pathsOf(origin)
       .filter(([, path]) => !isAbsolute(path))
@@ -61,17 +61,12 @@ export function checkSiteConfig(id: string, config: unknown): SiteCheck {
     text,
     hash: contentHash(text),
     hosts: [...new Set(site.hosts)],
-    warnings: parsed.warnings.map((problem) => shown(id, problem)),
+    warnings: shown,
   };
 }
 
-function shown(id: string, { path, message, severity }: Problem): SiteProblem {
-  const prefix = `sites.${id}`;
-  return {
-    path: path.startsWith(prefix) ? path.slice(prefix.length).replace(/^\./, "") : path,
-    message,
-    severity,
-  };
+function problemOf({ path, message, severity }: Finding): SiteProblem {
+  return { path: pathText(path), message, severity };
 }
 
 /** The files that an origin names, by the name of the setting. */

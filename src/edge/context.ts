@@ -5,6 +5,7 @@ import type { DiskTier } from "../cache/store/disk-tier.ts";
 import type { MemoryStore } from "../cache/store/memory.ts";
 import type { Snapshot } from "../config/plan.ts";
 import type { Stats } from "../telemetry/stats.ts";
+import type { Shields } from "../upstream/shield/shields.ts";
 import type { Flights } from "./flights.ts";
 import type { Origins } from "./origins.ts";
 import type { Peers } from "./peers.ts";
@@ -21,6 +22,8 @@ export interface EdgeContext {
   readonly flights: Flights;
   readonly fillBudget: FillBudget;
   readonly origins: Origins;
+  /** The shields that this node can ask; null when there are none. */
+  readonly shields: Shields | null;
   readonly stats: Stats;
   readonly purges: EdgePurges;
   /** The other workers of this node; null when there are none. */

@@ -20,18 +20,20 @@ import type { BodyReader } from "../http/body.ts";
 import type { AccessLog } from "../telemetry/access-log.ts";
 import type { SiteStats, StatsSnapshot } from "../telemetry/stats.ts";
 import { Stats } from "../telemetry/stats.ts";
+import type { OriginEvent } from "../upstream/health/origin-event.ts";
+import { type ShieldPlace, Shields } from "../upstream/shield/shields.ts";
 import type { EdgeContext } from "./context.ts";
 import type { Exchange } from "./exchange.ts";
 import { explain } from "./explain.ts";
 import type { Explanation } from "./explanation.ts";
 import { Flights } from "./flights.ts";
 import type { RequestHandler, ViewerResponse } from "./message.ts";
-import type { OriginPermissions } from "./origins.ts";
+import type { OriginPermissions } from "./origin-maker.ts";
 import { Origins } from "./origins.ts";
 import { answerAsOwner, type OwnerReply } from "./owner-answer.ts";
 import type { Broadcast, Peers } from "./peers.ts";
 import { Pipeline } from "./pipeline.ts";
-import { EdgePurges, type TagInvalidation } from "./purges.ts";
+import { EdgePurges, type NotedInvalidation } from "./purges.ts";
 import type { EdgeSettings } from "./settings.ts";
 import type { TierQuestion } from "./tier.ts";
 import { urlKey } from "./url-key.ts";
@@ -48,12 +50,16 @@ export interface EdgeOptions {
   readonly accessLog: AccessLog | null;
   /** The disk behind the memory; left out when there is none. */
   readonly disk?: DiskBacking | null;
-  /** Notes an invalidation by tag for later starts, before it is applied. */
-  readonly remember?: (invalidation: TagInvalidation) => void;
+  /** Notes an invalidation for later starts, before it is applied. */
+  readonly remember?: (invalidation: NotedInvalidation) => void;
   /** The other workers of the node; left out when there are none. */
   readonly peers?: Peers | null;
   /** Told what an operator has to know of an origin, such as a bucket that refuses this node. */
   readonly onOriginProblem?: (message: string) => void;
+  /** The shields that this node asks, and the key that its requests to them are signed with; left out when there are none. */
+  readonly shields?: { readonly places: readonly ShieldPlace[]; readonly key: Buffer } | null;
+  /** Told of what becomes known of an origin here. */
+  readonly onOriginEvent?: (event: OriginEvent) => void;
   /** Told of bugs: exceptions that no phase expected. */
   readonly onBug: (error: unknown) => void;
 }
@@ -95,14 +101,16 @@ export class Edge {
         log: backing.log,
       });
     const flights = new Flights();
+    const peers = options.peers ?? null;
     const purges = new EdgePurges({
       store,
       disk,
       flights,
       clock,
+      owns: (key) => peers === null || peers.slotOf(key) === peers.slot,
       ...(options.remember === undefined ? {} : { remember: options.remember }),
     });
-    if (backing !== null) backing.gate.forgotten = () => purges.forgotten;
+    if (backing !== null) backing.gate.forgotten = () => (purges.begun ? purges.forgotten : null);
     this.#context = {
       clock,
       settings: options.settings,
@@ -110,11 +118,25 @@ export class Edge {
       disk,
       flights,
       purges,
-      peers: options.peers ?? null,
+      peers,
       fillBudget: new FillBudget(
         Math.max(options.objectBytesMax, options.memoryBytesMax * FILL_MEMORY_SHARE),
       ),
-      origins: new Origins(clock, options.permissions, options.onOriginProblem ?? (() => {})),
+      origins: new Origins({
+        clock,
+        permissions: options.permissions,
+        workers: options.peers?.slots ?? 1,
+        tell: options.onOriginProblem ?? (() => {}),
+        onEvent: options.onOriginEvent ?? (() => {}),
+      }),
+      shields:
+        options.shields == null
+          ? null
+          : new Shields({
+              ...options.shields,
+              clock,
+              tell: options.onOriginProblem ?? (() => {}),
+            }),
       stats: new Stats(clock),
       snapshot: { number: 0, sites: new Map(), hosts: new HostIndex() },
     };
@@ -196,6 +218,11 @@ export class Edge {
     return this.#context.disk?.problems ?? [];
   }
 
+  /** The origins in force. */
+  get origins(): Origins {
+    return this.#context.origins;
+  }
+
   /** Ids of the sites in force. */
   siteIds(): string[] {
     return [...this.#context.snapshot.sites.keys()];
@@ -220,13 +247,15 @@ export class Edge {
       workers: { up: 1, down: 0 },
       accessLog: { written: this.#log?.written ?? 0, dropped: this.#log?.dropped ?? 0 },
       requestsInFlight: this.#inFlight,
+      upstream: this.#context.origins.reports(),
     });
   }
 
   /** Closes connections to origins, writes what waits for the disk, and gives that back. */
   async close(): Promise<void> {
-    const { origins, purges, disk } = this.#context;
+    const { origins, shields, purges, disk } = this.#context;
     origins.close();
+    shields?.close();
     purges.close();
     await disk?.close();
   }
@@ -251,6 +280,7 @@ export class Edge {
     const stats = this.#statsOf(x.site);
     stats.record(x.result, status, bytes, durationMs);
     if (x.collapsed || x.collapsedAtOwner) stats.recordCollapsed();
+    if (error !== null && error !== "viewer_gone") stats.recordBroken();
     this.#log?.write({
       timeMs: x.startMs,
       site: x.site?.id ?? null,

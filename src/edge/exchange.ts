@@ -13,6 +13,8 @@ export interface UpstreamTrace {
   readonly reused: boolean;
   /** What went wrong, in one sentence that begins with the error's code: for the log, it may name addresses. */
   readonly error: string | null;
+  /** What shields said in Cache-Status of how they came by the answer. */
+  readonly cacheStatus?: string;
 }
 
 /** The state of one request; each phase fills in its part. */
@@ -48,6 +50,8 @@ export class Exchange {
   upstream: UpstreamTrace | null = null;
   /** What the origin said in an answer for this viewer alone, before it was made the viewer's. */
   originFields: Fields | null = null;
+  /** An edge asks this node as its shield: what follows is not for viewers, and no shield is asked. */
+  fromEdge = false;
   /** Another worker of this node asks for its viewer: an owner never asks an owner. */
   fromPeer = false;
   /** The worker that owns the key was down: what comes is not kept for long. */
@@ -68,6 +72,11 @@ export class Exchange {
   /** Address of the viewer. */
   get client(): string {
     return this.forwardedClient ?? this.request.peerAddress;
+  }
+
+  /** Name of the origin to ask: the behaviour's; one by the viewer's country would be chosen here. */
+  get origin(): string {
+    return this.behavior?.origin ?? "";
   }
 
   /** Sets how the request ends. */

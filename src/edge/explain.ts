@@ -1,6 +1,7 @@
 /** explain: the decision about one request in steps, taken from the state of the edge and changing nothing. */
 
 import { unreachable } from "../base/assert.ts";
+import type { Freshness } from "../cache/freshness.ts";
 import { secondaryIngredients } from "../cache/key.ts";
 import type { StoredResponse } from "../cache/stored.ts";
 import { parseCacheControl } from "../http/cache-control.ts";
@@ -16,6 +17,7 @@ import { cookieForwardedUnkeyed } from "./phases/origin-request.ts";
 import { receive } from "./phases/receive.ts";
 import { route } from "./phases/route.ts";
 import { isWebSocket } from "./phases/upgrade.ts";
+import { lifeOf } from "./staleness.ts";
 
 /** Longest URL that is explained, in characters. */
 const URL_CHARS_MAX = 16 * 1024;
@@ -51,11 +53,13 @@ export function explain(
     steps.push({
       step: "behavior",
       outcome: `${x.behavior.pattern.source} (number ${x.behavior.index + 1} of ${x.site.behaviors.length})`,
-      details: { origin: x.behavior.origin, originPath: x.originPath },
+      details: { origin: x.origin, originPath: x.originPath },
     });
   }
   if (made !== null) return refused(url, steps, "answer", answerText(made), made);
   const routed = x as RoutedExchange;
+  const asked = context.origins.askedNow(x.site, routed.origin, `${x.authority} ${x.originPath}`);
+  if (asked !== null) steps.push({ step: "origin", outcome: asked });
   const reason = isWebSocket(request) ? "request-upgrade" : bypassReason(routed);
   if (reason !== null) {
     steps.push({ step: "cache", outcome: `not used: ${reason}` });
@@ -138,7 +142,7 @@ function stored(context: EdgeContext, x: RoutedExchange, steps: ExplanationStep[
       storedAt: new Date(entry.storedAtMs).toISOString(),
     },
   });
-  return freshness(context, entry, steps);
+  return freshness(context, x, entry, steps);
 }
 
 /** What the disk alone has, if no purge has taken it. */
@@ -159,6 +163,7 @@ function whereOf(entry: StoredResponse): string {
 
 function freshness(
   context: EdgeContext,
+  x: RoutedExchange,
   entry: StoredResponse,
   steps: ExplanationStep[],
 ): Explanation["would"] {
@@ -167,7 +172,7 @@ function freshness(
   const seconds = (ms: number): number => Math.round(ms / 100) / 10;
   const age = seconds(nowMs - freshness.bornMs);
   const lifetime = seconds(freshness.freshUntilMs - freshness.bornMs);
-  const state = entryState(entry, nowMs);
+  const state = entryState(entry, lifeOf(x, entry, context, nowMs), nowMs);
   steps.push({
     step: "freshness",
     outcome: `age ${age} s of ${lifetime} s (${freshness.source}): ${state}`,
@@ -184,6 +189,8 @@ function freshness(
   switch (state) {
     case "fresh":
       return { result: "hit", reason: "fresh" };
+    case "stale, used because the origin is degraded":
+      return { result: "stale", reason: "origin-degraded" };
     case "stale, usable while it is refreshed":
       return { result: "updating", reason: "stale-while-revalidate" };
     case "stale":
@@ -200,12 +207,15 @@ function freshness(
   }
 }
 
+/** `life` is its freshness as it counts now. */
 function entryState(
   entry: StoredResponse,
+  life: Freshness,
   nowMs: number,
-): "fresh" | "stale, usable while it is refreshed" | "stale" {
+): "fresh" | "stale, used because the origin is degraded" | "stale, usable while it is refreshed" | "stale" {
   if (nowMs < entry.freshness.freshUntilMs) return "fresh";
-  return nowMs < entry.freshness.whileRevalidateUntilMs ? "stale, usable while it is refreshed" : "stale";
+  if (nowMs < life.freshUntilMs) return "stale, used because the origin is degraded";
+  return nowMs < life.whileRevalidateUntilMs ? "stale, usable while it is refreshed" : "stale";
 }
 
 function refused(

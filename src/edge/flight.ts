@@ -20,6 +20,7 @@ import { askOrigin } from "./phases/fetch.ts";
 import { isNegotiable, mayBeWhole } from "./phases/viewer-fields.ts";
 import { WHOLE_BODY_BYTES_MAX } from "./settings.ts";
 import { blocksOf, firstRange, partOf } from "./spans.ts";
+import { lifeOf } from "./staleness.ts";
 import { type Keeping, keep, keepLarge, mayBeOnDisk, storageOf, varyOf } from "./storing.ts";
 import { askOwner, type TierOutcome, type TierResponse, wantsOnlyStored } from "./tier.ts";
 
@@ -32,9 +33,12 @@ const SHARED_ERROR_BYTES_MAX = 1024 * 1024;
 /** What names a flight below its base key. */
 export function flightKey(x: RoutedExchange, context: EdgeContext): string {
   const vary = context.store.get(x.base)?.vary ?? [];
+  // Where an edge asks a node that has shields of its own, viewers' flights go there: two nodes that are
+  // shields to each other would wait for one another.
+  const tier = x.fromEdge && context.shields !== null ? "tier|" : "";
   return vary.length === 0
-    ? x.secondary
-    : `${x.secondary}|${vary.join(",")}|${selectingKey(vary, x.request.fields)}`;
+    ? tier + x.secondary
+    : `${tier}${x.secondary}|${vary.join(",")}|${selectingKey(vary, x.request.fields)}`;
 }
 
 /** Does a response that another viewer fetched answer this one's request (RFC 9111 section 4.1), and was it not purged since? */
@@ -167,7 +171,11 @@ function replace(
   owned: TierResponse | null,
 ): FlightOutcome {
   // A background refresh that gets an error has failed: the stale answer is served on (RFC 5861 sections 3 and 4).
-  if (entry !== null && ERROR_STATUSES.has(response.status) && context.clock.now() < staleUntilMs(entry)) {
+  if (
+    entry !== null &&
+    ERROR_STATUSES.has(response.status) &&
+    context.clock.now() < staleUntilMs(x, entry, context)
+  ) {
     response.body?.cancel();
     return { kind: "stale", status: response.status };
   }
@@ -279,7 +287,8 @@ function beginLarge(
   return kept === null ? null : { kind: "large", ...kept, reusable: kept.entry.reusable };
 }
 
-function staleUntilMs({ freshness }: StoredResponse): number {
+function staleUntilMs(x: RoutedExchange, entry: StoredResponse, context: EdgeContext): number {
+  const freshness = lifeOf(x, entry, context, context.clock.now());
   return Math.max(freshness.whileRevalidateUntilMs, freshness.ifErrorUntilMs);
 }
 

@@ -10,7 +10,7 @@ import type { LargeBody } from "../cache/large-body.ts";
 import type { StoredResponse } from "../cache/stored.ts";
 import type { Fields } from "../http/fields.ts";
 import type { CacheReason } from "./message.ts";
-import type { RangePlan } from "./phases/ranges.ts";
+import type { GivenPart } from "./phases/ranges.ts";
 import type { AskedAt } from "./purges.ts";
 import type { TierFacts } from "./tier.ts";
 
@@ -35,8 +35,8 @@ export interface FlightResponse {
   readonly asked: AskedAt;
   readonly tags: readonly string[];
   readonly fill: Fill;
-  /** What of the body is in it, when its sender has answered the viewer's Range; null when it is the whole. */
-  readonly given: RangePlan | null;
+  /** What of the body is in it, when its sender has answered the viewer's Range or condition; null when it is the whole. */
+  readonly given: GivenPart | null;
   /** Other codings may be derived from it. */
   readonly negotiable: boolean;
   readonly responseTimeMs: number;

@@ -10,7 +10,7 @@ import type { EdgeContext } from "./context.ts";
 import type { RoutedExchange } from "./exchange.ts";
 import type { Flight, FlightOutcome } from "./flights.ts";
 import { storedFields } from "./phases/viewer-fields.ts";
-import { storageRequest, varyOf } from "./storing.ts";
+import { asGiven, mayBeOnDisk, storageRequest, varyOf } from "./storing.ts";
 
 /** 304: the stored response gets the new fields and a new life (RFC 9111 section 4.3.4). Null when it does not fit. */
 export function freshen(
@@ -59,7 +59,7 @@ export function freshen(
     context.store.remove(entry);
     return { kind: "freshened", entry, reusable: false };
   }
-  entry.freshness = storage.freshness;
+  entry.freshness = asGiven(storage.freshness, response);
   // Confirmed as of when this was asked; tags that a 304 does not repeat stay.
   entry.validSequence = flight.asked.sequence;
   entry.validLocal = flight.asked.local;
@@ -67,10 +67,12 @@ export function freshen(
   if (tags.length > 0) entry.tags = tags;
   entry.storedAtMs = response.responseTimeMs;
   context.store.recount(entry);
-  context.disk?.renew(entry);
+  // What was not worth its place on disk, or found none, may be now.
+  if (entry.disk === null && mayBeOnDisk(x, context)) context.disk?.save(entry);
+  else context.disk?.renew(entry);
   // A purge that came since this was asked has its word, while its mark is still there.
   if (!context.purges.holds(entry)) return { kind: "freshened", entry, reusable: false };
-  const reusable = storage.freshness.freshUntilMs > response.responseTimeMs;
+  const reusable = entry.freshness.freshUntilMs > response.responseTimeMs;
   const vary = varyOf(x, fields, entry.coding);
   if (vary.join() === entry.vary.join() || flight.invalidated || !context.store.holds(entry))
     return { kind: "freshened", entry, reusable };

@@ -20,6 +20,8 @@ export type CacheReason =
   | "not-modified"
   | "stale-while-revalidate"
   | "stale-if-error"
+  | "origin-degraded"
+  | "origin-slow"
   | "response-too-large"
   | "response-self-redirect"
   | "request-method"

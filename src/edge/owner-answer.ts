@@ -8,7 +8,7 @@ import { messageOf } from "../base/errors.ts";
 import { LargeBody } from "../cache/large-body.ts";
 import { PASS_MS } from "../cache/limits.ts";
 import type { StoredResponse } from "../cache/stored.ts";
-import type { BodyReader } from "../http/body.ts";
+import { type BodyReader, closing } from "../http/body.ts";
 import { Fields } from "../http/fields.ts";
 import { UpstreamError } from "../upstream/next-hop.ts";
 import type { EdgeContext } from "./context.ts";
@@ -18,10 +18,12 @@ import type { FlightOutcome, FlightResponse } from "./flights.ts";
 import { findStored } from "./lookup.ts";
 import type { CacheReason, ViewerRequest } from "./message.ts";
 import { endUnfresh, mayUse } from "./phases/cacheability.ts";
-import { openLarge, selectLarge } from "./phases/deliver-large.ts";
+import { isUnchanged } from "./phases/deliver.ts";
+import { type OpenedLarge, openLarge, selectLarge } from "./phases/deliver-large.ts";
 import { within } from "./phases/deliver-stream.ts";
 import { chain } from "./phases/ranges.ts";
 import { VARIANT_RESTARTS_MAX, WHOLE_BODY_BYTES_MAX, WHOLE_BODY_WAIT_MS } from "./settings.ts";
+import { lifeOf, tookTooLong, usableNow } from "./staleness.ts";
 import type { TierAnswer, TierFacts, TierQuestion } from "./tier.ts";
 
 /** An answer with its body. */
@@ -77,6 +79,7 @@ function exchangeOf(question: TierQuestion, context: EdgeContext): RoutedExchang
   };
   const x = new Exchange(request, context.clock.now());
   x.fromPeer = true;
+  x.fromEdge = question.fromEdge;
   x.authority = question.authority;
   x.hostname = question.hostname;
   x.path = question.path;
@@ -95,6 +98,8 @@ function fieldsOf(question: TierQuestion): Fields {
   const fields = new Fields([...question.fields]);
   if (question.range !== null) fields.set("range", question.range);
   if (question.ifRange !== null) fields.set("if-range", question.ifRange);
+  if (question.ifNoneMatch !== null) fields.set("if-none-match", question.ifNoneMatch);
+  if (question.ifModifiedSince !== null) fields.set("if-modified-since", question.ifModifiedSince);
   return fields;
 }
 
@@ -108,10 +113,10 @@ async function lookUp(
     const nowMs = context.clock.now();
     const entry = await findStored(x, context);
     if (entry !== null && !mayUse(x, entry.freshness)) return passOn("request-cookie", 0);
-    if (entry !== null && nowMs < entry.freshness.whileRevalidateUntilMs) {
-      const fresh = nowMs < entry.freshness.freshUntilMs;
-      if (!fresh) side.refresh(x, entry, nowMs);
-      x.end(fresh ? "hit" : "updating", fresh ? "fresh" : "stale-while-revalidate");
+    const use = entry === null ? null : usableNow(x, entry, context, nowMs);
+    if (entry !== null && use !== null) {
+      if (use.refresh) side.refresh(x, entry, nowMs);
+      x.end(use.result, use.reason);
       x.forwarded = undefined;
       const reply = await give(x, entry, question, side);
       if (reply !== null) return reply;
@@ -127,6 +132,12 @@ async function lookUp(
       x.behavior.collapse && !alone ? context.flights.find(x.base, flightKey(x, context)) : undefined;
     x.collapsed = underway !== undefined;
     const flight = underway ?? startFlight(x, context, entry, x.behavior.collapse && !alone);
+    if (entry !== null && (await tookTooLong(x, entry, flight.outcome, context))) {
+      x.end("stale", "origin-slow");
+      const reply = await give(x, entry, question, side);
+      if (reply !== null) return reply;
+      continue;
+    }
     const reply = await land(x, entry, await flight.outcome, question, side);
     if (reply !== null) return reply;
   }
@@ -154,7 +165,10 @@ async function land(
       return give(x, outcome.entry, question, side);
     case "stale":
     case "error":
-      if (entry !== null && context.clock.now() < entry.freshness.ifErrorUntilMs) {
+      if (
+        entry !== null &&
+        context.clock.now() < lifeOf(x, entry, context, context.clock.now()).ifErrorUntilMs
+      ) {
         x.end("stale", "stale-if-error");
         return give(x, entry, question, side);
       }
@@ -182,8 +196,12 @@ async function land(
   x.stored = !x.collapsed;
   const ownFields = !x.collapsed && storage.removeFields.length > 0;
   if (!ownFields && (outcome.bodyLength ?? 0) <= WHOLE_BODY_BYTES_MAX) {
+    // It may turn out to be larger than is stored: then it is read from its beginning.
+    const body = outcome.fill.join();
     const stored = await within(outcome.settled, WHOLE_BODY_WAIT_MS, context.clock);
-    if (stored !== null) return give(x, stored, question, side);
+    if (stored === null) return stream(x, outcome, context, body);
+    body.cancel();
+    return give(x, stored, question, side);
   }
   return stream(x, outcome, context);
 }
@@ -221,26 +239,28 @@ async function giveLarge(
   body: LargeBody,
   context: EdgeContext,
 ): Promise<OwnerReply | null> {
+  if (isUnchanged(x, entry))
+    return { head: { ...headOf(x, entry, context), copy: null, given: { kind: "unchanged" } }, body: null };
   const { plan, ranges } = selectLarge(x, entry);
-  let read: Awaited<ReturnType<typeof openLarge>>;
+  let opened: OpenedLarge | null;
   try {
-    read = await openLarge(x, context, body, ranges, false);
+    opened = await openLarge(x, context, body, ranges, false);
   } catch (error) {
     return failed(error, x);
   }
-  if (read === null) {
+  if (opened === null) {
     context.store.remove(entry);
     return null;
   }
-  const open = read;
+  const { read, close } = opened;
   const head = { ...headOf(x, entry, context), copy: null, given: plan };
   const [only] = ranges;
   if (only === undefined) return { head, body: null };
   if (ranges.length === 1) {
-    const given = open(only);
+    const given = read(only);
     return { head, body: given };
   }
-  return { head, body: chain(ranges.map((range) => () => open(range))) };
+  return { head, body: closing(chain(ranges.map((range) => () => read(range))), close) };
 }
 
 /** The head of an answer from a stored response. */
@@ -266,7 +286,12 @@ function headOf(
 }
 
 /** A response on its way. */
-function stream(x: RoutedExchange, outcome: FlightResponse, context: EdgeContext): OwnerReply {
+function stream(
+  x: RoutedExchange,
+  outcome: FlightResponse,
+  context: EdgeContext,
+  body: BodyReader = outcome.fill.join(),
+): OwnerReply {
   const { storage, fields } = outcome;
   const own = storage.store && x.collapsed ? storage.removeFields : [];
   const head: TierAnswer = {
@@ -283,7 +308,7 @@ function stream(x: RoutedExchange, outcome: FlightResponse, context: EdgeContext
     whole: false,
     receivedMs: outcome.responseTimeMs,
   };
-  return { head, body: outcome.fill.join() };
+  return { head, body };
 }
 
 function factsOf(x: RoutedExchange, context: EdgeContext): Omit<TierFacts, "reusable"> {

@@ -1,8 +1,7 @@
-import { REFRESH_BACKOFF_MS } from "../cache/limits.ts";
 import type { StoredResponse } from "../cache/stored.ts";
 import { groupTag, readGroups } from "../cache/tags.ts";
 import { parseCacheControl } from "../http/cache-control.ts";
-import { Fields } from "../http/fields.ts";
+import { type FieldReader, Fields } from "../http/fields.ts";
 import type { EdgeContext } from "./context.ts";
 import type { RoutedExchange } from "./exchange.ts";
 import { Exchange } from "./exchange.ts";
@@ -26,6 +25,7 @@ import { receive } from "./phases/receive.ts";
 import { behaviorFor, originPath, route } from "./phases/route.ts";
 import { isWebSocket, upgrade } from "./phases/upgrade.ts";
 import { VARIANT_RESTARTS_MAX, WHOLE_BODY_WAIT_MS } from "./settings.ts";
+import { landUnattended, lifeOf, tookTooLong, usableNow } from "./staleness.ts";
 import { urlKey } from "./url-key.ts";
 
 /** Called when an answer is ready; wraps its body to see it end. */
@@ -178,11 +178,11 @@ export class Pipeline {
       const entry = await findStored(x, context);
       const url = context.store.get(x.base);
       if (entry !== null && !mayUse(x, entry.freshness)) return this.#unusable(x);
-      if (entry !== null && nowMs < entry.freshness.whileRevalidateUntilMs) {
+      const use = entry === null ? null : usableNow(x, entry, context, nowMs);
+      if (entry !== null && use !== null) {
         context.store.hit(entry);
-        const fresh = nowMs < entry.freshness.freshUntilMs;
-        if (!fresh) this.refresh(x, entry, nowMs);
-        x.end(fresh ? "hit" : "updating", fresh ? "fresh" : "stale-while-revalidate");
+        if (use.refresh) this.refresh(x, entry, nowMs);
+        x.end(use.result, use.reason);
         x.forwarded = undefined;
         const answer = await this.#deliver(x, entry);
         if (answer !== null) return answer;
@@ -204,10 +204,17 @@ export class Pipeline {
         x.end("bypass", pass.reason);
         return this.#passCacheable(x, true);
       }
-      // What has to be validated for each request is not waited for together; an owner cuts a range for each.
-      const alone = passing || onlyStored || (entry !== null && !entry.reusable) || (elsewhere && ranged);
-      const outcome = await this.#fly(x, entry, x.behavior.collapse && !alone);
-      const response = await this.#land(x, entry, outcome);
+      // What has to be validated for each request is not waited for together; an owner heeds ranges and conditions for each.
+      const own = elsewhere && (ranged || (entry === null && isConditional(x.request.fields)));
+      const alone = passing || onlyStored || (entry !== null && !entry.reusable) || own;
+      const flight = this.#fly(x, entry, x.behavior.collapse && !alone);
+      if (entry !== null && (await tookTooLong(x, entry, flight, context))) {
+        x.end("stale", "origin-slow");
+        const answer = await this.#deliver(x, entry);
+        if (answer !== null) return answer;
+        continue;
+      }
+      const response = await this.#land(x, entry, await flight);
       if (response !== null) return response;
       x.collapsed = false;
     }
@@ -215,7 +222,7 @@ export class Pipeline {
   }
 
   /** Joins the flight for this object, or starts it. */
-  async #fly(x: RoutedExchange, entry: StoredResponse | null, shared: boolean): Promise<FlightOutcome> {
+  #fly(x: RoutedExchange, entry: StoredResponse | null, shared: boolean): Promise<FlightOutcome> {
     const context = this.#context;
     const underway = shared ? context.flights.find(x.base, flightKey(x, context)) : undefined;
     if (underway !== undefined) {
@@ -254,7 +261,8 @@ export class Pipeline {
         return this.#deliver(x, outcome.entry);
       case "stale":
       case "error": {
-        if (entry !== null && context.clock.now() < entry.freshness.ifErrorUntilMs) {
+        const nowMs = context.clock.now();
+        if (entry !== null && nowMs < lifeOf(x, entry, context, nowMs).ifErrorUntilMs) {
           x.end("stale", "stale-if-error");
           return this.#deliver(x, entry);
         }
@@ -369,25 +377,9 @@ export class Pipeline {
       forwarded: "stale" as const,
       refreshing: true,
     }) as RoutedExchange;
-    void startFlight(copy, context, entry, true).outcome.then((outcome) => {
-      const failed = (): void => {
-        entry.refreshNotBeforeMs = context.clock.now() + REFRESH_BACKOFF_MS;
-      };
-      if (outcome.kind === "error" || outcome.kind === "stale") failed();
-      else if (outcome.kind === "pass") context.store.remove(entry);
-      else if (outcome.kind === "response" && !outcome.storage.store) {
-        // What may not be stored any more is not what viewers should go on getting.
-        context.store.remove(entry);
-        outcome.fill.letGo();
-      } else if (outcome.kind === "response") {
-        // A body that broke off is a failure, too.
-        void outcome.settled.then((stored) => {
-          if (stored !== null) return;
-          outcome.fill.letGo();
-          failed();
-        });
-      }
-    });
+    void startFlight(copy, context, entry, true).outcome.then((outcome) =>
+      landUnattended(context, entry, outcome),
+    );
   }
 
   // ---- error pages ----
@@ -395,8 +387,8 @@ export class Pipeline {
   /** The site's page for an error, fetched like any other URL of the site; the error as it is when that fails. */
   async #errorPage(x: Exchange, response: ViewerResponse): Promise<ViewerResponse> {
     const { site } = x;
-    if (response.status < 400 || site === null || x.internal || (x.method !== "GET" && x.method !== "HEAD"))
-      return response;
+    if (response.status < 400 || site === null || x.internal || x.fromEdge) return response;
+    if (x.method !== "GET" && x.method !== "HEAD") return response;
     const page =
       site.errorPages.get(String(response.status)) ??
       site.errorPages.get(`${Math.floor(response.status / 100)}xx`);
@@ -436,6 +428,10 @@ export class Pipeline {
     }
     return { status: page.status ?? response.status, fields, body: x.method === "HEAD" ? null : found.body };
   }
+}
+
+function isConditional(fields: FieldReader): boolean {
+  return fields.has("if-none-match") || fields.has("if-modified-since");
 }
 
 function cancelBody(response: ViewerResponse): void {

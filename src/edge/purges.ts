@@ -11,6 +11,7 @@ import {
   PURGE_MARKS_MAX,
   PURGE_PATTERNS_MAX,
   type Purge,
+  type PurgeableObject,
   PurgeTable,
   type Validity,
 } from "../cache/purge-table.ts";
@@ -28,11 +29,13 @@ export interface AskedAt {
   readonly local: number;
 }
 
-/** Tags of a site that an unsafe request made invalid, at its place among the node's invalidations. */
-export interface TagInvalidation {
+/** What of a site an unsafe request made invalid, at its place among the node's invalidations. */
+export interface NotedInvalidation {
   readonly sequence: number;
   readonly site: string;
   readonly tags: readonly string[];
+  /** Host, path and query of keys that their owner has not removed itself: it was not there. */
+  readonly urls: readonly string[];
 }
 
 /** What the purges of an edge act on. */
@@ -42,8 +45,10 @@ export interface PurgesOptions {
   readonly disk: DiskTier | null;
   readonly flights: Flights;
   readonly clock: Clock;
-  /** Notes an invalidation by tag, before it is applied, for those who start after it; the disk needs it. */
-  readonly remember?: (invalidation: TagInvalidation) => void;
+  /** False for a copy of what another worker of this node owns: the object is counted there. */
+  readonly owns?: (key: string) => boolean;
+  /** Notes an invalidation before it is applied, for those who start after it; the disk needs it. */
+  readonly remember?: (invalidation: NotedInvalidation) => void;
 }
 
 /** The purges that an edge has applied. */
@@ -62,6 +67,7 @@ export class EdgePurges {
   #localSweepDue = false;
   /** The disk could not be swept whole: nothing is forgotten until it can. */
   #sweptWhole = true;
+  #begun = false;
   #closed = false;
 
   constructor(options: PurgesOptions) {
@@ -90,6 +96,11 @@ export class EdgePurges {
   /** Where the purges stand now. */
   now(): AskedAt {
     return { sequence: this.#table.sequence, local: this.#invalidations };
+  }
+
+  /** True once it is known what was missed before the start. */
+  get begun(): boolean {
+    return this.#begun;
   }
 
   /** Marks up to here are gone: what was last held against the purges before can not be trusted. */
@@ -125,16 +136,18 @@ export class EdgePurges {
     this.#invalidations = sequence;
     if (what.tags.length > 0) {
       const { site, tags } = what;
-      this.#options.remember?.({ sequence, site, tags });
-      this.applyTags({ sequence, site, tags });
+      const noted = { sequence, site, tags, urls: [] };
+      this.#options.remember?.(noted);
+      this.applyNoted(noted);
     }
     return count;
   }
 
-  /** Applies an invalidation by tag: a new one, or one from before the start. */
-  applyTags({ sequence, site, tags }: TagInvalidation): void {
+  /** Applies an invalidation that is held against what is found: a new one by tag, or any from before the start. */
+  applyNoted({ sequence, site, tags, urls }: NotedInvalidation): void {
     this.#invalidations = Math.max(this.#invalidations, sequence);
-    this.#local.apply({ sequence, site, scope: "tag", targets: tags, mode: "hard", acceptedMs: 0 });
+    const all = { sequence, site, mode: "hard", acceptedMs: 0 } as const;
+    this.#local.apply({ ...all, scope: "tag", targets: tags }, { ...all, scope: "url", targets: urls });
     this.#sweepLocalSoon();
   }
 
@@ -179,14 +192,15 @@ export class EdgePurges {
    */
   begin(
     floor: AskedAt,
-    missed: { readonly purges: readonly Purge[]; readonly tags: readonly TagInvalidation[] },
+    missed: { readonly purges: readonly Purge[]; readonly invalidations: readonly NotedInvalidation[] },
     now: AskedAt,
   ): void {
     this.#advanceTo(floor);
-    for (const invalidation of missed.tags) this.applyTags(invalidation);
+    for (const invalidation of missed.invalidations) this.applyNoted(invalidation);
     for (const purge of missed.purges) this.apply(purge);
     this.#advanceTo(now);
-    this.#forgotten = missed.purges.length + missed.tags.length > 0 ? floor : this.now();
+    this.#forgotten = missed.purges.length + missed.invalidations.length > 0 ? floor : this.now();
+    this.#begun = true;
     if (missed.purges.length === 0) this.#markDisk();
   }
 
@@ -225,17 +239,21 @@ export class EdgePurges {
         entry.validSequence = Math.max(entry.validSequence, this.#table.sequence);
         return true;
       case "gone":
-        this.#sweep.count(entry);
+        this.#count(entry);
         store.remove(entry);
         return false;
       case "stale":
-        this.#sweep.count(entry);
+        this.#count(entry);
         entry.expire(validity.sinceMs);
         entry.validSequence = this.#table.sequence;
         // Now, so that the disk's own row is not met, and counted, as one more object.
         disk?.renew(entry);
         return true;
     }
+  }
+
+  #count(object: PurgeableObject): void {
+    if (this.#options.owns?.(object.key) ?? true) this.#sweep.count(object);
   }
 
   #holdsLocally({ key, tags, validLocal }: Pick<StoredResponse, "key" | "tags" | "validLocal">): boolean {
@@ -286,7 +304,7 @@ export class EdgePurges {
   #judge(row: JudgedRow): Validity {
     if (this.#local.size > 0 && !this.#holdsLocally(row)) return { kind: "gone" };
     const validity = this.#table.validityOf(row);
-    if (validity.kind !== "valid") this.#sweep.count(row);
+    if (validity.kind !== "valid") this.#count(row);
     return validity;
   }
 

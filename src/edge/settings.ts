@@ -7,6 +7,8 @@ export interface EdgeSettings {
   readonly name: string;
   /** Token in CDN-Loop (RFC 8586): the fleet's, or this node's own. */
   readonly loopId: string;
+  /** Keys of the edges that this node takes requests of as a shield; null when it is none. */
+  readonly tierKeys: readonly Buffer[] | null;
   /** Peers whose X-Forwarded-* are believed; null when there are none. */
   readonly trustedProxies: AddressSet | null;
   /** Names and values of a request's fields together, in characters; null where the runtime's own limit is enough. */

@@ -51,7 +51,7 @@ export function storageOf(
   response: UpstreamResponse,
 ): FlightStorage {
   const { fields, status } = response;
-  const storage = decideStorage(
+  const decided = decideStorage(
     storageRequest(x),
     {
       status,
@@ -62,7 +62,8 @@ export function storageOf(
     },
     x.behavior.ttl,
   );
-  if (!storage.store) return storage;
+  if (!decided.store) return decided;
+  const storage = { ...decided, freshness: asGiven(decided.freshness, response) };
   // A stream of events is one viewer's: it has no end, and another would be given events of the past.
   if (isEventStream(fields)) return { store: false, reason: "response-not-cacheable" };
   const inMemory = context.store.objectBytesMaxOf(x.site.id);
@@ -71,6 +72,22 @@ export function storageOf(
   if (status >= 300 && status < 400 && leadsBack(x, fields.get("location")))
     return { store: false, reason: "response-self-redirect" };
   return storage;
+}
+
+/**
+ * What a shield gave is fresh for no longer than it is there: lifetimes of the operator count once, not once
+ * for each tier, and what the shield serves stale (it was purged softly, its origin is silent) is stale here.
+ */
+export function asGiven(freshness: Freshness, response: UpstreamResponse): Freshness {
+  const { freshUntilMs, whileRevalidateUntilMs, ifErrorUntilMs } = freshness;
+  const moreMs = freshUntilMs - response.responseTimeMs - (response.freshMs ?? Number.POSITIVE_INFINITY);
+  if (moreMs <= 0) return freshness;
+  return {
+    ...freshness,
+    freshUntilMs: freshUntilMs - moreMs,
+    whileRevalidateUntilMs: whileRevalidateUntilMs - moreMs,
+    ifErrorUntilMs: ifErrorUntilMs - moreMs,
+  };
 }
 
 /**
@@ -174,7 +191,7 @@ function partsOf(
 
 /** May what comes for this request be kept on disk? What lies in a directory of this machine is on a disk already. */
 export function mayBeOnDisk(x: RoutedExchange, context: EdgeContext): boolean {
-  return context.disk?.owns(x.base) === true && !context.origins.isLocal(x.site, x.behavior.origin);
+  return context.disk?.owns(x.base) === true && !context.origins.isLocal(x.site, x.origin);
 }
 
 /** What was fetched while its owner was down is not kept for long. */

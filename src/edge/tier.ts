@@ -15,12 +15,14 @@ import {
   type UpstreamResponse,
   type UpstreamTimeouts,
 } from "../upstream/next-hop.ts";
+import { DELAY_MS_MAX } from "../upstream/shield/limits.ts";
 import type { EdgeContext } from "./context.ts";
 import type { RoutedExchange, UpstreamTrace } from "./exchange.ts";
 import type { FlightStorage } from "./flights.ts";
 import type { CacheReason, CacheResult } from "./message.ts";
 import type { Owner } from "./peers.ts";
-import type { RangePlan } from "./phases/ranges.ts";
+import type { GivenPart } from "./phases/ranges.ts";
+import { isShielded } from "./phases/shield.ts";
 import type { AskedAt } from "./purges.ts";
 import { WHOLE_BODY_BYTES_MAX } from "./settings.ts";
 
@@ -42,11 +44,15 @@ export interface TierQuestion {
   readonly query: string | null;
   readonly client: string;
   readonly peer: string;
-  /** The viewer's fields as name, value, name, value; conditions and ranges are answered by the asker. */
+  /** An edge asks this node as its shield. */
+  readonly fromEdge: boolean;
+  /** The viewer's fields as name, value, name, value, without conditions and ranges. */
   readonly fields: readonly string[];
-  /** The viewer's Range and If-Range: the owner cuts what it keeps on disk alone, and nothing else. */
+  /** The viewer's Range and conditions: the owner heeds them for what it keeps on disk alone, and for nothing else. */
   readonly range: string | null;
   readonly ifRange: string | null;
+  readonly ifNoneMatch: string | null;
+  readonly ifModifiedSince: string | null;
   /** How far the asker has applied purges and invalidations. */
   readonly asked: AskedAt;
   /** Nothing is fetched: only what is stored is wanted. */
@@ -94,8 +100,8 @@ export type TierAnswer =
       readonly fields: readonly string[];
       readonly storage: FlightStorage;
       readonly bodyLength: number | null;
-      /** What of the body follows, when the owner has answered the viewer's Range; null when it is the whole. */
-      readonly given: RangePlan | null;
+      /** What of the body follows, when the owner has answered the viewer's Range or condition; null when it is the whole. */
+      readonly given: GivenPart | null;
       /** True when the body is complete at the owner. */
       readonly whole: boolean;
       readonly receivedMs: number;
@@ -106,7 +112,7 @@ export interface TierResponse extends UpstreamResponse {
   readonly tier: TierFacts;
   readonly storage: FlightStorage;
   readonly copy: string | null;
-  readonly given: RangePlan | null;
+  readonly given: GivenPart | null;
 }
 
 /** What asking an owner comes to. */
@@ -237,9 +243,12 @@ function questionOf(
     query: x.query,
     client: x.client,
     peer: x.request.peerAddress,
+    fromEdge: x.fromEdge,
     fields,
     range: x.method === "GET" ? x.request.fields.get("range") : null,
     ifRange: x.request.fields.get("if-range"),
+    ifNoneMatch: x.request.fields.get("if-none-match"),
+    ifModifiedSince: x.request.fields.get("if-modified-since"),
     asked,
     onlyStored: entry === null && wantsOnlyStored(x),
     have: entry?.copy ?? null,
@@ -248,10 +257,10 @@ function questionOf(
 
 /** The owner may take as long as the origin may, and a little more. */
 function timeoutsOf(x: RoutedExchange, context: EdgeContext): UpstreamTimeouts {
-  const { timeouts } = context.origins.get(x.site, x.behavior.origin);
+  const { timeouts, headMsMax } = context.origins.get(x.site, x.origin);
   return {
     connectMs: TIER_CONNECT_MS,
-    firstByteMs: timeouts.connectMs + timeouts.firstByteMs + TIER_MARGIN_MS,
+    firstByteMs: headMsMax + TIER_MARGIN_MS + (isShielded(x, context) ? headMsMax + DELAY_MS_MAX : 0),
     betweenBytesMs: timeouts.betweenBytesMs + TIER_MARGIN_MS,
   };
 }

@@ -11,6 +11,31 @@ export interface BodyReader {
   cancel(): void;
 }
 
+/** A body that calls `close` once, when it has ended in whatever way. */
+export function closing(body: BodyReader, close: () => void): BodyReader {
+  let open = true;
+  const end = (): void => {
+    if (open) close();
+    open = false;
+  };
+  return {
+    async read() {
+      try {
+        const piece = await body.read();
+        if (piece === null) end();
+        return piece;
+      } catch (error) {
+        end();
+        throw error;
+      }
+    },
+    cancel() {
+      body.cancel();
+      end();
+    },
+  };
+}
+
 /** Pieces as one array of its own; a single piece is given back as it is. */
 export function joinBytes(pieces: readonly Uint8Array[]): Uint8Array {
   const [only] = pieces;

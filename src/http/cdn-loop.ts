@@ -12,6 +12,12 @@ export function countCdnLoop(value: string | null, id: string): number {
   return count;
 }
 
+/** The value without its last member: what was there before the sender's own; null when that is all. */
+export function withoutLast(value: string | null): string | null {
+  const members = value === null ? [] : splitList(value);
+  return members.length < 2 ? null : members.slice(0, -1).join(", ");
+}
+
 /** Appends `id`; what was there stays, as section 2 demands. */
 export function appendCdnLoop(existing: string | null, id: string): string {
   return existing === null || existing === "" ? id : `${existing}, ${id}`;

@@ -4,7 +4,7 @@ import type { Clock } from "../base/clock.ts";
 import { messageOf } from "../base/errors.ts";
 import type { Config } from "../config/schema.ts";
 import { certificateNamesMax, type LocalCa } from "../edge/tls/local-ca.ts";
-import { loadTlsMaterial, type TlsMaterial } from "../edge/tls/material.ts";
+import { type CertificateEnd, loadTlsMaterial, type TlsMaterial } from "../edge/tls/material.ts";
 import type { NodeLog } from "../service/log.ts";
 
 /** How often certificate files are looked at for a change, in milliseconds. */
@@ -32,6 +32,7 @@ export interface TlsUser {
 interface ReadCertificates {
   readonly config: Config;
   readonly material: TlsMaterial;
+  readonly ends: readonly CertificateEnd[];
   readonly stamp: string;
 }
 
@@ -41,6 +42,7 @@ export class Certificates {
   readonly #localCa: LocalCa;
   #config: Config;
   #inForce = "";
+  #ends: readonly CertificateEnd[] = [];
   #stamp = "";
   #listeners: TlsUser | null = null;
   #cancelTimer: () => void = () => {};
@@ -51,6 +53,11 @@ export class Certificates {
     this.#setup = setup;
     this.#localCa = localCa;
     this.#config = setup.config;
+  }
+
+  /** When the certificate files in force end. */
+  get ends(): readonly CertificateEnd[] {
+    return this.#ends;
   }
 
   /** The certificates to start with. Rejects when they can not be used. */
@@ -132,7 +139,7 @@ export class Certificates {
       clock,
     });
     for (const warning of loaded.warnings) log("warning", warning);
-    return { config, material: loaded.material, stamp };
+    return { config, material: loaded.material, ends: loaded.ends, stamp };
   }
 
   async #putInForce(read: ReadCertificates): Promise<void> {
@@ -141,7 +148,8 @@ export class Certificates {
     if (this.#inForce !== before) await this.#listeners?.replaceTls(read.material);
   }
 
-  #accept({ config, material, stamp }: ReadCertificates): void {
+  #accept({ config, material, ends, stamp }: ReadCertificates): void {
+    this.#ends = ends;
     this.#config = config;
     this.#stamp = stamp;
     this.#inForce = JSON.stringify(material);

@@ -1,5 +1,5 @@
 /**
- * The node's own HTTP API: health, metrics, counters and explanations. It only reads. On loopback it
+ * The node's own HTTP API: health, metrics, counters, explanations, purges and drills. On loopback it
  * needs no token; beyond loopback it does not start without TLS and a token. Errors are problem
  * documents (RFC 9457).
  */
@@ -18,6 +18,10 @@ import { formatAddress, listenError } from "../service/listen-error.ts";
 import { json, problem } from "../service/problem.ts";
 import { PROMETHEUS_CONTENT_TYPE } from "../telemetry/prometheus.ts";
 import type { StatsSnapshot } from "../telemetry/stats.ts";
+import { addAlertRoutes } from "./alert-routes.ts";
+import type { Alerts } from "./alerts/alerts.ts";
+import { addDrillRoutes } from "./drill-routes.ts";
+import type { DrillService } from "./drill-service.ts";
 import type { ExplainOptions, Readiness } from "./edge-handle.ts";
 import type { FleetView } from "./fleet/fleet.ts";
 import { addPurgeRoutes, bodyTooLarge, PURGE_BODY_BYTES_MAX } from "./purge-routes.ts";
@@ -35,6 +39,8 @@ export interface NodeView {
   readonly purges: PurgeService;
   /** URL of the fleet's control plane, which alone takes purges then; null or left out without a fleet. */
   readonly control?: string | null;
+  readonly alerts: Pick<Alerts, "status" | "test">;
+  readonly drills: DrillService;
 }
 
 /** The config snapshot in force. */
@@ -189,9 +195,12 @@ function routes(
   });
   get("/metrics", async () => plain(await node.metrics(), PROMETHEUS_CONTENT_TYPE));
   get("/v1/stats", async () => json(await node.stats()));
+  get("/v1/origins", async () => json((await node.stats()).upstream));
   get("/v1/snapshot", () => json({ version: node.version, ...node.snapshot() }));
   get("/v1/explain", (request) => explain(request, node));
   addPurgeRoutes(app, node.purges, node.control ?? null);
+  addAlertRoutes(app, node.alerts);
+  addDrillRoutes(app, node.drills);
   app.notFound(() => problem(404, "Not Found", "there is no such resource on the control listener"));
   app.onError((error) => {
     if (error instanceof ProximaError && error.source === "viewer") {

@@ -23,6 +23,7 @@ import { openDiskCache } from "./disk-cache.ts";
 import type { Edge } from "./edge-handle.ts";
 import type { CreateEdge } from "./node.ts";
 import { makePlane } from "./plane.ts";
+import { openTiers } from "./tiers.ts";
 
 /** Makes an edge that listens, with its first snapshot in force. */
 export const createEdge = (async (setup) => {
@@ -37,12 +38,14 @@ export const createEdge = (async (setup) => {
     version,
     clock,
     log,
+    tiers: await openTiers(config),
     loopId: loopId(dataDir),
     controlPort: () => setup.controlPort(),
     memoryBytesMax: config.cache.memory,
     disk,
     remember: (invalidation) => history.remember(invalidation),
     peers: null,
+    onOriginEvent: (event) => setup.onOriginEvent?.(event),
   });
   const now = history.limits().newest;
   const floor = disk?.gate.floor ?? now;
@@ -51,6 +54,7 @@ export const createEdge = (async (setup) => {
   settings.httpsPort = https?.port ?? null;
   try {
     const { snapshot } = await plane.apply(config);
+    plane.origins.checkHealth(true);
     const certificates = https === null ? null : new Certificates(setup, localCa as LocalCa);
     const tls = certificates === null ? null : await certificates.first();
     const listeners = await startListeners({
@@ -63,6 +67,7 @@ export const createEdge = (async (setup) => {
       handler: plane.handle,
       altSvc: () => true,
       requestBodyBytesMax: config.limits.requestBody,
+      requestHeaderBytesMax: config.limits.requestHeaderBytes,
       clock,
       onError: (error) => log("error", messageOf(error)),
     });
@@ -150,6 +155,10 @@ class ListeningEdge implements Edge {
     return this.#plane.purges.countedOf(sequence);
   }
 
+  async setFault(...setting: Parameters<Edge["setFault"]>): Promise<void> {
+    this.#plane.origins.setFault(...setting);
+  }
+
   explain(...args: Parameters<Edge["explain"]>): ReturnType<Edge["explain"]> {
     return this.#plane.explain(...args);
   }
@@ -162,6 +171,10 @@ class ListeningEdge implements Edge {
 
   setUnsynced(unsynced: boolean): void {
     this.#settings.unsynced = unsynced;
+  }
+
+  certificates(): ReturnType<Edge["certificates"]> {
+    return this.#certificates?.ends ?? [];
   }
 
   async reopenLog(): Promise<void> {

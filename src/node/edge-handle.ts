@@ -1,7 +1,9 @@
 /** What a node asks of its data plane; the node knows no more of the edge than this. */
 import type { Config } from "../config/schema.ts";
 import type { Explanation } from "../edge/explanation.ts";
+import type { CertificateEnd } from "../edge/tls/material.ts";
 import type { StatsSnapshot } from "../telemetry/stats.ts";
+import type { Fault } from "../upstream/faults.ts";
 import type { PurgeTarget } from "./purge-service.ts";
 
 /** Addresses that an edge listens on, as host and port with the port really bound; null when off. */
@@ -36,6 +38,10 @@ export interface Edge extends PurgeTarget {
   ready(): Readiness;
   /** Says whether the fleet's log can be followed; while it can not, answers tell of it. */
   setUnsynced(unsynced: boolean): void;
+  /** When the certificate files in force end. */
+  certificates(): readonly CertificateEnd[];
+  /** Puts a fault in front of an origin in every process that asks it, or takes it away. */
+  setFault(site: string, origin: string, fault: Fault | null): Promise<void>;
   /** Opens the access log anew, after a rotation. */
   reopenLog(): Promise<void>;
   /** Takes no new connection, withdraws Alt-Svc and waits until requests in flight ended, `deadlineMs` at most. */

@@ -12,11 +12,16 @@ import { probeTcp } from "../edge/listener/ports.ts";
 import { isLoopback } from "../service/control-guard.ts";
 import { type DataDir, openDataDir } from "../service/data-dir.ts";
 import type { NodeLog } from "../service/log.ts";
+import type { OriginEvent } from "../upstream/health/origin-event.ts";
+import { Alerts } from "./alerts/alerts.ts";
 import { type ControlListener, type SnapshotView, startControlListener } from "./control-listener.ts";
+import { DrillService } from "./drill-service.ts";
 import type { Edge, EdgeAddresses } from "./edge-handle.ts";
 import { Fleet } from "./fleet/fleet.ts";
 import { joinedConfig } from "./fleet/fleet-sites.ts";
 import { InvalidationLog } from "./invalidation-log.ts";
+import { OriginAlerts } from "./origin-alerts.ts";
+import { OriginBoard } from "./origin-board.ts";
 import { PurgeHistory } from "./purge-history.ts";
 import { PurgeLog } from "./purge-log.ts";
 import { PurgeService } from "./purge-service.ts";
@@ -33,6 +38,8 @@ export interface EdgeSetup {
   readonly history: PurgeHistory;
   /** Port of the control listener once it stands: no origin may lead there. */
   controlPort(): number | null;
+  /** Told of what becomes known of an origin. */
+  onOriginEvent?(event: OriginEvent): void;
 }
 
 /** Makes a listening edge with `setup.config` in force as its first snapshot; gives everything back when it rejects. */
@@ -108,20 +115,30 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
     const invalidations =
       config.cache.disk === undefined ? null : new InvalidationLog(dataDir.file("invalidations.db"));
     undo.push(() => invalidations?.close());
+    const alerts = new Alerts({ config: config.alerts, clock, log });
+    undo.push(() => alerts.stop());
+    const board = new OriginBoard(log);
+    const originAlerts = new OriginAlerts((event) => alerts.event(event), config.sites);
+    board.watch((event) => originAlerts.take(event));
     const { edge, snapshot, caFile } = await options.createEdge({
       config,
       dataDir,
       version,
       clock,
       log,
-      history: new PurgeHistory(purgeLog, invalidations),
+      history: new PurgeHistory(purgeLog, invalidations, (message) => log("error", message)),
       controlPort: () => controlPort,
+      onOriginEvent: (event) => board.take(event),
     });
     undo.push(() => edge.stop());
 
     const purges = new PurgeService(purgeLog, edge, clock);
 
-    const configs = new ConfigState(edge, config, snapshot, clock, log);
+    const applied = (newer: Config, before: Config) => {
+      if (!Bun.deepEquals(before.alerts, newer.alerts)) alerts.configure(newer.alerts);
+      originAlerts.retain(newer.sites);
+    };
+    const configs = new ConfigState(edge, applied, config, snapshot, clock, log);
     const control = await startControlListener({
       address: controlAddress,
       tls: options.control.tls,
@@ -135,6 +152,16 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
         snapshot: () => ({ ...configs.view(), ...(fleet === null ? {} : { fleet: fleet.view() }) }),
         purges,
         control: fleet?.control ?? null,
+        alerts,
+        drills: new DrillService(
+          {
+            sites: () => configs.current.sites,
+            stats: () => edge.stats(),
+            setFault: (...setting) => edge.setFault(...setting),
+          },
+          board,
+          clock,
+        ),
       },
       onError: (message) => log("error", message),
     });
@@ -157,7 +184,8 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
       },
       (problem) => configs.reject(problem),
     );
-    return running(options, edge, control, configs, dataDir, caFile, fleet, () => {
+    alerts.start(edge);
+    return running(options, edge, control, configs, dataDir, caFile, alerts, fleet, () => {
       purgeLog.close();
       invalidations?.close();
     });
@@ -198,6 +226,7 @@ function running(
   configs: ConfigState,
   dataDir: DataDir,
   caFile: string | null,
+  alerts: Alerts,
   fleet: Fleet | null,
   closeLogs: () => void,
 ): RunningNode {
@@ -209,6 +238,7 @@ function running(
       await configs.settled();
       await edge.drain(configs.current.limits.drainSeconds * 1_000);
     } finally {
+      await alerts.stop();
       // The control listener answers as long as anything drains: that is when one wants to look.
       await control.stop();
       await edge.stop();
@@ -234,6 +264,7 @@ function running(
 class ConfigState {
   current: Config;
   readonly #edge: Edge;
+  readonly #applied: (newer: Config, before: Config) => void;
   readonly #clock: Clock;
   readonly #log: NodeLog;
   #number: number;
@@ -241,8 +272,17 @@ class ConfigState {
   #lastProblem: string | null = null;
   #applying: Promise<void> = Promise.resolve();
 
-  constructor(edge: Edge, config: Config, snapshot: number, clock: Clock, log: NodeLog) {
+  /** `applied` is told of each config that was put in force. */
+  constructor(
+    edge: Edge,
+    applied: (newer: Config, before: Config) => void,
+    config: Config,
+    snapshot: number,
+    clock: Clock,
+    log: NodeLog,
+  ) {
     this.#edge = edge;
+    this.#applied = applied;
     this.current = config;
     this.#number = snapshot;
     this.#clock = clock;
@@ -283,6 +323,7 @@ class ConfigState {
   async #apply(config: Config): Promise<string | null> {
     try {
       const { snapshot } = await this.#edge.apply(config);
+      this.#applied(config, this.current);
       const fixed = changedAtStartOnly(this.current, config);
       this.current = config;
       this.#number = snapshot;
@@ -312,6 +353,8 @@ function changedAtStartOnly(before: Config, after: Config): string[] {
     "accessLog",
     "permitted",
     "join",
+    "name",
+    "tiers",
     "limits",
   ] as const;
   // Certificates and the TLS version follow the config at once.

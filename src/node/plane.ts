@@ -5,14 +5,16 @@ import type { Clock } from "../base/clock.ts";
 import { parseListenAddress } from "../config/address.ts";
 import type { NodeConfig } from "../config/schema.ts";
 import { Edge as DataPlane, type DiskBacking } from "../edge/edge.ts";
-import type { OriginPermissions } from "../edge/origins.ts";
+import type { OriginPermissions } from "../edge/origin-maker.ts";
 import type { Peers } from "../edge/peers.ts";
-import type { TagInvalidation } from "../edge/purges.ts";
+import type { NotedInvalidation } from "../edge/purges.ts";
 import { addressSet, isPublicIp, parseIp } from "../http/ip.ts";
 import { isLoopback } from "../service/control-guard.ts";
 import type { NodeLog } from "../service/log.ts";
 import { AccessLog } from "../telemetry/access-log.ts";
+import type { OriginEvent } from "../upstream/health/origin-event.ts";
 import { readSecret } from "./secrets.ts";
+import type { NodeTiers } from "./tiers.ts";
 
 /** Larger headers the runtime refuses by itself, in bytes. */
 const RUNTIME_HEADER_BYTES_MAX = 16 * 1024;
@@ -23,6 +25,8 @@ export interface PlaneSetup {
   readonly version: string;
   readonly clock: Clock;
   readonly log: NodeLog;
+  /** The node's keys and shields; null when it has no place among tiers. */
+  readonly tiers: NodeTiers | null;
   /** Token in CDN-Loop. */
   readonly loopId: string;
   controlPort(): number | null;
@@ -30,9 +34,11 @@ export interface PlaneSetup {
   readonly memoryBytesMax: number;
   /** The opened disk cache; null when there is none. */
   readonly disk: DiskBacking | null;
-  /** Notes an invalidation by tag for later starts. */
-  readonly remember?: (invalidation: TagInvalidation) => void;
+  /** Notes an invalidation for later starts. */
+  readonly remember?: (invalidation: NotedInvalidation) => void;
   readonly peers: Peers | null;
+  /** Told of what becomes known of an origin in this process. */
+  readonly onOriginEvent: (event: OriginEvent) => void;
 }
 
 /** Makes the data plane and its access log, nothing of it in force yet. */
@@ -47,8 +53,9 @@ export function makePlane(setup: PlaneSetup) {
           onProblem: (message) => log("error", `access log: ${message}`),
         });
   const settings = {
-    name: "Proxima",
+    name: config.name,
     loopId: setup.loopId,
+    tierKeys: setup.tiers?.accepted ?? null,
     trustedProxies: config.trustedProxies.length > 0 ? addressSet(config.trustedProxies) : null,
     headerCharsMax:
       config.limits.requestHeaderBytes < RUNTIME_HEADER_BYTES_MAX ? config.limits.requestHeaderBytes : null,
@@ -65,9 +72,11 @@ export function makePlane(setup: PlaneSetup) {
     objectBytesMax: config.cache.objectMax,
     accessLog,
     disk: setup.disk,
+    shields: setup.tiers?.asks ?? null,
     ...(setup.remember === undefined ? {} : { remember: setup.remember }),
     peers: setup.peers,
     onOriginProblem: (message) => log("warning", message),
+    onOriginEvent: setup.onOriginEvent,
     onBug: (error) =>
       log(
         "error",

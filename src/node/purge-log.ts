@@ -53,8 +53,9 @@ interface Row {
 export class PurgeLog {
   readonly #db: Database;
   #untrimmed = 0;
-  /** Identity of this log: another file, another identity. */
-  readonly id: string;
+  #id: string;
+  /** Called with the sequence of each new entry before that is applied. */
+  onEntry: (sequence: number) => void = () => undefined;
 
   /**
    * Opens or makes the log. `ownsEntries` is false in a fleet: what a power failure takes, the fleet's log
@@ -73,8 +74,8 @@ export class PurgeLog {
         INSERT INTO trimmed SELECT coalesce((SELECT min(sequence) - 1 FROM purges), (SELECT seq FROM sqlite_sequence WHERE name = 'purges'), 0)
           WHERE NOT EXISTS (SELECT 1 FROM trimmed);`);
       const known = this.#db.query<{ id: string }, []>("SELECT id FROM meta").get();
-      this.id = known?.id ?? randomUUID();
-      if (known === null) this.#db.query("INSERT INTO meta (id) VALUES (?)").run(this.id);
+      this.#id = known?.id ?? randomUUID();
+      if (known === null) this.#db.query("INSERT INTO meta (id) VALUES (?)").run(this.#id);
     } catch (cause) {
       throw new ProximaError(
         "purge_log_unusable",
@@ -82,6 +83,17 @@ export class PurgeLog {
         { source: "node", cause },
       );
     }
+  }
+
+  /** Identity of this log: another file, another identity. */
+  get id(): string {
+    return this.#id;
+  }
+
+  /** Takes another identity: its numbers will be given to other entries than before. */
+  renew(): void {
+    this.#id = randomUUID();
+    this.#db.query("UPDATE meta SET id = ?").run(this.#id);
   }
 
   /**
@@ -128,6 +140,7 @@ export class PurgeLog {
       );
     if (row === null)
       throw new ProximaError("purge_log_unusable", "the purge log took no entry", { source: "node" });
+    this.onEntry(row.sequence);
     return { entry: entryOf(row), isNew: true };
   }
 
@@ -149,7 +162,7 @@ export class PurgeLog {
     entries: readonly (Purge & { readonly id: string })[],
     position: FleetPosition,
   ): readonly LoggedPurge[] {
-    return this.#db.transaction(() => {
+    const taken = this.#db.transaction(() => {
       const taken: LoggedPurge[] = [];
       let { newest } = this;
       for (const entry of entries) {
@@ -169,6 +182,9 @@ export class PurgeLog {
         .run(position.log, position.sequence, position.digest);
       return taken;
     })();
+    const last = taken.at(-1);
+    if (last !== undefined) this.onEntry(last.sequence);
+    return taken;
   }
 
   /** The entry with this id. */

@@ -119,8 +119,11 @@ function ownerOf(absolute: string): string {
   return "another process";
 }
 
-/** Without control characters and without passwords of URLs. */
+/** Without control characters, passwords of URLs and secrets of tokens. */
 function shownCommand(command: string): string {
-  const plain = command.replace(/[^\x20-\x7e]/g, "?").replace(/\/\/[^/@\s]*@/g, "//***@");
+  const plain = command
+    .replace(/[^\x20-\x7e]/g, "?")
+    .replace(/\/\/[^/@\s]*@/g, "//***@")
+    .replace(/\b(px[anj]_[0-9a-f]{12})_[\w-]+/g, "$1_***");
   return plain.length > COMMAND_LENGTH_MAX ? `${plain.slice(0, COMMAND_LENGTH_MAX)}...` : plain;
 }

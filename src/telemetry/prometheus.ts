@@ -4,6 +4,7 @@
  * `LABELLED_SITES_MAX` sites; the rest are summed under `site="_other"`.
  */
 import type { LatencySnapshot } from "./latency.ts";
+import type { GroupReport, OriginReport, OriginReports } from "./origin-report.ts";
 import {
   CACHE_RESULTS,
   type DiskGauges,
@@ -15,6 +16,8 @@ import {
 
 /** Sites with a label of their own. */
 export const LABELLED_SITES_MAX = 1_000;
+/** Origins, and groups, with a label of their own; further ones are left out. */
+export const LABELLED_ORIGINS_MAX = 1_000;
 /** The Content-Type of the text format. */
 export const PROMETHEUS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -61,6 +64,10 @@ export function renderMetrics(stats: StatsSnapshot): string {
   ]);
 
   page.counter("origin_requests_total", "Requests sent to origins.", [[{}, stats.origin.requests]]);
+  page.counter("shield_requests_total", "Requests answered by shields.", [[{}, stats.shields.requests]]);
+  page.counter("shield_passed_over_total", "Requests sent to the origin because no shield could answer.", [
+    [{}, stats.shields.passedOver],
+  ]);
   page.counter("origin_received_bytes_total", "Body bytes received from origins.", [
     [{}, stats.origin.bytesReceived],
   ]);
@@ -142,7 +149,78 @@ export function renderMetrics(stats: StatsSnapshot): string {
     "Body bytes sent to viewers by site.",
     sites.map(([site, counted]) => [{ site }, counted.bytesSent]),
   );
+  page.counter(
+    "site_broken_total",
+    "Answers that broke off on the way by site, by no wish of the viewer.",
+    sites.filter(([, { broken }]) => broken > 0).map(([site, { broken }]) => [{ site }, broken]),
+  );
+  originMetrics(page, stats.upstream);
   return page.text;
+}
+
+/** Origins and groups by name, as many as have a label of their own. */
+function originMetrics(page: MetricsPage, upstream: OriginReports): void {
+  const origins = upstream.origins.slice(0, LABELLED_ORIGINS_MAX);
+  const groups = upstream.groups.slice(0, LABELLED_ORIGINS_MAX);
+  const ofOrigins = (value: (origin: OriginReport) => number): Sample[] =>
+    origins.map((origin) => [{ site: origin.site, origin: origin.name }, value(origin)]);
+  const ofGroups = (value: (group: GroupReport) => number): Sample[] =>
+    groups.map((group) => [{ site: group.site, group: group.name }, value(group)]);
+  page.gauge(
+    "origin_up",
+    "1 when an origin is up, 0.5 on trial, 0 when it is down in a process of the node.",
+    ofOrigins(({ state }) => (state === "up" ? 1 : state === "trial" ? 0.5 : 0)),
+  );
+  page.gauge(
+    "origin_degraded",
+    "1 while an origin says that it is degraded.",
+    ofOrigins(({ degraded }) => Number(degraded)),
+  );
+  page.gauge(
+    "origin_in_flight",
+    "Requests under way by origin.",
+    ofOrigins(({ inFlight }) => inFlight),
+  );
+  page.gauge(
+    "origin_waiting",
+    "Requests that wait for a place by origin.",
+    ofOrigins(({ waiting }) => waiting),
+  );
+  page.counter(
+    "origin_asked_total",
+    "Requests by origin.",
+    ofOrigins(({ requests }) => requests),
+  );
+  page.counter(
+    "origin_failures_total",
+    "Failed requests by origin.",
+    ofOrigins(({ failures }) => failures),
+  );
+  page.counter(
+    "origin_ejections_total",
+    "How often an origin was taken out.",
+    ofOrigins(({ ejections }) => ejections),
+  );
+  page.counter(
+    "origin_refused_total",
+    "Requests that found no place by origin.",
+    ofOrigins(({ refused }) => refused),
+  );
+  page.counter(
+    "group_requests_total",
+    "Requests by group.",
+    ofGroups(({ requests }) => requests),
+  );
+  page.counter(
+    "group_failovers_total",
+    "Requests asked of another member after one failed.",
+    ofGroups(({ failovers }) => failovers),
+  );
+  page.counter(
+    "group_retries_denied_total",
+    "Requests not asked of another member because the retry budget was spent.",
+    ofGroups(({ retriesDenied }) => retriesDenied),
+  );
 }
 
 class MetricsPage {
@@ -218,6 +296,7 @@ function sumOf(a: SiteSnapshot, b: SiteSnapshot): SiteSnapshot {
     hitRatio: null,
     bytesSent: a.bytesSent + b.bytesSent,
     bytesReceived: a.bytesReceived + b.bytesReceived,
+    broken: a.broken + b.broken,
     results,
     statusClasses,
   };

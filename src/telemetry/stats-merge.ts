@@ -1,5 +1,6 @@
 /** The counters of several processes as those of one node. */
 import { mergeLatency } from "./latency.ts";
+import { endedOriginReports, mergeOriginReports } from "./origin-report.ts";
 import { hitRatioOf, type SiteSnapshot, type SiteStoreSnapshot, type StatsSnapshot } from "./stats.ts";
 
 /** Sums counters and gauges; ratios and quantiles are worked out anew. The list must not be empty. */
@@ -14,6 +15,7 @@ export function withoutGauges(stats: StatsSnapshot): StatsSnapshot {
   return {
     ...stats,
     requestsInFlight: 0,
+    upstream: endedOriginReports(stats.upstream),
     store: { ...stats.store, objects: 0, bytes: 0, bytesMax: 0 },
     disk: stats.disk === null ? null : { ...stats.disk, objects: 0, bytes: 0, bytesMax: 0, shardsOff: 0 },
     siteStores: Object.fromEntries(
@@ -49,6 +51,8 @@ function mergeTwo(a: StatsSnapshot, b: StatsSnapshot): StatsSnapshot {
       bytesReceived: a.origin.bytesReceived + b.origin.bytesReceived,
       errors: addRecords(a.origin.errors, b.origin.errors),
     },
+    shields: addRecords(a.shields, b.shields),
+    upstream: mergeOriginReports(a.upstream, b.upstream),
     latency: {
       hit: mergeLatency(a.latency.hit, b.latency.hit),
       miss: mergeLatency(a.latency.miss, b.latency.miss),
@@ -93,6 +97,7 @@ function mergeSites(a: SiteSnapshot, b: SiteSnapshot): SiteSnapshot {
     hitRatio: hitRatioOf(results),
     bytesSent: a.bytesSent + b.bytesSent,
     bytesReceived: a.bytesReceived + b.bytesReceived,
+    broken: a.broken + b.broken,
     results,
     statusClasses: addRecords(a.statusClasses, b.statusClasses),
   };

@@ -4,6 +4,7 @@
  * without a lookup by name. Everything else (sums, ratios, names) is worked out when somebody asks.
  */
 import { LatencyHistogram, type LatencySnapshot } from "./latency.ts";
+import { NO_ORIGINS, type OriginReports } from "./origin-report.ts";
 
 /** The cache results in the order of their counters: the words of edge/message.ts. */
 export const CACHE_RESULTS = [
@@ -40,7 +41,8 @@ export const OTHER_SITE = "_other";
 const CLASS_BASE = CACHE_RESULTS.length;
 const SENT_SLOT = CLASS_BASE + 5;
 const RECEIVED_SLOT = SENT_SLOT + 1;
-const SLOT_COUNT = RECEIVED_SLOT + 1;
+const BROKEN_SLOT = RECEIVED_SLOT + 1;
+const SLOT_COUNT = BROKEN_SLOT + 1;
 
 /** Counters of one site. */
 export interface SiteSnapshot {
@@ -48,6 +50,8 @@ export interface SiteSnapshot {
   readonly hitRatio: number | null;
   readonly bytesSent: number;
   readonly bytesReceived: number;
+  /** Answers that broke off on the way, by no wish of the viewer. */
+  readonly broken: number;
   readonly results: ByResult;
   /** Keys "1xx" to "5xx"; classes that did not occur are left out. */
   readonly statusClasses: Readonly<Record<string, number>>;
@@ -67,6 +71,14 @@ export type DiskGauges = {
   readonly damaged: number;
   /** Parts of 64 that can not be used now. */
   readonly shardsOff: number;
+};
+
+/** Requests that shields are for. A type, not an interface: its numbers are added by name. */
+export type ShieldCounts = {
+  /** Answered by a shield, or failed there. */
+  readonly requests: number;
+  /** Sent to the origin because no shield was up, or none could answer. */
+  readonly passedOver: number;
 };
 
 /** What a site with a quota of the store's memory takes of it. */
@@ -98,6 +110,7 @@ export interface StatsGauges {
   /** Processes that serve, and that should but do not now. */
   readonly workers: { readonly up: number; readonly down: number };
   readonly requestsInFlight: number;
+  readonly upstream?: OriginReports;
 }
 
 /** Everything `/v1/stats` tells. Counters count since `startedAt`. */
@@ -128,6 +141,9 @@ export interface StatsSnapshot {
     readonly bytesReceived: number;
     readonly errors: Readonly<Record<string, number>>;
   };
+  readonly shields: ShieldCounts;
+  /** Each origin that was asked, checked or is in a group that was asked, and each such group. */
+  readonly upstream: OriginReports;
   readonly latency: { readonly hit: LatencySnapshot; readonly miss: LatencySnapshot };
   readonly store: StatsGauges["store"];
   readonly disk: DiskGauges | null;
@@ -175,6 +191,11 @@ export class SiteStats {
     this.#slots[RECEIVED_SLOT] = (this.#slots[RECEIVED_SLOT] as number) + bytes;
   }
 
+  /** Counts an answer that broke off. */
+  recordBroken(): void {
+    this.#slots[BROKEN_SLOT] = (this.#slots[BROKEN_SLOT] as number) + 1;
+  }
+
   /** Counts a request that waited for another one's fetch. */
   recordCollapsed(): void {
     this.#shared.collapsed++;
@@ -198,6 +219,7 @@ export class SiteStats {
       hitRatio: hitRatioOf(results),
       bytesSent: slots[SENT_SLOT] as number,
       bytesReceived: slots[RECEIVED_SLOT] as number,
+      broken: slots[BROKEN_SLOT] as number,
       results,
       statusClasses,
     };
@@ -226,6 +248,7 @@ export class Stats {
   readonly #startedAtMs: number;
   #originRequests = 0;
   #originBytes = 0;
+  readonly #shields = { requests: 0, passedOver: 0 };
   #tagsDropped = 0;
 
   /** `clock.now` is read at the start and for each snapshot. */
@@ -248,6 +271,12 @@ export class Stats {
   /** Counts a request sent to an origin. */
   recordOriginRequest(): void {
     this.#originRequests++;
+  }
+
+  /** Counts a request for which shields were asked, and whether one had the last word. */
+  recordShieldRequest(answered: boolean): void {
+    if (answered) this.#shields.requests++;
+    else this.#shields.passedOver++;
   }
 
   /** Counts body bytes that came from an origin. */
@@ -305,6 +334,8 @@ export class Stats {
         bytesReceived: this.#originBytes,
         errors: Object.fromEntries(this.#originErrors),
       },
+      shields: { ...this.#shields },
+      upstream: gauges.upstream ?? NO_ORIGINS,
       latency: { hit: this.#shared.hitLatency.snapshot(), miss: this.#shared.missLatency.snapshot() },
       store: gauges.store,
       disk: gauges.disk,

@@ -1,6 +1,6 @@
 /**
- * A next hop is where a node asks on a miss: an origin server, a directory, and later the owner of a
- * key, a shield or an origin group. All of them answer this one interface.
+ * A next hop is where a node asks on a miss: an origin server, a directory, an origin group, and later a
+ * shield. All of them answer this one interface, and some stand in front of another one.
  */
 import { ProximaError } from "../base/errors.ts";
 import type { BodyReader } from "../http/body.ts";
@@ -51,6 +51,10 @@ export interface UpstreamResponse {
   readonly responseTimeMs: number;
   /** True when a kept-alive connection was used again. */
   readonly reused: boolean;
+  /** Name of the member that answered for its group; absent when no group was asked. */
+  readonly answeredBy?: string;
+  /** For how long a shield that gave it takes it for fresh, in milliseconds: nobody else takes it for longer. */
+  readonly freshMs?: number | null;
 }
 
 /** What can go wrong between us and a next hop. Maps onto Proxy-Status error types (RFC 9209 section 2.3). */
@@ -60,6 +64,7 @@ export type UpstreamErrorCode =
   | "connection_refused"
   | "connection_timeout"
   | "connection_terminated"
+  | "connection_limit_reached"
   | "tls_certificate_error"
   | "tls_protocol_error"
   | "http_response_timeout"

@@ -47,7 +47,7 @@ async function s3Stage(
     site: { origins: { app: origin }, ...options.edge?.site },
   });
   stops.push(() => edge.stop());
-  return { clock, s3, edge, folder, accessLog };
+  return { clock, s3, edge, folder, accessLog, origin };
 }
 
 test("an object is fetched once, revalidated with its tag, and served to viewers with cookies alike", async () => {
@@ -254,4 +254,20 @@ test("a secret that changed in its file is taken up with the next config, or whe
   await edge.apply({});
   expect((await edge.get("/a")).status).toBe(200);
   expect(edge.messages).toEqual([]);
+});
+
+test("a bucket that goes on while its site changes around it has its secret read again, too", async () => {
+  const { edge, s3, folder, origin } = await s3Stage();
+  s3.setup.objects.set("a", storedObject("x", { "cache-control": "no-store" }));
+  const changes = [{ http3: false }, { http3: true }, { http3: false }];
+  for (const [i, change] of changes.entries()) {
+    s3.setup.secretAccessKey = `secret-${i}`;
+    writeFileSync(join(folder, "secret"), `secret-${i}`);
+    const before = s3.seen.length;
+    await edge.apply({ site: { origins: { app: origin }, ...change } });
+    expect((await edge.get("/a")).status).toBe(200);
+    // Not after a refusal: it was known beforehand.
+    expect(s3.seen.length - before).toBe(1);
+  }
+  expect((await edge.edge.stats()).upstream.origins[0]?.requests).toBe(changes.length);
 });

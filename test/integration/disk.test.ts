@@ -119,6 +119,21 @@ describe("after a restart", () => {
     expect(origin.count()).toBe(1);
   });
 
+  test("what was of no use on disk is written when it is validated and lives longer", async () => {
+    const { edge, origin, clock } = await stage();
+    origin.answer((request) =>
+      request.headers.get("if-none-match") === '"s"'
+        ? new Response(null, { status: 304, headers: { "cache-control": "max-age=9000", etag: '"s"' } })
+        : text("short", { "cache-control": "max-age=5", etag: '"s"' }),
+    );
+    await edge.get("/short");
+    clock.advance(6_000);
+    expect((await edge.get("/short")).cache).toBe("REVALIDATED");
+    await edge.restart();
+    const answer = await edge.get("/short");
+    expect([answer.cache, answer.body]).toEqual(["HIT", "short"]);
+  });
+
   test("what lives shorter than it would be of use is not written", async () => {
     const { edge, origin } = await stage();
     origin.answer(() => text("short", { "cache-control": "max-age=5" }));

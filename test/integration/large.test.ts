@@ -233,6 +233,30 @@ describe("a range of what is not stored", () => {
     expect(same(answer.bytes, wanted)).toBe(true);
   });
 
+  test("several of what is stored are the same bytes, verified or not", async () => {
+    const { path, file } = stage(3 * MB);
+    await edge.get(path);
+    await edge.restart();
+    // The first is verified, the others are not; then all are.
+    await edge.get(path, { range: "bytes=0-9" });
+    for (let round = 0; round < 2; round++) {
+      const answer = await edge.get(path, { range: "bytes=0-0,1000000-1000009,-1" });
+      const parts = answer.bytes.length;
+      const text = Buffer.from(answer.bytes).toString("latin1");
+      const bodies = text.split(/\r\n--[^\r]+(?:--)?\r\n|^--[^\r]+\r\n/).flatMap((part) => {
+        const end = part.indexOf("\r\n\r\n");
+        return end < 0 ? [] : [part.slice(end + 4)];
+      });
+      const wanted = [
+        [0, 1],
+        [1_000_000, 1_000_010],
+        [3 * MB - 1, 3 * MB],
+      ].map(([start, end]) => Buffer.from(file.bytes.subarray(start, end)).toString("latin1"));
+      expect([answer.status, answer.cache, bodies]).toEqual([206, "HIT", wanted]);
+      expect(Number(answer.headers.get("content-length") ?? parts)).toBe(parts);
+    }
+  });
+
   test("beyond the end is 416 with the length", async () => {
     const { path } = stage(5 * MB);
     const answer = await edge.get(path, { range: `bytes=${6 * MB}-` });
@@ -398,6 +422,28 @@ describe("a viewer", () => {
     const answer = await edge.get(path);
     expect([answer.status, same(answer.bytes, file.bytes)]).toEqual([200, true]);
     expect(broken).toBe(1);
+  });
+
+  test("of several ranges is not cut off by a purge between two of them", async () => {
+    const { path, file } = stage(32 * MB);
+    await edge.get(path);
+    const response = await fetch(edge.url + path, {
+      headers: { range: `bytes=0-${20 * MB},${24 * MB}-${30 * MB}` },
+    });
+    const reader = (response.body as ReadableStream<Uint8Array>).getReader();
+    const pieces = [(await reader.read()).value as Uint8Array];
+    const { entry } = edge.log.append(
+      { site: "test", scope: "everything", targets: [], mode: "hard", acceptedMs: 0 },
+      null,
+    );
+    await edge.edge.purge(entry).counted;
+    for (let next = await reader.read(); !next.done; next = await reader.read()) pieces.push(next.value);
+    const bytes = Buffer.concat(pieces);
+    const second = bytes.indexOf("\r\n\r\n", 20 * MB) + 4;
+    expect(same(bytes.subarray(second, second + 6 * MB + 1), file.bytes.subarray(24 * MB, 30 * MB + 1))).toBe(
+      true,
+    );
+    expect((await edge.get(path, { range: "bytes=0-9" })).cache).toBe("MISS");
   });
 
   test("in the middle of a film is not cut off by a purge of it", async () => {

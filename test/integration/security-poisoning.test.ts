@@ -586,9 +586,14 @@ describe("the host", () => {
     expect(origin.count()).toBe(before);
   });
 
-  test("is the Host field's, also where the target names another: key and origin agree", async () => {
+  test("is the Host field's: a target that names another is refused in clear text", async () => {
     const path = fresh();
-    await ask({ port: edge.port }, `GET http://evil.example${path}`, [["Host", "shop.example"]]);
+    const before = origin.count();
+    const other = await ask({ port: edge.port }, `GET http://evil.example${path}`, [
+      ["Host", "shop.example"],
+    ]);
+    expect([other.status, origin.count()]).toEqual([400, before]);
+    await ask({ port: edge.port }, `GET http://shop.example${path}`, [["Host", "shop.example"]]);
     expect(hostSeen()).toBe("shop.example");
     const next = await ask({ port: edge.port }, `GET ${path}`, [["Host", "shop.example"]]);
     expect(next.header("x-cache")).toBe("HIT");

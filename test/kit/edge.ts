@@ -8,9 +8,11 @@ import type { Config } from "../../src/config/schema.ts";
 import type { BehaviorInput, ConfigInput, SiteInput } from "../../src/config/types.ts";
 import { createEdge } from "../../src/node/create-edge.ts";
 import { InvalidationLog } from "../../src/node/invalidation-log.ts";
+import { OriginBoard } from "../../src/node/origin-board.ts";
 import { PurgeHistory } from "../../src/node/purge-history.ts";
 import { PurgeLog } from "../../src/node/purge-log.ts";
 import { openDataDir } from "../../src/service/data-dir.ts";
+import type { NodeLog } from "../../src/service/log.ts";
 
 /** What differs from an edge with one site that takes every host and asks `origin`. */
 export interface TestEdgeOptions {
@@ -88,7 +90,7 @@ export function testConfig(options: TestEdgeOptions, dataDir: string, http = "12
 }
 
 /** The logs of a data directory, as a node opens them. */
-function openHistory(folder: string): {
+export function openHistory(folder: string): {
   readonly history: PurgeHistory;
   readonly log: PurgeLog;
   close(): void;
@@ -110,6 +112,8 @@ export async function startTestEdge(options: TestEdgeOptions): Promise<TestEdge>
   const folder = mkdtempSync(join(tmpdir(), "proxima-edge-"));
   const dataDir = openDataDir(folder, "test");
   const messages: string[] = [];
+  const log: NodeLog = (level, message) => messages.push(`${level}: ${message}`);
+  const board = new OriginBoard(log);
   let current = options;
   const start = async (http?: string) =>
     await createEdge({
@@ -117,9 +121,10 @@ export async function startTestEdge(options: TestEdgeOptions): Promise<TestEdge>
       dataDir,
       version: "0.0.0-test",
       clock: options.clock ?? systemClock,
-      log: (level, message) => messages.push(`${level}: ${message}`),
+      log,
       history: history.history,
       controlPort: () => options.controlPort ?? null,
+      onOriginEvent: (event) => board.take(event),
     });
   let history = openHistory(folder);
   let { edge, caFile } = await start().catch((error: unknown) => {

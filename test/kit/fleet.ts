@@ -156,7 +156,8 @@ export class TestFleet {
   async apply(sites: Readonly<Record<string, unknown>>, edges: readonly FleetEdge[]): Promise<number> {
     const { status, value, text } = await this.ask("POST", "/v1/apply", { sites });
     if (status !== 200) throw new Error(text);
-    const number: number = value.snapshot?.number ?? (await this.ask("GET", "/v1/changes/head")).value.snapshot;
+    const number: number =
+      value.snapshot?.number ?? (await this.ask("GET", "/v1/changes/head")).value.snapshot;
     for (const edge of edges)
       await until(`${edge.name} has snapshot ${number}`, async () => (await edge.view()).snapshot === number);
     return number;

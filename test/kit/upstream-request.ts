@@ -41,8 +41,8 @@ export async function failureOf(promise: Promise<unknown>): Promise<UpstreamErro
 }
 
 /** Waits until `condition` holds: for effects of another socket that no promise tells of. */
-export async function until(condition: () => boolean, what: string): Promise<void> {
-  const endMs = Date.now() + 3_000;
+export async function until(condition: () => boolean, what: string, limitMs = 3_000): Promise<void> {
+  const endMs = Date.now() + limitMs;
   while (!condition()) {
     if (Date.now() > endMs) throw new Error(`it did not come to be: ${what}`);
     await Bun.sleep(1);

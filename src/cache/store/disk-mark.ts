@@ -19,7 +19,9 @@ export function formatMark({ log, sequence, local }: DiskMark): string {
 export function parseMark(text: string | null): DiskMark | null {
   const match = /^(\S{1,100}) (\d{1,16}) (\d{1,16})$/.exec(text ?? "");
   if (match === null) return null;
-  return { log: match[1] as string, sequence: Number(match[2]), local: Number(match[3]) };
+  const [sequence, local] = [Number(match[2]), Number(match[3])];
+  if (!Number.isSafeInteger(sequence) || !Number.isSafeInteger(local)) return null;
+  return { log: match[1] as string, sequence, local };
 }
 
 /** Where the log and the node's invalidations stand, and from where on what was missed can be applied again. */
@@ -34,8 +36,8 @@ export interface MarkLimits {
 export class MarkGate {
   readonly #limits: MarkLimits;
   #floor: { readonly sequence: number; readonly local: number };
-  /** Set when the edge runs: what came since the start it forgets as it is swept. */
-  forgotten: (() => { readonly sequence: number; readonly local: number }) | null = null;
+  /** Set when the edge is made: what came since the start it forgets as it is swept; null until it has begun. */
+  forgotten: (() => { readonly sequence: number; readonly local: number } | null) | null = null;
 
   constructor(limits: MarkLimits) {
     this.#limits = limits;
@@ -48,7 +50,8 @@ export class MarkGate {
     const { log, newest, from } = this.#limits;
     if (mark === null || mark.log !== log) return false;
     if (this.forgotten !== null) {
-      const { sequence, local } = this.forgotten();
+      // Before the edge has begun the floor is known to it already: nothing older can be applied any more.
+      const { sequence, local } = this.forgotten() ?? newest;
       return mark.sequence >= sequence && mark.local >= local;
     }
     // A mark beyond the log is of a log that was set back: its entries will not be the ones that were applied.

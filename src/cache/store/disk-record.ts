@@ -5,7 +5,7 @@ import type { Freshness, LifetimeSource } from "../freshness.ts";
 import type { Coding, StoredResponse } from "../stored.ts";
 
 /** Version of the record; another one is not read. */
-const RECORD_VERSION = 1;
+const RECORD_VERSION = 2;
 
 /** A stored response without its body, as it was written. */
 export interface DiskRecord {
@@ -46,7 +46,8 @@ type Row = readonly [
   freshUntilMs: number,
   whileRevalidateUntilMs: number,
   ifErrorUntilMs: number,
-  mustRevalidate: 0 | 1,
+  /** 1: must be revalidated; 2: purged softly; 3: both. */
+  staleUse: 0 | 1 | 2 | 3,
   validLocal: number,
   dateMs: number,
   storedAtMs: number,
@@ -72,7 +73,7 @@ export function encodeRecord(
     freshness.freshUntilMs,
     freshness.whileRevalidateUntilMs,
     freshness.ifErrorUntilMs,
-    freshness.mustRevalidate ? 1 : 0,
+    ((freshness.mustRevalidate ? 1 : 0) + (freshness.softPurged === true ? 2 : 0)) as Row[10],
     record.validLocal,
     record.dateMs,
     record.storedAtMs,
@@ -84,17 +85,20 @@ export function encodeRecord(
 /** Reads a record; null when it is of another version or not a record. Never throws. */
 export function decodeRecord(meta: Uint8Array): DiskRecord | null {
   let row: Row;
+  let fields: Fields;
   try {
     const parsed: unknown = JSON.parse(decoder.decode(meta));
     if (!isRow(parsed)) return null;
     row = parsed;
+    // Names and values in turn; no field at all is the empty text.
+    if (row[14] !== "" && row[14].split("\n").length % 2 !== 0) return null;
+    fields = Fields.unpack(row[14]);
   } catch {
     return null;
   }
   const coding = CODINGS[row[2]];
   const source = SOURCES[row[4]];
   if (coding === undefined || source === undefined) return null;
-  const fields = Fields.unpack(row[14]);
   return {
     status: row[1],
     fields,
@@ -107,7 +111,8 @@ export function decodeRecord(meta: Uint8Array): DiskRecord | null {
       freshUntilMs: row[7],
       whileRevalidateUntilMs: row[8],
       ifErrorUntilMs: row[9],
-      mustRevalidate: row[10] === 1,
+      mustRevalidate: row[10] % 2 === 1,
+      ...(row[10] > 1 ? { softPurged: true } : {}),
     },
     validLocal: row[11],
     etag: fields.get("etag"),
@@ -119,5 +124,7 @@ export function decodeRecord(meta: Uint8Array): DiskRecord | null {
 
 function isRow(value: unknown): value is Row {
   if (!Array.isArray(value) || value.length !== 15 || value[0] !== RECORD_VERSION) return false;
+  // What can be answered at all.
+  if (!Number.isInteger(value[1]) || value[1] < 200 || value[1] > 599) return false;
   return value.slice(0, 14).every((item) => Number.isFinite(item)) && typeof value[14] === "string";
 }

@@ -171,17 +171,21 @@ export class DiskTier {
     const passage = this.#begin(row.key, row.sequence, record.validLocal);
     try {
       const body = await this.#bodyOf(row, record);
-      if (body === null || passage.ended) return null;
+      if (body === null) return null;
+      // While it was read a sweep may have changed the row, or taken it out, and counted it.
+      const now = this.#disk.find(row.key).find(({ born }) => born === row.born);
+      const current = now === undefined ? null : decodeRecord(now.meta);
+      if (now === undefined || current === null) return null;
       const known = this.#memory.get(row.key);
       const newer = [...(known?.variants() ?? [])].find(
         (entry) => entry.variant === row.variant && entry.vary.join() === row.vary.join(),
       );
       if (newer !== undefined) return this.#holds(newer) ? newer : null;
-      const parts: StoredParts = { ...record, body, tags: row.tags, validSequence: row.sequence };
+      const parts: StoredParts = { ...current, body, tags: now.tags, validSequence: now.sequence };
       const entry =
         this.#memory.put(row.key, row.vary, row.variant, parts, variantsMax) ??
         this.#memory.unkept(row.key, row.vary, row.variant, parts);
-      entry.disk = row;
+      entry.disk = now;
       this.#revived++;
       if (body instanceof LargeBody) body.onGone = () => this.#memory.remove(entry);
       // While the marks that it is older than are still there.
@@ -239,6 +243,11 @@ export class DiskTier {
   }
 
   async #write(entry: StoredResponse, passage: Passage, worth: boolean): Promise<void> {
+    // Confirmed while an earlier write of it was under way: that has written the body.
+    if (entry.disk !== null && worth && !passage.ended) {
+      this.renew(entry);
+      return;
+    }
     const { key, vary, variant, body, tags } = entry;
     let row: DiskVariant | null = null;
     const { freshness, storedAtMs, validSequence } = entry;
@@ -300,7 +309,10 @@ export class DiskTier {
   /** A response got new fields or another life: so does its row. */
   renew(entry: StoredResponse): void {
     if (entry.disk === null) return;
-    entry.disk = this.#disk.updateMeta(entry.disk, encodeRecord(entry), entry.validSequence, entry.tags);
+    const row = this.#disk.updateMeta(entry.disk, encodeRecord(entry), entry.validSequence, entry.tags);
+    // What the disk still has of it is not what it is any more, and must not come back.
+    if (row === null) this.#disk.remove(entry.disk);
+    entry.disk = row;
   }
 
   /** A response is gone for what it is: so is its row. */

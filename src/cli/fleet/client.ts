@@ -1,5 +1,6 @@
 /** Requests of commands to a control plane, and how they fail. */
-import { messageOf, ProximaError } from "../../base/errors.ts";
+import { ProximaError } from "../../base/errors.ts";
+import { askControl, detailOf, isRecord } from "../control-client.ts";
 import { UsageError } from "../failure.ts";
 import { type Io, plainText } from "../io.ts";
 
@@ -11,43 +12,50 @@ export interface FleetOptions {
 
 /** A request. */
 interface Ask {
-  readonly method?: "GET" | "POST" | "PUT" | "DELETE";
+  readonly method?: "POST" | "DELETE";
   readonly path: string;
   readonly body?: unknown;
   readonly timeoutMs?: number;
 }
 
 const TIMEOUT_MS = 30_000;
-const ANSWER_BYTES_MAX = 64 * 1024 * 1024;
 const PROBLEMS_SHOWN_MAX = 20;
 /** Pages of a list that are read. */
 const PAGES_MAX = 1_000;
 
 /** A control plane as a command sees it; the token comes from PROXIMA_CONTROL_TOKEN. */
 export class FleetClient {
-  readonly #base: string;
-  readonly #token: string | undefined;
+  readonly #control: URL;
+  readonly #io: Io;
 
   constructor(control: URL, io: Io) {
-    this.#base = control.origin;
-    this.#token = io.env.PROXIMA_CONTROL_TOKEN;
-    if (this.#token === undefined || this.#token === "")
+    this.#control = control;
+    this.#io = io;
+    if ((io.env.PROXIMA_CONTROL_TOKEN ?? "") === "")
       throw new UsageError("set PROXIMA_CONTROL_TOKEN to a token of the control plane: it always wants one");
   }
 
   /** The answer's value. Rejects with a UsageError for a request that is wrong, else with a ProximaError. */
-  async ask({ method = "GET", path, body, timeoutMs = TIMEOUT_MS }: Ask): Promise<Record<string, unknown>> {
-    const { status, text } = await this.#exchange(method, path, body, timeoutMs);
-    const value = text === "" ? {} : this.#parse(text);
+  async ask({ method, path, body, timeoutMs = TIMEOUT_MS }: Ask): Promise<Record<string, unknown>> {
+    const { status, answer } = await askControl(
+      {
+        control: this.#control,
+        target: path,
+        timeoutMs,
+        code: "control_unreachable",
+        ...(method === "DELETE" ? { method } : {}),
+        ...(body === undefined ? {} : { body }),
+      },
+      this.#io,
+    );
+    const value = isRecord(answer) ? answer : {};
     if (status >= 200 && status < 300) return value;
-    const detail = typeof value.detail === "string" ? plainText(value.detail) : "no reason given";
+    const detail = detailOf(answer) ?? "no reason given";
     if (status === 400 || status === 422) throw new UsageError([detail, ...problemsOf(value)].join("; "));
     throw new ProximaError(
       "control_refused",
-      `the control plane at ${this.#base} answered ${status}: ${detail}`,
-      {
-        source: "node",
-      },
+      `the control plane at ${this.#control.origin} answered ${status}: ${detail}`,
+      { source: "node" },
     );
   }
 
@@ -62,55 +70,6 @@ export class FleetClient {
     }
     return items;
   }
-
-  async #exchange(method: string, path: string, body: unknown, timeoutMs: number) {
-    try {
-      const response = await fetch(this.#base + path, {
-        method,
-        redirect: "manual",
-        headers: {
-          authorization: `Bearer ${this.#token ?? ""}`,
-          ...(method === "GET" ? {} : { "content-type": "application/json" }),
-        },
-        ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-        signal: AbortSignal.timeout(timeoutMs),
-      });
-      const pieces: Uint8Array[] = [];
-      let size = 0;
-      for await (const piece of response.body ?? []) {
-        size += piece.byteLength;
-        if (size > ANSWER_BYTES_MAX) throw new Error("its answer is too long");
-        pieces.push(piece);
-      }
-      return { status: response.status, text: Buffer.concat(pieces).toString("utf8") };
-    } catch (error) {
-      throw new ProximaError(
-        "control_unreachable",
-        `the control plane at ${this.#base} can not be asked: ${messageOf(error)}`,
-        {
-          source: "node",
-          cause: error,
-        },
-      );
-    }
-  }
-
-  #parse(text: string): Record<string, unknown> {
-    try {
-      const value: unknown = JSON.parse(text);
-      if (isRecord(value)) return value;
-    } catch {
-      // Said below.
-    }
-    throw new ProximaError("control_unreachable", `what answers at ${this.#base} is not a control plane`, {
-      source: "node",
-    });
-  }
-}
-
-/** Is it an object? */
-export function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 /** Foreign text for a terminal; "-" for what is not there. */

@@ -1,7 +1,8 @@
 /** Commands of a fleet: plan and apply, versions, nodes, tokens. */
 import { type Command, InvalidArgumentError, Option } from "commander";
+import { isRecord } from "../control-client.ts";
 import { type Io, styleFor } from "../io.ts";
-import { FleetClient, type FleetOptions, isRecord, shown, table } from "./client.ts";
+import { FleetClient, type FleetOptions, shown, table } from "./client.ts";
 import { applyCommand, type DeployOptions, planCommand, waitForNodes } from "./deploy.ts";
 
 const DEFAULT_CONTROL = "http://127.0.0.1:8090";

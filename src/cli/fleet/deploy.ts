@@ -1,9 +1,10 @@
 /** `proxima plan` and `proxima apply`: config as code. The file is read and evaluated here; JSON is sent. */
 import { ConfigLoader } from "../../config/load.ts";
 import { formatProblems } from "../../config/problems.ts";
+import { isRecord } from "../control-client.ts";
 import { EXIT, SilentExit, UsageError } from "../failure.ts";
 import { type Io, styleFor } from "../io.ts";
-import { FleetClient, type FleetOptions, isRecord, shown, table } from "./client.ts";
+import { FleetClient, type FleetOptions, shown, table } from "./client.ts";
 
 /** Options of both. */
 export interface DeployOptions extends FleetOptions {

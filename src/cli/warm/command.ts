@@ -2,6 +2,7 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { type ListenAddress, parseListenAddress } from "../../config/address.ts";
 import type { Io } from "../io.ts";
+import { numberOption, readField, wholeOption } from "../option-values.ts";
 import { type WarmOptions, warmCommand } from "../warm.ts";
 
 const RATE_MAX = 100_000;
@@ -9,22 +10,6 @@ const RATE_MAX = 100_000;
 const CONCURRENCY_MAX = 256;
 const TIMEOUT_SECONDS_MAX = 3_600;
 const URLS_MAX = 1_000_000;
-const HEADERS_MAX = 50;
-const HEADER_CHARS_MAX = 8_192;
-
-/** Fields that belong to the URL, the connection or the message. */
-const OWN_FIELDS: ReadonlySet<string> = new Set([
-  "host",
-  "connection",
-  "content-length",
-  "transfer-encoding",
-  "te",
-  "trailer",
-  "upgrade",
-  "keep-alive",
-  "expect",
-  "proxy-connection",
-]);
 
 /** Adds the command to the program. */
 export function addWarmCommand(root: Command, io: Io, exitHelp: string): void {
@@ -41,15 +26,15 @@ export function addWarmCommand(root: Command, io: Io, exitHelp: string): void {
     .addOption(address("--http", "http", 8080))
     .addOption(address("--https", "https", 8443))
     .option("--cacert <FILE>", "check the edge's certificate against these CAs (PEM)")
-    .addOption(number("--rate <N>", "most requests a second", 50, 0.01, RATE_MAX))
-    .addOption(whole("--concurrency <N>", "most requests at once", 8, CONCURRENCY_MAX))
+    .addOption(numberOption("--rate <N>", "most requests a second", 50, 0.01, RATE_MAX))
+    .addOption(wholeOption("--concurrency <N>", "most requests at once", 8, CONCURRENCY_MAX))
     .addOption(
       new Option("--header <LINE>", "a header field 'Name: value'; may be repeated")
         .default([], "none")
-        .argParser(readHeader),
+        .argParser(readField),
     )
     .addOption(
-      number(
+      numberOption(
         "--timeout <SECONDS>",
         "give up on a request without a byte for so long",
         30,
@@ -57,7 +42,7 @@ export function addWarmCommand(root: Command, io: Io, exitHelp: string): void {
         TIMEOUT_SECONDS_MAX,
       ),
     )
-    .addOption(whole("--max-urls <N>", "most URLs; the rest is left out", URLS_MAX, URLS_MAX))
+    .addOption(wholeOption("--max-urls <N>", "most URLs; the rest is left out", URLS_MAX, URLS_MAX))
     .option("--json", "print the report as JSON")
     .addHelpText(
       "after",
@@ -94,37 +79,4 @@ function address(flag: string, scheme: string, port: number): Option {
       }
       return read;
     });
-}
-
-function number(flag: string, description: string, value: number, min: number, max: number): Option {
-  return new Option(flag, description).default(value).argParser((text) => {
-    const read = /^\d{1,9}(?:\.\d{1,6})?$/.test(text) ? Number(text) : Number.NaN;
-    if (!(read >= min && read <= max))
-      throw new InvalidArgumentError(`Expected a number from ${min} to ${max}.`);
-    return read;
-  });
-}
-
-function whole(flag: string, description: string, value: number, max: number): Option {
-  return new Option(flag, description).default(value).argParser((text) => {
-    const read = /^\d{1,9}$/.test(text) ? Number(text) : Number.NaN;
-    if (!(read >= 1 && read <= max))
-      throw new InvalidArgumentError(`Expected a whole number from 1 to ${max}.`);
-    return read;
-  });
-}
-
-function readHeader(
-  line: string,
-  before: readonly (readonly [string, string])[],
-): (readonly [string, string])[] {
-  const match = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t\x20-\x7e\x80-\xff]*?)[ \t]*$/.exec(line);
-  const [, name = "", value = ""] = match ?? [];
-  if (match === null || line.length > HEADER_CHARS_MAX)
-    throw new InvalidArgumentError("Expected 'Name: value'.");
-  if (OWN_FIELDS.has(name.toLowerCase())) {
-    throw new InvalidArgumentError(`${name} can not be chosen: the URL and the connection say it.`);
-  }
-  if (before.length >= HEADERS_MAX) throw new InvalidArgumentError(`Expected at most ${HEADERS_MAX} fields.`);
-  return [...before, [name, value]];
 }

@@ -13,12 +13,14 @@ import { type StreamFailure, streamOf } from "./body-stream.ts";
 import type { Http3Spool } from "./http3-body.ts";
 import { type RequestContext, RuntimeRequest } from "./runtime-request.ts";
 import {
+  cancelBody,
   completeResponse,
   hasNoContent,
   isSendable,
   mustStream,
   plainResponse,
   streamedResponse,
+  unsendable,
 } from "./runtime-response.ts";
 import { connectTunnel, type TunnelData, type WebSocketTunnel } from "./websocket-tunnel.ts";
 
@@ -262,13 +264,4 @@ async function upgrade(
 
 function isEventStream(response: ViewerResponse): boolean {
   return response.fields.get("content-type")?.toLowerCase().startsWith("text/event-stream") ?? false;
-}
-
-function cancelBody(response: ViewerResponse): void {
-  const { body } = response;
-  if (body !== null && !(body instanceof Uint8Array) && !(body instanceof Blob)) body.cancel();
-}
-
-function unsendable(what: string): ProximaError {
-  return new ProximaError("unsendable_response", `a response can not be sent: ${what}`, { source: "origin" });
 }

@@ -17,6 +17,7 @@ import { Http3Spool } from "./http3-body.ts";
 import { defaultListenerLimits, type ListenerLimits } from "./limits.ts";
 import { freePort, type ListenAddress, listenError } from "./ports.ts";
 import { ProxyRelay } from "./proxy-relay.ts";
+import { RawListener } from "./raw/raw-listener.ts";
 import { plainResponse } from "./runtime-response.ts";
 import type { TunnelData } from "./websocket-tunnel.ts";
 
@@ -35,6 +36,8 @@ export interface ListenerOptions {
   /** Whether HTTP/3 may be advertised now; asked for every answer over TLS. */
   altSvc(): boolean;
   readonly requestBodyBytesMax: number;
+  /** Largest header section of a request in clear text, in bytes; elsewhere the runtime's limit and the pipeline's hold. */
+  readonly requestHeaderBytesMax?: number;
   readonly clock: Clock;
   onError(error: unknown): void;
   readonly limits?: Partial<ListenerLimits>;
@@ -91,6 +94,14 @@ const rebindWaitMs = 50;
 /** How often a drain looks whether HTTP/3 requests have ended. */
 const drainPollMs = 20;
 
+/** Largest header section of a request where the caller names none: what the runtime takes on the other sockets. */
+const REQUEST_HEADER_BYTES_MAX = 16 * 1024;
+
+/** Who is behind a connection from a port of ours. */
+interface AddressBook {
+  addressOf(port: number): string | null;
+}
+
 class Listeners implements EdgeListeners {
   readonly #options: ListenerOptions;
   readonly #limits: ListenerLimits;
@@ -99,6 +110,8 @@ class Listeners implements EdgeListeners {
     AnswerContext,
     "handler" | "spool" | "tunnels" | "connecting" | "onError" | "limits" | "clock" | "requestBodyBytesMax"
   >;
+  #raw: RawListener | null = null;
+  /** What the raw listener passes on, made when it is first needed. */
   #clear: RuntimeServer | null = null;
   #secure: RuntimeServer | null = null;
   /** Predecessors of `#secure` whose last requests are ending. */
@@ -148,9 +161,9 @@ class Listeners implements EdgeListeners {
       const hostname = http.hostname;
       const port = this.#options.shared === undefined ? await freePort(http, false) : http.port;
       if (proxyProtocol) {
-        this.#clear = this.#serveClear({ hostname: "127.0.0.1", port: 0 }, () => this.#clearRelay);
-        this.#clearRelay = this.#relay({ hostname, port }, () => this.#clear);
-      } else this.#clear = this.#serveClear({ hostname, port }, null);
+        this.#raw = this.#listenRaw({ hostname: "127.0.0.1", port: 0 });
+        this.#clearRelay = this.#relay({ hostname, port }, () => this.#raw);
+      } else this.#raw = this.#listenRaw({ hostname, port });
       this.#httpAddress = { hostname, port };
     }
     if (https !== null && tls !== null) {
@@ -229,6 +242,7 @@ class Listeners implements EdgeListeners {
     for (const tunnel of [...this.#shared.tunnels]) tunnel.closeBoth(1001, "going away");
     const quic = this.#quic;
     const ended = Promise.all([
+      this.#drainRaw(),
       ...this.#tcpServers().map(async (server) => {
         await this.#announceEnd(server);
         await server.stop();
@@ -246,6 +260,7 @@ class Listeners implements EdgeListeners {
   stop(): void {
     this.#state = "closed";
     for (const tunnel of [...this.#shared.tunnels]) tunnel.terminate();
+    this.#raw?.stop();
     for (const server of this.#tcpServers()) void server.stop(true);
     void this.#quic?.stop(true);
     this.#clearRelay?.stop();
@@ -256,7 +271,7 @@ class Listeners implements EdgeListeners {
   connections(): ConnectionCounts {
     const servers = [...this.#tcpServers(), ...(this.#quic === null ? [] : [this.#quic])];
     return {
-      requests: servers.reduce((sum, server) => sum + server.pendingRequests, 0),
+      requests: servers.reduce((sum, server) => sum + server.pendingRequests, this.#raw?.requests ?? 0),
       webSockets: this.#shared.tunnels.size,
       relayed: (this.#clearRelay?.connections ?? 0) + (this.#secureRelay?.connections ?? 0),
     };
@@ -281,12 +296,46 @@ class Listeners implements EdgeListeners {
     await Bun.sleep(this.#limits.closeNoticeMs);
   }
 
-  #serveClear(address: ListenAddress, relay: (() => ProxyRelay | null) | null): RuntimeServer {
+  async #drainRaw(): Promise<void> {
+    if (this.#raw === null) return;
+    this.#raw.announceEnd();
+    await Bun.sleep(this.#limits.closeNoticeMs);
+    await this.#raw.close();
+  }
+
+  #listenRaw(listen: ListenAddress): RawListener {
+    const { options, shared } = { options: this.#options, shared: this.#shared };
+    try {
+      return new RawListener({
+        listen,
+        reusePort: this.#shares(listen),
+        handler: shared.handler,
+        requestHeaderBytesMax: options.requestHeaderBytesMax ?? REQUEST_HEADER_BYTES_MAX,
+        requestBodyBytesMax: shared.requestBodyBytesMax,
+        limits: this.#limits,
+        clock: shared.clock,
+        ...(options.proxyProtocol && {
+          relayed: (port: number) => this.#clearRelay?.addressOf(port) ?? null,
+        }),
+        passTo: () => {
+          this.#clear ??= this.#serveClear();
+          return this.#clear.port ?? 0;
+        },
+        onError: shared.onError,
+      });
+    } catch (error) {
+      throw listenError(error, listen, "tcp");
+    }
+  }
+
+  /** For what the raw listener passes on: HTTP/2 with prior knowledge, WebSockets. */
+  #serveClear(): RuntimeServer {
+    const relay = { addressOf: (port: number) => this.#raw?.addressOf(port) ?? null };
     return this.#serve(
-      address,
+      { hostname: "127.0.0.1", port: 0 },
       "tcp",
-      { http2: true, reusePort: this.#shares(address) },
-      this.#context("http", false, relay),
+      { http2: true },
+      this.#context("http", false, () => relay),
     );
   }
 
@@ -306,7 +355,11 @@ class Listeners implements EdgeListeners {
     return this.#serve(address, "udp", kind, this.#context("https", true, null));
   }
 
-  #context(scheme: "http" | "https", http3: boolean, relay: (() => ProxyRelay | null) | null): AnswerContext {
+  #context(
+    scheme: "http" | "https",
+    http3: boolean,
+    relay: (() => AddressBook | null) | null,
+  ): AnswerContext {
     return {
       ...this.#shared,
       scheme,
@@ -357,7 +410,7 @@ class Listeners implements EdgeListeners {
     }
   }
 
-  #relay(listen: ListenAddress, server: () => RuntimeServer | null): ProxyRelay {
+  #relay(listen: ListenAddress, server: () => { readonly port?: number | undefined } | null): ProxyRelay {
     try {
       return new ProxyRelay({
         listen,

@@ -11,6 +11,10 @@ export interface ListenerLimits {
    * a body that nobody reads. Requests that wait for an origin are exempt.
    */
   readonly idleSeconds: number;
+  /** Time for a header section to come whole, from its first byte, in milliseconds; on clear text only, see above. */
+  readonly requestHeadMs: number;
+  /** Connections in clear text held at once. */
+  readonly connectionsMax: number;
   /** Wait for the next piece of a request's body, in milliseconds. */
   readonly requestBodyIdleMs: number;
   /** A request's body may be slow for this long before its average rate counts, in milliseconds. */
@@ -46,6 +50,8 @@ export interface ListenerLimits {
 /** The limits of production. */
 export const defaultListenerLimits: ListenerLimits = {
   idleSeconds: 60,
+  requestHeadMs: 12_000,
+  connectionsMax: 65_536,
   requestBodyIdleMs: 30_000,
   requestBodyGraceMs: 20_000,
   requestBodyBytesPerSecondMin: 500,

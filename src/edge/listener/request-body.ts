@@ -1,7 +1,7 @@
 /**
  * A viewer's body as a BodyReader. Three limits, all of them ours because the runtime's would answer
  * without a reason: bytes, time between two pieces, and an average rate over the time in which we
- * waited for the viewer (time in which the origin was slow does not count). The runtime gives
+ * waited for the viewer (time in which the origin was slow does not count). The source gives
  * back-pressure: what is not read stays in the socket.
  */
 import type { Clock } from "../../base/clock.ts";
@@ -29,24 +29,18 @@ export interface ViewerBodyOptions {
   readonly clock: Clock;
 }
 
-/** The part of the runtime's reader that is used; the two declarations of it do not agree. */
-interface PieceReader {
-  read(): Promise<{ done: boolean; value?: Uint8Array | undefined }>;
-  cancel(): Promise<void>;
-}
-
 /** Reads a viewer's body within its limits; every rejection is a ViewerBodyError. */
 export class ViewerBody implements BodyReader {
-  readonly #stream: ReadableStream<Uint8Array>;
+  readonly #source: BodyReader;
   readonly #options: ViewerBodyOptions;
-  #reader: PieceReader | null = null;
   #receivedBytes = 0;
   #waitedMs = 0;
   #failure: ViewerBodyError | null = null;
   #done = false;
 
-  constructor(stream: ReadableStream<Uint8Array>, options: ViewerBodyOptions) {
-    this.#stream = stream;
+  /** `source` gives the pieces as they come, or rejects; its own errors are told as `viewer_gone`. */
+  constructor(source: BodyReader, options: ViewerBodyOptions) {
+    this.#source = source;
     this.#options = options;
   }
 
@@ -55,9 +49,8 @@ export class ViewerBody implements BodyReader {
     if (this.#failure !== null) throw this.#failure;
     if (this.#done) return null;
     if (declaredBytes !== null && declaredBytes > bytesMax) throw this.#fail(this.#tooLarge());
-    this.#reader ??= this.#stream.getReader();
     for (;;) {
-      const piece = await this.#next(this.#reader);
+      const piece = await this.#next();
       if (piece === null) {
         this.#done = true;
         return null;
@@ -71,13 +64,11 @@ export class ViewerBody implements BodyReader {
   cancel(): void {
     if (this.#done) return;
     this.#done = true;
-    const given = this.#reader === null ? this.#stream.cancel() : this.#reader.cancel();
-    // A body that is already broken has nothing more to give up.
-    given.catch(() => {});
+    this.#source.cancel();
   }
 
   /** Waits for one piece, no longer than the idle limit and what the minimum rate leaves. */
-  async #next(reader: PieceReader): Promise<Uint8Array | null> {
+  async #next(): Promise<Uint8Array | null> {
     const { clock, limits } = this.#options;
     const startMs = clock.now();
     const earnedMs = (this.#receivedBytes / limits.requestBodyBytesPerSecondMin) * 1_000;
@@ -85,10 +76,10 @@ export class ViewerBody implements BodyReader {
     const late = Promise.withResolvers<"late">();
     const stop = clock.after(Math.min(limits.requestBodyIdleMs, leftMs), () => late.resolve("late"));
     try {
-      const result = await Promise.race([reader.read(), late.promise]);
+      const result = await Promise.race([this.#source.read(), late.promise]);
       this.#waitedMs += clock.now() - startMs;
       if (result === "late") throw this.#fail(this.#tooSlow());
-      return result.done ? null : (result.value ?? null);
+      return result;
     } catch (error) {
       if (error instanceof ViewerBodyError) throw error;
       throw this.#fail(

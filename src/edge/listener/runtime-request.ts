@@ -77,7 +77,7 @@ export class RuntimeRequest implements ViewerRequest {
       return null;
     }
     const declared = this.#request.headers.get("content-length");
-    this.#body = new ViewerBody(stream, {
+    this.#body = new ViewerBody(sourceOf(stream), {
       declaredBytes: declared === null ? null : Number(declared),
       bytesMax: this.#context.requestBodyBytesMax,
       limits: this.#context.limits,
@@ -97,4 +97,26 @@ export function peerAddressOf(
   if (peer === null) return null;
   const address = context.relayed === null ? peer.address : context.relayed.addressOf(peer.port);
   return address?.startsWith("::ffff:") && address.includes(".") ? address.slice(7) : address;
+}
+
+/** The part of the runtime's reader that is used; the two declarations of it do not agree. */
+interface PieceReader {
+  read(): Promise<{ done: boolean; value?: Uint8Array | undefined }>;
+  cancel(): Promise<void>;
+}
+
+function sourceOf(stream: ReadableStream<Uint8Array>): BodyReader {
+  let reader: PieceReader | null = null;
+  return {
+    async read() {
+      reader ??= stream.getReader();
+      const { done, value } = await reader.read();
+      return done ? null : (value ?? null);
+    },
+    cancel() {
+      const given = reader === null ? stream.cancel() : reader.cancel();
+      // A body that is already broken has nothing more to give up.
+      given.catch(() => {});
+    },
+  };
 }

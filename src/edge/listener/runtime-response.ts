@@ -6,6 +6,7 @@
  * leaves out Date on HEAD, throws on statuses outside 200 to 599, and answers Range on files by itself.
  */
 import type { Clock } from "../../base/clock.ts";
+import { ProximaError } from "../../base/errors.ts";
 import type { Fields } from "../../http/fields.ts";
 import type { ViewerResponse } from "../message.ts";
 
@@ -106,6 +107,17 @@ export function mustStream(response: ViewerResponse, body: Blob, request: Reques
   return isFile && response.status === 200 && request.headers.has("range");
 }
 
+/** Gives up the body of a response that is not sent. */
+export function cancelBody(response: ViewerResponse): void {
+  const { body } = response;
+  if (body !== null && !(body instanceof Uint8Array) && !(body instanceof Blob)) body.cancel();
+}
+
+/** The error that tells the operator of a response that no viewer can be sent. */
+export function unsendable(what: string): ProximaError {
+  return new ProximaError("unsendable_response", `a response can not be sent: ${what}`, { source: "origin" });
+}
+
 /** True for statuses whose responses have no content (RFC 9110 section 6.4.1). */
 export function hasNoContent(status: number): boolean {
   return status === 204 || status === 205 || status === 304;
@@ -116,8 +128,14 @@ export function isSendable(status: number): boolean {
   return Number.isInteger(status) && status >= 200 && status <= 599;
 }
 
-/** Fields of the connection, which the runtime writes itself (RFC 9110 section 7.6.1). */
-const connectionFields = new Set(["keep-alive", "proxy-connection", "transfer-encoding", "upgrade", "te"]);
+/** Fields of the connection, which the listener writes itself (RFC 9110 section 7.6.1). */
+export const connectionFields: ReadonlySet<string> = new Set([
+  "keep-alive",
+  "proxy-connection",
+  "transfer-encoding",
+  "upgrade",
+  "te",
+]);
 
 /** Throws a TypeError when a field can not be sent: a character above U+00FF, CR, LF or NUL. */
 function headersOf(fields: Fields): Headers {

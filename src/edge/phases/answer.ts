@@ -3,10 +3,11 @@ import { formatHttpDate } from "../../http/date.ts";
 import { Fields } from "../../http/fields.ts";
 import { formatProxyStatus } from "../../http/proxy-status.ts";
 import type { UpstreamErrorCode } from "../../upstream/next-hop.ts";
+import { formatMark, type Refusal, TIER_FIELD } from "../../upstream/shield/tier-field.ts";
 import type { Exchange } from "../exchange.ts";
 import type { ViewerResponse } from "../message.ts";
 import type { EdgeSettings } from "../settings.ts";
-import { applyRules, statusFields } from "./viewer-fields.ts";
+import { applyResponseRules, statusFields } from "./viewer-fields.ts";
 
 /** What a made answer says. */
 export interface MadeAnswer {
@@ -58,10 +59,26 @@ export function madeAnswer(x: Exchange, settings: EdgeSettings, answer: MadeAnsw
     const { code, nextHop } = answer.proxyError;
     fields.set("proxy-status", formatProxyStatus({ proxy: settings.name, error: code, nextHop }));
   }
-  statusFields(fields, x, settings, { ttlSeconds: null });
+  statusFields(fields, x, settings, { freshMs: null });
   // Strict-Transport-Security on a redirect to https is what such rules are for.
-  applyRules(fields, x.behavior?.responseRules ?? null);
+  if (x.fromEdge) {
+    const error = answer.proxyError?.code ?? null;
+    // What is not the origin's failure is this node's alone: the edge asks elsewhere.
+    fields.set(TIER_FIELD, formatMark(error === null ? { refused: "request" } : { error }));
+  }
+  applyResponseRules(fields, x);
   return { status: answer.status, fields, body: x.method === "HEAD" ? null : body };
+}
+
+/** Answers an edge that asks as if this were its shield, and is not given what it asks for. */
+export function refusedEdge(x: Exchange, settings: EdgeSettings, refusal: Refusal): ViewerResponse {
+  x.end("bypass", "bad-request");
+  const status = refusal === "loop" ? 508 : 403;
+  const message =
+    refusal === "loop" ? "This request has been at this shield before." : "This node is not your shield.";
+  const answer = madeAnswer(x, settings, { status, message });
+  answer.fields.set(TIER_FIELD, formatMark({ refused: refusal }));
+  return answer;
 }
 
 function page({ status, message }: MadeAnswer): string {

@@ -1,13 +1,13 @@
 /** deliver, for large bodies: those that stand on disk alone, of which parts may still have to be fetched. */
 import type { LargeBody } from "../../cache/large-body.ts";
 import type { StoredResponse } from "../../cache/stored.ts";
-import type { BodyReader } from "../../http/body.ts";
+import { type BodyReader, closing } from "../../http/body.ts";
 import type { ByteRange } from "../../http/range.ts";
 import type { EdgeContext } from "../context.ts";
 import type { RoutedExchange } from "../exchange.ts";
 import type { ViewerBody, ViewerResponse } from "../message.ts";
 import { spanFetcher } from "../spans.ts";
-import { isUnchanged, notModified, statused } from "./deliver.ts";
+import { answerOf, isUnchanged, notModified } from "./deliver.ts";
 import { partial, planRanges, type RangePlan, unsatisfiable } from "./ranges.ts";
 
 /** What is read of a large body for one request. */
@@ -25,6 +25,14 @@ export function selectLarge(x: RoutedExchange, entry: StoredResponse): LargeSele
   return { plan, ranges: none ? [] : [{ start: 0, end: entry.length - 1 }] };
 }
 
+/** An opened selection. */
+export interface OpenedLarge {
+  /** The bytes of a range of it. */
+  readonly read: (range: ByteRange) => Exclude<ViewerBody, null>;
+  /** To be called when nothing more is read: until then the version stays, although it may be removed. */
+  readonly close: () => void;
+}
+
 /** Opens the ranges of a selection, as slices of the file where that is possible and wanted: the first is there when this resolves. Null when the version is gone. Rejects with an UpstreamError. */
 export async function openLarge(
   x: RoutedExchange,
@@ -32,7 +40,27 @@ export async function openLarge(
   body: LargeBody,
   ranges: readonly ByteRange[],
   asSlice: boolean,
-): Promise<((range: ByteRange) => Exclude<ViewerBody, null>) | null> {
+): Promise<OpenedLarge | null> {
+  // A reader holds what it reads; between two ranges nobody would.
+  const close = ranges.length > 1 ? body.hold() : () => undefined;
+  try {
+    const read = await openRanges(x, context, body, ranges, asSlice);
+    if (read !== null) return { read, close };
+    close();
+    return null;
+  } catch (error) {
+    close();
+    throw error;
+  }
+}
+
+async function openRanges(
+  x: RoutedExchange,
+  context: EdgeContext,
+  body: LargeBody,
+  ranges: readonly ByteRange[],
+  asSlice: boolean,
+): Promise<OpenedLarge["read"] | null> {
   const fetch = spanFetcher(x, context, body.validator);
   const [first] = ranges;
   const whole = ranges.every(({ start, end }) => body.has(start, end + 1));
@@ -64,13 +92,21 @@ export async function deliverLarge(
   context: EdgeContext,
 ): Promise<ViewerResponse | null> {
   const nowMs = context.clock.now();
-  if (isUnchanged(x, entry)) return notModified(x, entry, entry, nowMs, context);
+  if (isUnchanged(x, entry)) return notModified(answerOf(x, entry, entry, nowMs, context));
   const { plan, ranges } = selectLarge(x, entry);
-  const read = await openLarge(x, context, body, ranges, true);
-  if (read === null) return null;
-  const fields = statused(x, entry, entry, nowMs, context);
+  // Slices of a file are sent one at a time: the runtime takes them for nothing within another body.
+  const opened = await openLarge(x, context, body, ranges, ranges.length === 1);
+  if (opened === null) return null;
+  const { read, close } = opened;
+  const fields = answerOf(x, entry, entry, nowMs, context).whole.fields.clone();
   if (plan.kind === "unsatisfiable") return unsatisfiable(fields, entry.length);
-  if (plan.kind === "parts") return partial(fields, entry.length, plan.parts, read);
+  if (plan.kind === "parts") {
+    const answer = partial(fields, entry.length, plan.parts, read);
+    const parts = answer.body;
+    if (parts !== null && "read" in parts) return { ...answer, body: closing(parts, close) };
+    close();
+    return answer;
+  }
   const [whole] = ranges;
   return { status: entry.status, fields, body: whole === undefined ? null : read(whole) };
 }

@@ -28,7 +28,7 @@ import { askOrigin } from "./fetch.ts";
 import { partial, planRanges, RangeSource, unsatisfiable } from "./ranges.ts";
 import {
   addVary,
-  applyRules,
+  applyResponseRules,
   ensureDate,
   isNegotiable,
   lengthenBrowserTtl,
@@ -45,17 +45,31 @@ export async function deliverFlight(
   context: EdgeContext,
   flight: FlightResponse,
 ): Promise<ViewerResponse> {
+  // From the first byte on: while this waits, the body may outgrow what is stored, and is dropped where nobody reads it.
+  const place = flight.fill.join();
+  try {
+    return await answerFrom(x, context, flight);
+  } finally {
+    place.cancel();
+  }
+}
+
+async function answerFrom(
+  x: RoutedExchange,
+  context: EdgeContext,
+  flight: FlightResponse,
+): Promise<ViewerResponse> {
   if (flight.storage.store && (flight.bodyLength ?? 0) <= WHOLE_BODY_BYTES_MAX) {
     const waitMs = flight.bodyLength === null ? UNKNOWN_LENGTH_WAIT_MS : WHOLE_BODY_WAIT_MS;
     const entry = await within(flight.settled, waitMs, context.clock);
     if (entry !== null)
       return withOwnFields(x, flight, await deliverStored(x, entry, context.clock.now(), context));
   }
-  const fields = viewerFields(flight.fields, x.behavior, context.settings, flight.storage.store);
+  const fields = viewerFields(flight.fields, x, context.settings, flight.storage.store);
   ensureDate(fields, flight.responseTimeMs);
   describe(x, context, flight, fields);
   if (x.collapsed) for (const name of fieldsNotForOthers(flight)) fields.delete(name);
-  if (isNotModified(x, flight.status, fields)) {
+  if (flight.given?.kind === "unchanged" || isNotModified(x, flight.status, fields)) {
     flight.fill.letGo();
     return bodyless(x, 304, fields);
   }
@@ -73,17 +87,17 @@ export async function deliverFlight(
 /** Age and the cache's words about a response that is still on its way into the store, or never goes there. */
 function describe(x: RoutedExchange, context: EdgeContext, flight: FlightResponse, fields: Fields): void {
   if (!flight.storage.store) {
-    statusFields(fields, x, context.settings, { ttlSeconds: null });
+    statusFields(fields, x, context.settings, { freshMs: null });
     return;
   }
   const { bornMs, freshUntilMs } = flight.storage.freshness;
   const nowMs = context.clock.now();
   const ageSeconds = Math.max(0, Math.floor((nowMs - bornMs) / 1000));
   statusFields(fields, x, context.settings, {
-    ttlSeconds: Math.trunc((freshUntilMs - nowMs) / 1000),
+    freshMs: freshUntilMs - nowMs,
     ageSeconds,
   });
-  lengthenBrowserTtl(fields, x.behavior, ageSeconds);
+  lengthenBrowserTtl(fields, x, ageSeconds);
 }
 
 /** What `private="..."`, `no-cache="..."` or the behaviour keep out of the store: it is for the one who asked. */
@@ -128,15 +142,16 @@ function rangeOf(x: RoutedExchange, flight: FlightResponse, fields: Fields): Vie
     lastModifiedMs: parseHttpDate(fields.get("last-modified")),
     dateMs: parseHttpDate(fields.get("date")) ?? flight.responseTimeMs,
   };
-  const plan = flight.given ?? planRanges(x.method, x.request.fields, about);
+  const given = flight.given?.kind === "unchanged" ? null : flight.given;
+  const plan = given ?? planRanges(x.method, x.request.fields, about);
   fields.set("accept-ranges", "bytes");
   if (plan.kind === "unsatisfiable") {
     flight.fill.letGo();
     return unsatisfiable(fields, bodyLength);
   }
   // A body from its beginning is read once: ranges that go back are answered with the whole (RFC 9110 section 14.2).
-  if (plan.kind === "whole" || (flight.given === null && !inOrder(plan.parts))) return null;
-  const held = flight.given === null ? [{ start: 0, end: bodyLength - 1 }] : plan.parts;
+  if (plan.kind === "whole" || (given === null && !inOrder(plan.parts))) return null;
+  const held = given === null ? [{ start: 0, end: bodyLength - 1 }] : plan.parts;
   const source = new RangeSource(flight.fill.join(), held, plan.parts);
   return partial(fields, bodyLength, plan.parts, (range) => source.reader(range));
 }
@@ -168,9 +183,9 @@ export async function deliverPass(
     keepRange: options.keepRange,
   });
   x.originFields = response.fields;
-  const fields = viewerFields(response.fields, x.behavior, context.settings, false);
+  const fields = viewerFields(response.fields, x, context.settings, false);
   ensureDate(fields, response.responseTimeMs);
-  statusFields(fields, x, context.settings, { ttlSeconds: null });
+  statusFields(fields, x, context.settings, { freshMs: null });
   const { body, bodyLength, status } = response;
   // Conditions do not go on with a cacheable request: they are answered here.
   if (options.cacheable && isNotModified(x, status, fields)) {
@@ -242,9 +257,10 @@ function chooseCoding(
 ): { readonly from: Coding; readonly to: Coding } {
   const from = codingOf(fields.get("content-encoding")) ?? "identity";
   const accepted = acceptedCodings(x.request.fields.get("accept-encoding"));
-  const best = tooSmall ? "identity" : (accepted[0] ?? "identity");
+  // An edge codes for its viewers what it was given as the origin made it.
+  const best = tooSmall || x.fromEdge ? "identity" : (accepted[0] ?? "identity");
   const to: Coding = from === "identity" ? best : accepted.includes(from) ? from : "identity";
-  addVary(fields, "Accept-Encoding");
+  if (!x.fromEdge) addVary(fields, "Accept-Encoding");
   if (from !== to) {
     recode(fields, to);
     fields.delete("content-length");
@@ -257,7 +273,7 @@ function asReader(body: Uint8Array | BodyReader): BodyReader {
 }
 
 function ruled(fields: Fields, x: RoutedExchange): Fields {
-  applyRules(fields, x.behavior.responseRules);
+  applyResponseRules(fields, x);
   return fields;
 }
 

@@ -2,15 +2,14 @@
  * deliver: from a stored response, or from a body on its way, to what one viewer gets: conditions,
  * range, coding, HEAD. A plain hit is one prepared answer for each second, shared by all who ask.
  */
-import { assert } from "../../base/assert.ts";
 import { LargeBody } from "../../cache/large-body.ts";
 import type { MemoryStore } from "../../cache/store/memory.ts";
-import type { BodyForm, Coding, StoredBody, StoredResponse } from "../../cache/stored.ts";
+import type { BodyForm, Coding, StoredResponse } from "../../cache/stored.ts";
 import type { BehaviorPlan } from "../../config/plan.ts";
 import { acceptedCodings } from "../../http/accept-encoding.ts";
 import { parseCacheControl } from "../../http/cache-control.ts";
 import { evaluateConditional } from "../../http/conditional.ts";
-import type { FieldReader, Fields } from "../../http/fields.ts";
+import type { Fields } from "../../http/fields.ts";
 import { isCompressible } from "../../http/media-type.ts";
 import { formOf } from "../../optimize/forms.ts";
 import type { RoutedExchange } from "../exchange.ts";
@@ -20,7 +19,7 @@ import { partial, planRanges, unsatisfiable } from "./ranges.ts";
 import {
   addVary,
   ageSeconds,
-  applyRules,
+  applyResponseRules,
   ensureDate,
   lengthenBrowserTtl,
   NOT_ON_304,
@@ -30,15 +29,18 @@ import {
 } from "./viewer-fields.ts";
 
 /** A prepared answer of a stored form: right for one behaviour, result and second. */
-interface HotAnswer {
+export interface HotAnswer {
   readonly behavior: BehaviorPlan;
   readonly second: number;
   readonly result: CacheResult;
   readonly reason: CacheReason;
   /** Fields that do not change from second to second. */
   readonly base: Fields;
+  /** Without its body for a large one, which is read for each viewer. */
   readonly whole: ViewerResponse;
   readonly head: ViewerResponse;
+  /** 304, made when it is first wanted. */
+  unchanged: ViewerResponse | null;
 }
 
 /** What delivery needs of the edge. */
@@ -54,7 +56,7 @@ export function deliverStored(
   nowMs: number,
   context: DeliverContext,
 ): ViewerResponse | Promise<ViewerResponse> {
-  const coding = entry.negotiable ? chooseCoding(x.request.fields, entry) : entry.coding;
+  const coding = entry.negotiable ? chooseCoding(x, entry) : entry.coding;
   const form = formOf(context.store, entry, coding);
   if (!(form instanceof Promise)) return deliverForm(x, entry, form, nowMs, context);
   return form.then(
@@ -65,11 +67,14 @@ export function deliverStored(
 }
 
 /** The coding a viewer gets of a negotiable response. A range is served from the stored form where it is accepted. */
-function chooseCoding(fields: FieldReader, entry: StoredResponse): Coding {
+function chooseCoding(x: RoutedExchange, entry: StoredResponse): Coding {
+  const { fields } = x.request;
   const { coding: stored } = entry;
   const accepted = acceptedCodings(fields.get("accept-encoding"));
   const isAccepted = stored === "identity" || accepted.includes(stored);
-  if (isAccepted && fields.has("range")) return stored;
+  if (isAccepted && (x.fromEdge || fields.has("range"))) return stored;
+  // An edge codes for its viewers what it was given as the origin made it.
+  if (x.fromEdge) return "identity";
   if (stored !== "identity" && !isWorthRecoding(entry)) return isAccepted ? stored : "identity";
   return accepted[0] ?? "identity";
 }
@@ -90,30 +95,39 @@ function deliverForm(
   nowMs: number,
   context: DeliverContext,
 ): ViewerResponse {
-  const { fields } = x.request;
-  if (isUnchanged(x, entry)) return notModified(x, entry, form, nowMs, context);
-  if (entry.status === 200 && fields.has("range") && form.coding === entry.coding) {
-    const ranged = deliverRange(x, entry, form, nowMs, context);
+  const answer = answerOf(x, entry, form, nowMs, context);
+  if (isUnchanged(x, entry)) return notModified(answer);
+  if (entry.status === 200 && form.coding === entry.coding && x.request.fields.has("range")) {
+    const ranged = deliverRange(x, entry, form, answer);
     if (ranged !== null) return ranged;
   }
-  const second = Math.floor(nowMs / 1000);
-  let hot = form.hot as HotAnswer | null;
-  const plain = x.forwarded === undefined;
-  const current =
-    hot !== null &&
-    hot.behavior === x.behavior &&
-    hot.second === second &&
-    hot.result === x.result &&
-    hot.reason === x.reason;
-  if (!plain || !current) {
-    const base = hot !== null && hot.behavior === x.behavior ? hot.base : baseFields(x, entry, form, context);
-    const answer = prepare(x, entry, form, base, nowMs, context);
-    // Only a hit's answer says nothing about the exchange that fetched it.
-    if (plain) form.hot = answer;
-    hot = answer;
-  }
-  const answer = hot as HotAnswer;
   return x.method === "HEAD" ? answer.head : answer.whole;
+}
+
+/** The answers that a stored form gives in this second, of which one is chosen. */
+export function answerOf(
+  x: RoutedExchange,
+  entry: StoredResponse,
+  form: BodyForm,
+  nowMs: number,
+  context: DeliverContext,
+): HotAnswer {
+  const hot = form.hot as HotAnswer | null;
+  // Only a hit's answer says nothing about the exchange that fetched it; and what edges get is not for viewers.
+  const plain = x.forwarded === undefined && !x.fromEdge;
+  const sameBehavior = hot !== null && hot.behavior === x.behavior && !x.fromEdge;
+  if (
+    plain &&
+    sameBehavior &&
+    hot.second === Math.floor(nowMs / 1000) &&
+    hot.result === x.result &&
+    hot.reason === x.reason
+  )
+    return hot;
+  const base = sameBehavior ? hot.base : baseFields(x, entry, form, context);
+  const answer = prepare(x, entry, form, base, nowMs, context);
+  if (plain) form.hot = answer;
+  return answer;
 }
 
 function prepare(
@@ -125,19 +139,21 @@ function prepare(
   context: DeliverContext,
 ): HotAnswer {
   const fields = base.clone();
-  const about = { ttlSeconds: ttlSeconds(entry, nowMs), ageSeconds: ageSeconds(entry, nowMs) };
+  const about = { freshMs: entry.freshness.freshUntilMs - nowMs, ageSeconds: ageSeconds(entry, nowMs) };
   statusFields(fields, x, context.settings, about);
-  lengthenBrowserTtl(fields, x.behavior, about.ageSeconds);
-  applyRules(fields, x.behavior.responseRules);
-  const bodyless = entry.status === 204;
+  lengthenBrowserTtl(fields, x, about.ageSeconds);
+  applyResponseRules(fields, x);
+  const { body } = form;
+  const bodyless = entry.status === 204 || body instanceof LargeBody;
   return {
     behavior: x.behavior,
     second: Math.floor(nowMs / 1000),
     result: x.result,
     reason: x.reason,
     base,
-    whole: { status: entry.status, fields, body: bodyless ? null : inMemory(form.body) },
+    whole: { status: entry.status, fields, body: bodyless ? null : body },
     head: { status: entry.status, fields, body: null },
+    unchanged: null,
   };
 }
 
@@ -148,18 +164,13 @@ function baseFields(
   form: BodyForm,
   context: DeliverContext,
 ): Fields {
-  const fields = viewerFields(entry.fields, x.behavior, context.settings, true);
+  const fields = viewerFields(entry.fields, x, context.settings, true);
   ensureDate(fields, entry.dateMs);
   if (form.coding !== entry.coding) recode(fields, form.coding);
-  if (entry.negotiable) addVary(fields, "Accept-Encoding");
+  if (entry.negotiable && !x.fromEdge) addVary(fields, "Accept-Encoding");
   if (entry.status !== 204) fields.set("content-length", String(form.length));
   if (entry.status === 200 && form.coding === entry.coding) fields.set("accept-ranges", "bytes");
   return fields;
-}
-
-/** Remaining freshness in seconds; negative when stale (RFC 9211 section 2.5). */
-function ttlSeconds(entry: StoredResponse, nowMs: number): number {
-  return Math.trunc((entry.freshness.freshUntilMs - nowMs) / 1000);
 }
 
 /** Has the viewer this representation already? Conditions are only evaluated for what would be a success (RFC 9110 section 13.2.1). */
@@ -169,39 +180,14 @@ export function isUnchanged(x: RoutedExchange, entry: StoredResponse): boolean {
   return evaluateConditional(x.method, fields, entry) === "not-modified";
 }
 
-/** A body that is delivered from memory. */
-function inMemory(body: StoredBody): Uint8Array | Blob {
-  assert(!(body instanceof LargeBody), "a large body is delivered from disk");
-  return body;
-}
-
 /** 304 with the fields that a 200 would have had and a cache needs (RFC 9110 section 15.4.5). */
-export function notModified(
-  x: RoutedExchange,
-  entry: StoredResponse,
-  form: BodyForm,
-  nowMs: number,
-  context: DeliverContext,
-): ViewerResponse {
-  const fields = statused(x, entry, form, nowMs, context);
-  for (const name of NOT_ON_304) fields.delete(name);
-  return { status: 304, fields, body: null };
-}
-
-/** Fields of an answer made from a stored response for one exchange alone. */
-export function statused(
-  x: RoutedExchange,
-  entry: StoredResponse,
-  form: BodyForm,
-  nowMs: number,
-  context: DeliverContext,
-): Fields {
-  const fields = baseFields(x, entry, form, context);
-  const about = { ttlSeconds: ttlSeconds(entry, nowMs), ageSeconds: ageSeconds(entry, nowMs) };
-  statusFields(fields, x, context.settings, about);
-  lengthenBrowserTtl(fields, x.behavior, about.ageSeconds);
-  applyRules(fields, x.behavior.responseRules);
-  return fields;
+export function notModified(answer: HotAnswer): ViewerResponse {
+  if (answer.unchanged === null) {
+    const fields = answer.head.fields.clone();
+    for (const name of NOT_ON_304) fields.delete(name);
+    answer.unchanged = { status: 304, fields, body: null };
+  }
+  return answer.unchanged;
 }
 
 /** 206 or 416; null to send the whole. */
@@ -209,15 +195,15 @@ function deliverRange(
   x: RoutedExchange,
   entry: StoredResponse,
   form: BodyForm,
-  nowMs: number,
-  context: DeliverContext,
+  answer: HotAnswer,
 ): ViewerResponse | null {
+  const { body } = answer.whole;
+  if (!(body instanceof Uint8Array || body instanceof Blob)) return null;
   const { etag, lastModifiedMs, dateMs } = entry;
   const plan = planRanges(x.method, x.request.fields, { length: form.length, etag, lastModifiedMs, dateMs });
   if (plan.kind === "whole") return null;
-  const fields = statused(x, entry, form, nowMs, context);
+  const fields = answer.whole.fields.clone();
   if (plan.kind === "unsatisfiable") return unsatisfiable(fields, form.length);
-  const body = inMemory(form.body);
   return partial(fields, form.length, plan.parts, ({ start, end }) =>
     body instanceof Uint8Array ? body.subarray(start, end + 1) : body.slice(start, end + 1),
   );

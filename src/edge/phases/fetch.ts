@@ -8,6 +8,7 @@ import type { ViewerResponse } from "../message.ts";
 import { madeAnswer } from "./answer.ts";
 import type { OriginRequestOptions } from "./origin-request.ts";
 import { originRequest } from "./origin-request.ts";
+import { askShields } from "./shield.ts";
 
 /** Sends the request on. Rejects with an UpstreamError, or with the viewer's own error while its body was read. */
 export async function askOrigin(
@@ -15,7 +16,9 @@ export async function askOrigin(
   context: EdgeContext,
   options: OriginRequestOptions,
 ): Promise<UpstreamResponse> {
-  const origin = context.origins.get(x.site, x.behavior.origin);
+  const shielded = await askShields(x, context, options);
+  if (shielded !== null) return shielded;
+  const origin = context.origins.get(x.site, x.origin);
   const request = originRequest(x, origin.config, context.settings, options);
   const startMs = context.clock.now();
   context.stats.recordOriginRequest();
@@ -23,7 +26,7 @@ export async function askOrigin(
     const response = await origin.hop.fetch(request, origin.timeouts);
     const durationMs = context.clock.now() - startMs;
     x.upstream = {
-      name: origin.hop.name,
+      name: response.answeredBy ?? origin.hop.name,
       status: response.status,
       durationMs,
       reused: response.reused,
@@ -61,6 +64,7 @@ const STATUS_OF: Readonly<Partial<Record<UpstreamErrorCode, number>>> = {
   http_response_timeout: 504,
   proxy_internal_error: 500,
   http_request_error: 503,
+  connection_limit_reached: 503,
 };
 
 /** The answer for a viewer whose request could not be answered. */
@@ -69,6 +73,9 @@ export function errorAnswer(x: Exchange, context: EdgeContext, thrown: unknown):
   const cause = thrown instanceof UpstreamError ? thrown.cause : null;
   const error = cause instanceof ProximaError && cause.source === "viewer" ? cause : thrown;
   if (error instanceof UpstreamError) {
+    // An answer that came and could not be used: the log says why, too.
+    if (x.upstream !== null && x.upstream.error === null)
+      x.upstream = { ...x.upstream, error: `${error.code}: ${error.message}` };
     x.end(x.result === "bypass" ? "bypass" : "miss", "origin-error");
     const status = STATUS_OF[error.code] ?? 502;
     const nextHop = x.behavior?.origin ?? "origin";

@@ -115,34 +115,17 @@ export interface OriginRequestOptions {
   readonly span?: { readonly range: string; readonly ifRange: string | null };
 }
 
-/** Builds the request to the origin. */
+/** Builds the request to the origin; without one to a group, whose members each make their own Host of the viewer's. */
 export function originRequest(
   x: RoutedExchange,
-  origin: OriginConfig,
+  origin: OriginConfig | null,
   settings: EdgeSettings,
   options: OriginRequestOptions,
 ): UpstreamRequest {
   const { behavior, request } = x;
-  const trusted = settings.trustedProxies?.has(request.peerAddress);
-  const fields = new Fields();
-  for (const [name, value] of request.fields.entries()) {
-    // CGI, WSGI and PHP read `X_Forwarded_Host` as if it were `X-Forwarded-Host`.
-    const meant = name.includes("_") ? name.replaceAll("_", "-") : name;
-    if (MADE_ANEW.has(meant) || name.startsWith(":") || meant.startsWith("x-proxima-")) continue;
-    if (meant.startsWith("x-forwarded-") || (PROXY_FIELDS.has(meant) && !trusted)) continue;
-    if (!isForwarded(name, behavior.forwardHeaders) && !isNeeded(name)) continue;
-    fields.append(name, value);
-  }
-  stripHopByHop(fields);
+  const fields = ownFields(x, settings, (name) => isForwarded(name, behavior.forwardHeaders));
   if (options.cacheable) {
-    for (const name of CONDITIONS)
-      if (!(options.keepRange && (name === "range" || name === "if-range"))) fields.delete(name);
-    if (options.span !== undefined) {
-      fields.set("range", options.span.range);
-      if (options.span.ifRange !== null) fields.set("if-range", options.span.ifRange);
-    }
-    fields.delete("cache-control");
-    fields.delete("pragma");
+    takeConditions(fields, options);
     forwardCookies(x, fields);
     forwardCoding(x, fields);
     if (behavior.key.languages !== null) {
@@ -152,33 +135,109 @@ export function originRequest(
       );
     }
   }
-  if (options.revalidate !== null) {
-    const { etag } = options.revalidate;
-    const lastModified = options.revalidate.fields.get("last-modified");
-    if (etag !== null) fields.set("if-none-match", etag);
-    if (lastModified !== null) fields.set("if-modified-since", lastModified);
-  }
-  const chain = trusted ? request.fields.get("x-forwarded-for") : null;
-  fields.set("x-forwarded-for", chain === null ? request.peerAddress : `${chain}, ${request.peerAddress}`);
-  fields.set("x-forwarded-proto", x.scheme);
-  fields.set("x-forwarded-host", x.authority);
-  const own = formatForwarded({ for: request.peerAddress, proto: x.scheme, host: x.authority });
-  const forwarded = trusted ? request.fields.get("forwarded") : null;
-  fields.set("forwarded", forwarded === null ? own : `${forwarded}, ${own}`);
-  fields.set("via", appendVia(fields.get("via"), "1.1", settings.name));
-  fields.set("cdn-loop", appendCdnLoop(fields.get("cdn-loop"), settings.loopId));
+  addConditions(fields, options);
+  speakForViewer(x, fields, settings);
   applyRules(fields, behavior.requestRules);
-  const query = options.cacheable && !behavior.forwardAllQuery ? x.keyQuery : x.query;
   return {
     method: options.method,
     scheme: x.scheme,
-    authority: hostFor(origin, x.authority),
-    target: query === null ? x.originPath : `${x.originPath}?${query}`,
+    authority: origin === null ? x.authority : hostFor(origin, x.authority),
+    target: targetOf(x, x.originPath, options),
     fields,
     body: options.body,
     bodyLength: bodyLength(x, options.body),
     signal: options.signal,
   };
+}
+
+/**
+ * Builds the request to a shield: what the viewer asked for, with all that the shield's own key, bypasses
+ * and rules may read. It makes the origin's request of it as this edge would have.
+ */
+export function shieldRequest(
+  x: RoutedExchange,
+  settings: EdgeSettings,
+  options: OriginRequestOptions,
+): UpstreamRequest {
+  const fields = ownFields(x, settings, () => true);
+  if (options.cacheable) {
+    takeConditions(fields, options);
+    forwardCoding(x, fields);
+  }
+  addConditions(fields, options);
+  speakForViewer(x, fields, settings);
+  return {
+    method: options.method,
+    scheme: x.scheme,
+    authority: x.authority,
+    target: targetOf(x, x.path, options),
+    fields,
+    body: options.body,
+    bodyLength: bodyLength(x, options.body),
+    signal: options.signal,
+  };
+}
+
+/** The viewer's fields that may go on; `chosen` says which of those that are not needed in any case. */
+function ownFields(x: RoutedExchange, settings: EdgeSettings, chosen: (name: string) => boolean): Fields {
+  const { request } = x;
+  const trusted = settings.trustedProxies?.has(request.peerAddress);
+  const fields = new Fields();
+  for (const [name, value] of request.fields.entries()) {
+    // CGI, WSGI and PHP read `X_Forwarded_Host` as if it were `X-Forwarded-Host`.
+    const meant = name.includes("_") ? name.replaceAll("_", "-") : name;
+    if (MADE_ANEW.has(meant) || name.startsWith(":") || meant.startsWith("x-proxima-")) continue;
+    if (meant.startsWith("x-forwarded-") || (PROXY_FIELDS.has(meant) && !trusted)) continue;
+    if (!chosen(name) && !isNeeded(name)) continue;
+    fields.append(name, value);
+  }
+  stripHopByHop(fields);
+  return fields;
+}
+
+/** A cacheable fetch is for the whole, or for a span of it: the viewer's conditions are answered here. */
+function takeConditions(fields: Fields, options: OriginRequestOptions): void {
+  for (const name of CONDITIONS)
+    if (!(options.keepRange && (name === "range" || name === "if-range"))) fields.delete(name);
+  if (options.span !== undefined) {
+    fields.set("range", options.span.range);
+    if (options.span.ifRange !== null) fields.set("if-range", options.span.ifRange);
+  }
+  fields.delete("cache-control");
+  fields.delete("pragma");
+}
+
+/** The conditions of a revalidation. */
+function addConditions(fields: Fields, { revalidate }: OriginRequestOptions): void {
+  if (revalidate === null) return;
+  const lastModified = revalidate.fields.get("last-modified");
+  if (revalidate.etag !== null) fields.set("if-none-match", revalidate.etag);
+  if (lastModified !== null) fields.set("if-modified-since", lastModified);
+}
+
+/** Says who asks and what for, and that this node passed it on. */
+function speakForViewer(x: RoutedExchange, fields: Fields, settings: EdgeSettings): void {
+  const { request } = x;
+  const trusted = settings.trustedProxies?.has(request.peerAddress);
+  const given = (name: string) => (x.fromEdge || trusted ? request.fields.get(name) : null);
+  const chain = given("x-forwarded-for");
+  const forwarded = given("forwarded");
+  // An edge has put its viewer there already: the origin sees the same through a shield as without one.
+  const own = x.fromEdge
+    ? null
+    : formatForwarded({ for: request.peerAddress, proto: x.scheme, host: x.authority });
+  const all = (list: readonly (string | null)[]) => list.filter((one) => one !== null).join(", ");
+  fields.set("x-forwarded-for", all([chain, x.fromEdge ? null : request.peerAddress]));
+  fields.set("x-forwarded-proto", x.scheme);
+  fields.set("x-forwarded-host", x.authority);
+  fields.set("forwarded", all([forwarded, own]));
+  fields.set("via", appendVia(fields.get("via"), "1.1", settings.name));
+  fields.set("cdn-loop", appendCdnLoop(fields.get("cdn-loop"), settings.loopId));
+}
+
+function targetOf(x: RoutedExchange, path: string, { cacheable }: OriginRequestOptions): string {
+  const query = cacheable && !x.behavior.forwardAllQuery ? x.keyQuery : x.query;
+  return query === null ? path : `${path}?${query}`;
 }
 
 /** The Host that an origin gets. */

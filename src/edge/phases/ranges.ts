@@ -29,6 +29,9 @@ export type RangePlan =
   | { readonly kind: "unsatisfiable" }
   | { readonly kind: "parts"; readonly parts: readonly ByteRange[] };
 
+/** What an owner has sent of a body that it answered for the asker's viewer: nothing when that one has it already. */
+export type GivenPart = RangePlan | { readonly kind: "unchanged" };
+
 const WHOLE: RangePlan = { kind: "whole" };
 
 /** Reads Range and If-Range of a request against a 200 response. */
@@ -50,7 +53,8 @@ export function unsatisfiable(fields: Fields, length: number): ViewerResponse {
 
 /**
  * 206 for one range or several; `fields` are those of the 200 and are changed. `read` gives the bytes from
- * `start` to `end`, both included; for several ranges it is called for each in its turn.
+ * `start` to `end`, both included; for several ranges it is called for each in its turn. When it gives bytes in
+ * memory it does so for all of them.
  */
 export function partial(
   fields: Fields,

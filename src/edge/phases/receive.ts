@@ -3,16 +3,23 @@
  * before a key is made or an origin is asked.
  */
 import { parseAuthority } from "../../http/authority.ts";
-import { countCdnLoop } from "../../http/cdn-loop.ts";
-import type { FieldReader } from "../../http/fields.ts";
+import { countCdnLoop, withoutLast } from "../../http/cdn-loop.ts";
+import { type FieldReader, Fields } from "../../http/fields.ts";
 import { parseForwardedFor } from "../../http/forwarded.ts";
 import { parseIp } from "../../http/ip.ts";
 import { parseTarget, TARGET_CHARS_MAX } from "../../http/target.ts";
+import {
+  formatMark,
+  PROBE_HOST,
+  type Refusal,
+  TIER_FIELD,
+  verifyTier,
+} from "../../upstream/shield/tier-field.ts";
 import type { Exchange } from "../exchange.ts";
 import type { ViewerResponse } from "../message.ts";
 import type { EdgeSettings } from "../settings.ts";
 import { LOOP_COUNT_MAX } from "../settings.ts";
-import { madeAnswer } from "./answer.ts";
+import { madeAnswer, refusedEdge } from "./answer.ts";
 
 const METHOD = /^[A-Z][A-Z0-9_-]{0,31}$/;
 
@@ -56,11 +63,41 @@ export function receive(x: Exchange, settings: EdgeSettings): ViewerResponse | n
   x.path = target.path;
   x.originPath = target.path;
   x.query = target.query;
+  const signature = settings.tierKeys === null ? null : fields.get(TIER_FIELD);
+  if (signature !== null) {
+    const refusal = receiveEdge(x, settings, signature);
+    if (refusal !== null) return refusedEdge(x, settings, refusal);
+    if (x.authority === PROBE_HOST) return { status: 204, fields: markedFields(), body: null };
+    return null;
+  }
   const loop = fields.get("cdn-loop");
   if (loop !== null && countCdnLoop(loop, settings.loopId) > LOOP_COUNT_MAX) {
     return refuse(x, 508, "this request has been here before: the origin leads back to this edge", settings);
   }
   return null;
+}
+
+/** A request that says it comes from an edge of ours: null when that is so, and this node may answer it as a shield. */
+function receiveEdge(x: Exchange, settings: EdgeSettings, signature: string): Refusal | null {
+  const { fields } = x.request;
+  const signed = {
+    method: x.method,
+    authority: x.authority,
+    target: x.query === null ? x.path : `${x.path}?${x.query}`,
+    fields,
+  };
+  const claim = verifyTier(signature, settings.tierKeys ?? [], signed, x.startMs);
+  if (typeof claim === "string") return claim;
+  x.fromEdge = true;
+  x.scheme = fields.get("x-forwarded-proto") === "https" ? "https" : "http";
+  x.forwardedClient = claim.client === "" ? null : claim.client;
+  // The last one is the edge's own: the fleet may have one token for all of its nodes.
+  const loop = withoutLast(fields.get("cdn-loop"));
+  return countCdnLoop(loop, settings.loopId) > LOOP_COUNT_MAX ? "loop" : null;
+}
+
+function markedFields(): Fields {
+  return Fields.from([[TIER_FIELD, formatMark({})]]);
 }
 
 /** The address nearest to us that is not a trusted proxy: what stands left of it can be forged. */

@@ -15,7 +15,8 @@ export function route(x: Exchange, snapshot: Snapshot, settings: EdgeSettings): 
     return madeAnswer(x, settings, { status: 404, message: `No site here has the host ${x.hostname}.` });
   }
   x.site = site;
-  if (site.redirects.length > 0) {
+  // An edge that asks has seen to what concerns viewers.
+  if (site.redirects.length > 0 && !x.fromEdge) {
     const location = redirectOf(site, x);
     if (location !== null) return redirect(x, settings, location.status, location.to);
   }
@@ -25,7 +26,7 @@ export function route(x: Exchange, snapshot: Snapshot, settings: EdgeSettings): 
     return madeAnswer(x, settings, { status: 404, message: "No behaviour of this site matches the path." });
   }
   x.behavior = behavior;
-  if (x.scheme === "http" && behavior.viewerProtocol !== "allow-all") {
+  if (x.scheme === "http" && behavior.viewerProtocol !== "allow-all" && !x.fromEdge) {
     if (behavior.viewerProtocol === "https-only") {
       return madeAnswer(x, settings, { status: 403, message: "This is served over https only." });
     }

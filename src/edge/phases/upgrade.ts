@@ -15,7 +15,11 @@ export function isWebSocket(request: ViewerRequest): boolean {
 
 /** What the listener has to do to pass the connection on. */
 export function upgrade(x: RoutedExchange, context: EdgeContext): UpgradeResponse | ViewerResponse {
-  const { config, timeouts, ca, allowAddress } = context.origins.get(x.site, x.behavior.origin);
+  const { config, timeouts, ca, allowAddress } = context.origins.concrete(
+    x.site,
+    x.origin,
+    `${x.authority} ${x.originPath}`,
+  );
   if (!("url" in config)) {
     return madeAnswer(x, context.settings, {
       status: 400,

@@ -13,7 +13,8 @@ import { Fields } from "../../http/fields.ts";
 import { isCompressible } from "../../http/media-type.ts";
 import { appendVia } from "../../http/via.ts";
 import { codingOf } from "../../optimize/codings.ts";
-import type { Exchange } from "../exchange.ts";
+import { formatMark, TIER_FIELD } from "../../upstream/shield/tier-field.ts";
+import type { Exchange, RoutedExchange } from "../exchange.ts";
 import {
   COMPRESS_BYTES_MAX,
   COMPRESS_BYTES_MIN,
@@ -29,10 +30,14 @@ const FOR_CACHES: ReadonlySet<string> = new Set([
   "cache-group-invalidation",
   "alt-svc",
   "x-cache",
+  TIER_FIELD,
 ]);
 
+/** Of these, what an edge that asks its shield does not get either. */
+const NOT_FOR_EDGES: ReadonlySet<string> = new Set(["alt-svc", "x-cache", TIER_FIELD]);
+
 /** Fields that a stored response does not keep: they are about one exchange, or derived anew. */
-const NOT_STORED: ReadonlySet<string> = new Set(["age", "content-length", "alt-svc", "x-cache"]);
+const NOT_STORED: ReadonlySet<string> = new Set(["age", "content-length", "alt-svc", "x-cache", TIER_FIELD]);
 
 /** What a 304 does not repeat (RFC 9110 section 15.4.5). */
 export const NOT_ON_304: readonly string[] = [
@@ -56,13 +61,19 @@ export function storedFields(origin: Fields, remove: readonly string[]): Fields 
 /** Fields for the viewer from the origin's, without those of the cache's own status. */
 export function viewerFields(
   origin: Fields,
-  behavior: BehaviorPlan,
+  { behavior, fromEdge }: RoutedExchange,
   settings: EdgeSettings,
   cacheable: boolean,
 ): Fields {
+  const left = fromEdge ? NOT_FOR_EDGES : FOR_CACHES;
   const flat: string[] = [];
-  for (const [name, value] of origin.entries()) if (!FOR_CACHES.has(name)) flat.push(name, value);
+  for (const [name, value] of origin.entries()) if (!left.has(name)) flat.push(name, value);
   const fields = new Fields(flat);
+  if (fromEdge) {
+    // The edge decides as if the origin had answered it.
+    fields.set("via", appendVia(fields.get("via"), "1.1", settings.name));
+    return fields;
+  }
   if (cacheable && behavior.browserTtlSeconds !== null) {
     fields.set("cache-control", `max-age=${behavior.browserTtlSeconds}`);
     fields.delete("expires");
@@ -77,18 +88,18 @@ export function viewerFields(
  * The browser's lifetime counts from this answer: Age and Date tell it of the time that the response
  * spent here, so that time is added (RFC 9111 section 4.2.3). 0 stays 0: ask each time.
  */
-export function lengthenBrowserTtl(fields: Fields, behavior: BehaviorPlan, ageSeconds: number): void {
-  const { browserTtlSeconds } = behavior;
-  if (browserTtlSeconds === null || browserTtlSeconds === 0 || ageSeconds === 0) return;
+export function lengthenBrowserTtl(fields: Fields, x: RoutedExchange, ageSeconds: number): void {
+  const { browserTtlSeconds } = x.behavior;
+  if (x.fromEdge || browserTtlSeconds === null || browserTtlSeconds === 0 || ageSeconds === 0) return;
   fields.set("cache-control", `max-age=${browserTtlSeconds + ageSeconds}`);
 }
 
-/** Adds Age and the words of the cache's outcome. */
+/** Adds Age and the words of the cache's outcome; `freshMs` is what remains of the freshness lifetime, negative when stale (RFC 9211 section 2.5). */
 export function statusFields(
   fields: Fields,
   x: Exchange,
   settings: EdgeSettings,
-  about: { readonly ttlSeconds: number | null; readonly ageSeconds?: number },
+  about: { readonly freshMs: number | null; readonly ageSeconds?: number },
 ): void {
   if (about.ageSeconds !== undefined) fields.set("age", String(about.ageSeconds));
   fields.set("x-cache", x.result.toUpperCase());
@@ -98,14 +109,25 @@ export function statusFields(
     ...(hit ? { hit } : {}),
     ...(x.forwarded === undefined ? {} : { fwd: x.forwarded }),
     ...(x.upstream?.status == null || hit ? {} : { fwdStatus: x.upstream.status }),
-    ...(about.ttlSeconds === null ? {} : { ttl: about.ttlSeconds }),
+    ...(about.freshMs === null ? {} : { ttl: Math.trunc(about.freshMs / 1000) }),
     ...(x.stored ? { stored: true } : {}),
     ...(x.collapsed || x.collapsedAtOwner ? { collapsed: true } : {}),
     detail: x.reason,
     ...(settings.unsynced ? { unsynced: true } : {}),
   });
+  // A shield's word is of one exchange, and said of no other.
+  const shields = hit || x.collapsed ? undefined : x.upstream?.cacheStatus;
   const before = fields.get("cache-status");
-  fields.set("cache-status", before === null ? own : `${before}, ${own}`);
+  fields.set("cache-status", [before, shields, own].filter((one) => one != null).join(", "));
+  if (x.fromEdge) {
+    const isStale = x.result === "stale" || x.result === "updating";
+    fields.set(TIER_FIELD, formatMark({ freshMs: isStale ? 0 : about.freshMs }));
+  }
+}
+
+/** Applies the behaviour's rules for answers; an edge that asks applies them itself. */
+export function applyResponseRules(fields: Fields, x: Exchange): void {
+  if (!x.fromEdge) applyRules(fields, x.behavior?.responseRules ?? null);
 }
 
 /** Applies header rules: remove, then set, then append. */

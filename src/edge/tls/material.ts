@@ -44,6 +44,17 @@ export interface TlsSources {
 export interface LoadedTls {
   readonly material: TlsMaterial;
   readonly warnings: readonly string[];
+  /** When the certificates in files end. */
+  readonly ends: readonly CertificateEnd[];
+}
+
+/** When a certificate in a file ends. */
+export interface CertificateEnd {
+  readonly file: string;
+  /** Names it is used for. */
+  readonly names: readonly string[];
+  /** Milliseconds since the epoch. */
+  readonly endsAtMs: number;
 }
 
 /** A certificate ending within this time is warned about, in milliseconds. */
@@ -53,12 +64,14 @@ const warnBeforeMs = 14 * 86_400_000;
 export async function loadTlsMaterial(sources: TlsSources): Promise<LoadedTls> {
   const { localCa, clock, minVersion } = sources;
   const warnings: string[] = [];
+  const ends: CertificateEnd[] = [];
   const named = new Map<string, IssuedCertificate>();
   let first: IssuedCertificate | null = null;
   for (const files of sources.certificates) {
     const loaded = await loadFiles(files, clock);
     warnings.push(...loaded.warnings);
     first ??= loaded.pair;
+    ends.push({ file: files.certFile, names: loaded.serverNames, endsAtMs: loaded.endsAtMs });
     for (const name of loaded.serverNames) {
       if (named.has(name))
         warnings.push(`${files.certFile}: ${name} has an earlier certificate, which is used`);
@@ -81,12 +94,13 @@ export async function loadTlsMaterial(sources: TlsSources): Promise<LoadedTls> {
     );
   }
   const entries = [...named].map(([serverName, pair]) => ({ serverName, ...pair }));
-  return { material: { default: first, named: entries, minVersion }, warnings };
+  return { material: { default: first, named: entries, minVersion }, warnings, ends };
 }
 
 interface LoadedFiles {
   readonly pair: IssuedCertificate;
   readonly serverNames: readonly string[];
+  readonly endsAtMs: number;
   readonly warnings: readonly string[];
 }
 
@@ -103,7 +117,8 @@ async function loadFiles(files: CertificateFiles, clock: Clock): Promise<LoadedF
   }
   const serverNames = files.serverNames?.map((name) => name.toLowerCase()) ?? dnsNames(certificate);
   const warnings: string[] = [];
-  const leftMs = Date.parse(certificate.validTo) - clock.now();
+  const endsAtMs = Date.parse(certificate.validTo);
+  const leftMs = endsAtMs - clock.now();
   if (leftMs <= 0) warnings.push(`${certFile}: the certificate ended on ${certificate.validTo}`);
   else if (leftMs < warnBeforeMs)
     warnings.push(`${certFile}: the certificate ends on ${certificate.validTo}`);
@@ -115,7 +130,7 @@ async function loadFiles(files: CertificateFiles, clock: Clock): Promise<LoadedF
       `${certFile}: the certificate has no DNS name, so only viewers without a known name get it`,
     );
   }
-  return { pair: { cert, key }, serverNames, warnings };
+  return { pair: { cert, key }, serverNames, endsAtMs, warnings };
 }
 
 /** DNS names of the alternative names (RFC 9525 section 2: the subject does not count). */

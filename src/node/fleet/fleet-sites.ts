@@ -5,10 +5,8 @@
  */
 
 import { messageOf } from "../../base/errors.ts";
-import { checkSecrets } from "../../config/bucket-checks.ts";
-import { checkPermitted } from "../../config/checks.ts";
-import { parseSteps, type SiteMemory } from "../../config/parse.ts";
-import { pathText } from "../../config/problems.ts";
+import { checkOnNode, parseSite, type SiteMemory } from "../../config/parse.ts";
+import { type ConfigPath, pathText } from "../../config/problems.ts";
 import { type Config, isBucket, type NodeConfig, type SiteConfig } from "../../config/schema.ts";
 import type { SnapshotAnswer } from "../../service/fleet-wire.ts";
 import { permissionsOf } from "../plane.ts";
@@ -41,10 +39,12 @@ export async function fleetSites(
 ): Promise<FleetSites> {
   const problems: string[] = [];
   const sites: Record<string, SiteConfig> = {};
+  /** Those that reserve memory, which is one sum. */
+  const reserving: Record<string, SiteConfig> = {};
   // One by one: what is wrong with one is its own matter.
   let sliceStart = performance.now();
   for (const [id, raw] of Object.entries(snapshot.sites)) {
-    const site = await parseOne(id, raw, node, memory);
+    const site = await parseOne(id, raw, { node, memory, reserving });
     if (typeof site === "string") problems.push(site);
     else sites[id] = site;
     if (performance.now() - sliceStart < SLICE_MS_MAX) continue;
@@ -61,26 +61,30 @@ export async function fleetSites(
 async function parseOne(
   id: string,
   raw: unknown,
-  node: NodeConfig,
-  memory: SiteMemory,
+  {
+    node,
+    memory,
+    reserving,
+  }: {
+    readonly node: NodeConfig;
+    readonly memory: SiteMemory;
+    readonly reserving: Record<string, SiteConfig>;
+  },
 ): Promise<SiteConfig | string> {
-  const known: SiteMemory = new Map();
-  const before = memory.get(id);
-  if (before !== undefined) known.set(id, before);
-  const steps = parseSteps({ sites: { [id]: raw } }, { memory: known });
-  let step = steps.next();
-  while (step.done !== true) step = steps.next();
-  const { config, findings } = step.value;
-  const site = config?.sites[id];
+  const parsed = parseSite(id, raw, undefined, memory.get(id));
+  if (parsed.text !== "") memory.set(id, parsed);
+  const { site, findings } = parsed;
+  const at = (path: ConfigPath): string => pathText(["sites", id, ...path]);
   const wrong = findings.find(({ severity }) => severity === "error");
-  if (config === null || site === undefined)
-    return `${pathText(wrong?.path ?? ["sites", id])}: ${wrong?.message ?? "is not a site"}`;
-  const remembered = known.get(id);
-  if (remembered !== undefined) memory.set(id, remembered);
-  const only = { [id]: site };
-  const [forbidden] = [...checkPermitted(node, only), ...checkSecrets(node, only)];
+  if (site === null || wrong !== undefined)
+    return `${at(wrong?.path ?? [])}: ${wrong?.message ?? "is not a site"}`;
+  const forbidden = checkOnNode(node, { ...reserving, [id]: site }).find(
+    ({ severity }) => severity === "error",
+  );
   if (forbidden !== undefined) return `${pathText(forbidden.path)}: ${forbidden.message}`;
-  return (await unreadable(id, site, node)) ?? site;
+  const problem = await unreadable(id, site, node);
+  if (problem === null && site.cache.memoryReserved !== undefined) reserving[id] = site;
+  return problem ?? site;
 }
 
 /** Files and secrets that can not be read would keep the whole snapshot from being put in force. */

@@ -12,9 +12,11 @@ import type { AskedAt } from "../../edge/purges.ts";
 import type { TlsMaterial } from "../../edge/tls/material.ts";
 import type { LogLevel } from "../../service/log.ts";
 import type { StatsSnapshot } from "../../telemetry/stats.ts";
+import type { OriginEvent } from "../../upstream/health/origin-event.ts";
 import type { ExplainOptions } from "../edge-handle.ts";
 import type { Missed } from "../purge-history.ts";
 import type { PurgesInForce } from "../purge-service.ts";
+import type { FaultSetting } from "./origin-memory.ts";
 
 /** What a worker is told when it starts. */
 export interface WorkerInit {
@@ -65,6 +67,11 @@ export interface WorkerCalls {
   counted: [number, number];
   purgesInForce: [string, PurgesInForce];
   tls: [TlsMaterial, null];
+  /** What another worker found out about an origin. */
+  originEvent: [OriginEvent, null];
+  /** Whether this worker is the one that checks the health of origins. */
+  checkHealth: [boolean, null];
+  setFault: [FaultSetting, null];
   stats: [null, StatsSnapshot];
   explain: [
     { readonly url: string; readonly options: ExplainOptions },
@@ -81,6 +88,8 @@ export interface WorkerCalls {
 /** Calls of a worker. */
 export interface SupervisorCalls {
   broadcast: [Broadcast, number];
+  /** What this worker found out about an origin. */
+  originEvent: [OriginEvent, null];
   log: [{ readonly level: LogLevel; readonly message: string }, null];
 }
 

@@ -23,6 +23,8 @@ import { LogSink } from "../../telemetry/log-sink.ts";
 import { renderMetrics } from "../../telemetry/prometheus.ts";
 import { Stats, type StatsSnapshot } from "../../telemetry/stats.ts";
 import { mergeStats, withoutGauges } from "../../telemetry/stats-merge.ts";
+import type { Fault } from "../../upstream/faults.ts";
+import type { OriginEvent } from "../../upstream/health/origin-event.ts";
 import { Certificates } from "../certificates.ts";
 import { listenAddress, loopId } from "../create-edge.ts";
 import type { Edge } from "../edge-handle.ts";
@@ -30,6 +32,7 @@ import type { CreateEdge, EdgeSetup } from "../node.ts";
 import { type PurgeHistory, slicesOf } from "../purge-history.ts";
 import type { PurgesInForce } from "../purge-service.ts";
 import type { WorkerListen } from "./calls.ts";
+import { OriginMemory } from "./origin-memory.ts";
 import { RestartPolicy } from "./restart-policy.ts";
 import { socketPath } from "./socket-path.ts";
 import { WorkerProcess } from "./worker-process.ts";
@@ -90,6 +93,7 @@ class Cluster implements Edge {
   readonly #socketFolder: string;
   readonly #loopId: string;
   readonly #own: Stats;
+  readonly #origins = new OriginMemory();
   readonly #output: { readonly sink: LogSink; last: Promise<void> } | null;
   #tls: TlsMaterial | null;
   #unsynced = false;
@@ -188,7 +192,7 @@ class Cluster implements Edge {
     slot.starts++;
     slot.reason = "is starting";
     const output = this.#output;
-    const worker = new WorkerProcess({
+    const worker: WorkerProcess = new WorkerProcess({
       slot: slot.index,
       command: this.#command,
       log,
@@ -203,6 +207,7 @@ class Cluster implements Edge {
               return output.last;
             },
       broadcast: (message) => this.broadcast(message),
+      onOriginEvent: (event) => this.#originEvent(worker, event),
     });
     slot.worker = worker;
     void worker.ended.then((how) => this.#ended(slot, worker, how));
@@ -239,8 +244,14 @@ class Cluster implements Edge {
       worker.call("missed", slice, CONFIG_MS_MAX),
     );
     worker.joined = true;
-    if (this.#unsynced) calls.push(worker.call("unsynced", true, CONFIG_MS_MAX));
-    await Promise.all([...calls, worker.call("join", { floor, now }, CONFIG_MS_MAX)]);
+    const nowMs = this.#setup.clock.now();
+    await Promise.all([
+      ...calls,
+      ...(this.#unsynced ? [worker.call("unsynced", true, CONFIG_MS_MAX)] : []),
+      worker.call("join", { floor, now }, CONFIG_MS_MAX),
+      ...this.#origins.events(nowMs).map((event) => worker.call("originEvent", event, CONFIG_MS_MAX)),
+      ...this.#origins.faults(nowMs).map((setting) => worker.call("setFault", setting, CONFIG_MS_MAX)),
+    ]);
   }
 
   async #listenOn(worker: WorkerProcess): Promise<void> {
@@ -288,6 +299,18 @@ class Cluster implements Edge {
   async #tellPeers(): Promise<void> {
     const starts = this.#slots.map((slot) => (slot.up ? slot.starts : 0));
     await this.#each((worker) => worker.call("peers", starts, ASK_MS_MAX));
+    // One of them checks the health of origins for all: the first that is up.
+    const checker = this.#slots.find(({ up }) => up)?.worker ?? null;
+    await this.#each((worker) => worker.call("checkHealth", worker === checker, ASK_MS_MAX));
+  }
+
+  /** What one worker found out about an origin, the others know at once. */
+  #originEvent(from: WorkerProcess, event: OriginEvent): void {
+    this.#origins.take(event);
+    this.#setup.onOriginEvent?.(event);
+    void this.#each(async (worker) => {
+      if (worker !== from) await worker.call("originEvent", event, ASK_MS_MAX);
+    });
   }
 
   /** Calls every worker that has joined; one that fails is left out. */
@@ -310,18 +333,28 @@ class Cluster implements Edge {
    */
   async broadcast(message: Broadcast): Promise<number> {
     const sequence = ++this.#sequence;
-    if (message.kind === "invalidate" && message.tags.length > 0)
-      this.#history.remember({ sequence, site: message.site, tags: message.tags });
+    if (message.kind === "invalidate") {
+      const whole = this.#slots.every(({ worker }) => worker?.joined === true);
+      if (!whole) this.#note(message, sequence);
+      else if (message.tags.length > 0) this.#note({ ...message, keys: [] }, sequence);
+    }
     const counts = await this.#each(async (worker) => {
       try {
         return await worker.call("apply", { message, sequence }, BROADCAST_MS_MAX);
       } catch (error) {
         this.#setup.log("error", `${messageOf(error)}; it is ended, for it might serve what is invalid`);
+        // What it owns is still on its disk, and its successor has to be told.
+        if (message.kind === "invalidate") this.#note(message, sequence);
         await worker.kill();
         return 0;
       }
     });
     return counts.reduce((sum, count) => sum + count, 0);
+  }
+
+  /** Notes an invalidation for the workers that start after it; by URL only when the URL's owner may not have applied it. */
+  #note({ keys, site, tags }: Extract<Broadcast, { kind: "invalidate" }>, sequence: number): void {
+    this.#history.remember({ sequence, site, tags, urls: keys.map((key) => keyParts(key).url) });
   }
 
   apply(config: Config): Promise<{ readonly snapshot: number }> {
@@ -350,6 +383,7 @@ class Cluster implements Edge {
         }
       });
       await change?.();
+      this.#origins.retain(config.sites);
       return { snapshot: number };
     });
   }
@@ -405,6 +439,10 @@ class Cluster implements Edge {
     return { ready: this.#slots.some(({ up }) => up), reasons };
   }
 
+  certificates(): ReturnType<Edge["certificates"]> {
+    return this.#certificates?.ends ?? [];
+  }
+
   sites(): readonly string[] {
     return Object.keys(this.#config.sites);
   }
@@ -436,6 +474,11 @@ class Cluster implements Edge {
   setUnsynced(unsynced: boolean): void {
     this.#unsynced = unsynced;
     void this.#each((worker) => worker.call("unsynced", unsynced, ASK_MS_MAX));
+  }
+
+  async setFault(site: string, origin: string, fault: Fault | null): Promise<void> {
+    this.#origins.setFault({ site, origin, fault });
+    await this.#each((worker) => worker.call("setFault", { site, origin, fault }, ASK_MS_MAX));
   }
 
   async reopenLog(): Promise<void> {

@@ -5,6 +5,7 @@ import type { Broadcast } from "../../edge/peers.ts";
 import type { AskedAt } from "../../edge/purges.ts";
 import type { NodeLog } from "../../service/log.ts";
 import type { StatsSnapshot } from "../../telemetry/stats.ts";
+import type { OriginEvent } from "../../upstream/health/origin-event.ts";
 import { Channel, packetOf, type SupervisorCalls, type WorkerCalls } from "./calls.ts";
 
 /** Sites that are sent in one message: their copying must not hold a worker that serves. */
@@ -22,6 +23,8 @@ export interface WorkerProcessOptions {
   /** Takes the worker's standard output; null leaves it the supervisor's own. */
   readonly onOutput: ((bytes: Uint8Array) => Promise<void>) | null;
   readonly broadcast: (message: Broadcast) => Promise<number>;
+  /** Told of what the worker found out about an origin. */
+  readonly onOriginEvent: (event: OriginEvent) => void;
 }
 
 /** A running worker. */
@@ -48,6 +51,10 @@ export class WorkerProcess {
     this.slot = slot;
     this.#channel = new Channel<WorkerCalls, SupervisorCalls>((packet) => this.#child.send(packet), {
       broadcast: (message) => options.broadcast(message),
+      originEvent(event) {
+        options.onOriginEvent(event);
+        return null;
+      },
       log({ level, message }) {
         log(level, `worker ${slot}: ${message}`);
         return null;

@@ -12,12 +12,13 @@ import type { Edge as DataPlane } from "../../edge/edge.ts";
 import { type EdgeListeners, startListeners } from "../../edge/listener/edge-listener.ts";
 import { type OwnerListener, startOwnerListener } from "../../edge/listener/owner-listener.ts";
 import { Peers } from "../../edge/peers.ts";
-import type { TagInvalidation } from "../../edge/purges.ts";
+import type { NotedInvalidation } from "../../edge/purges.ts";
 import { installFaultHandlers } from "../../service/faults.ts";
 import type { NodeLog } from "../../service/log.ts";
 import type { AccessLog } from "../../telemetry/access-log.ts";
 import { openDiskCache } from "../disk-cache.ts";
 import { makePlane } from "../plane.ts";
+import { openTiers } from "../tiers.ts";
 import {
   Channel,
   packetOf,
@@ -54,7 +55,10 @@ export function runWorker(): void {
   const sites = new Map<string, SiteConfig>();
   let running: Running | null = null;
   let prepared: { readonly number: number; readonly commit: () => void } | null = null;
-  const missed: { purges: Purge[]; tags: TagInvalidation[] } = { purges: [], tags: [] };
+  const missed: { purges: Purge[]; invalidations: NotedInvalidation[] } = {
+    purges: [],
+    invalidations: [],
+  };
   let owner: OwnerListener | null = null;
   let listeners: EdgeListeners | null = null;
 
@@ -72,6 +76,7 @@ export function runWorker(): void {
         const { config, version, loopId, controlPort, memoryBytesMax, limits } = init;
         const shards = shardOwners(init.slots).flatMap((slot, shard) => (slot === init.slot ? [shard] : []));
         const disk = await openDiskCache({ config, shards, limits, clock, log });
+        const tiers = await openTiers(config);
         running = {
           init,
           peers,
@@ -80,11 +85,13 @@ export function runWorker(): void {
             version,
             clock,
             log,
+            tiers,
             loopId,
             controlPort: () => controlPort,
             memoryBytesMax,
             disk,
             peers,
+            onOriginEvent: (event) => void channel.call("originEvent", event).catch(() => undefined),
           }),
         };
         return disk?.gate.floor ?? null;
@@ -109,16 +116,16 @@ export function runWorker(): void {
         for (const id of [...sites.keys()]) if (!kept.has(id)) sites.delete(id);
         return null;
       },
-      missed({ purges, tags }) {
+      missed({ purges, invalidations }) {
         missed.purges.push(...purges);
-        missed.tags.push(...tags);
+        missed.invalidations.push(...invalidations);
         return null;
       },
       join({ floor, now }) {
         const { plane, init } = mustRun();
         plane.purges.begin(floor, missed, now);
         missed.purges = [];
-        missed.tags = [];
+        missed.invalidations = [];
         owner = startOwnerListener({
           path: socketPath(init.socketFolder, init.slot),
           clock,
@@ -140,6 +147,18 @@ export function runWorker(): void {
       purgesInForce: (site) => mustRun().plane.purges.inForce(site),
       async tls(material) {
         await listeners?.replaceTls(material);
+        return null;
+      },
+      originEvent(event) {
+        mustRun().plane.origins.take(event);
+        return null;
+      },
+      checkHealth(on) {
+        mustRun().plane.origins.checkHealth(on);
+        return null;
+      },
+      setFault({ site, origin, fault }) {
+        mustRun().plane.origins.setFault(site, origin, fault);
         return null;
       },
       stats: () => mustRun().plane.stats(),
@@ -217,6 +236,7 @@ async function listenOn(
     handler: plane.handle,
     altSvc: () => true,
     requestBodyBytesMax: config.limits.requestBody,
+    requestHeaderBytesMax: config.limits.requestHeaderBytes,
     clock: systemClock,
     onError: (error) => log("error", messageOf(error)),
     shared: { http3Port: listen.http3Port },

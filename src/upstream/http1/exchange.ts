@@ -6,15 +6,16 @@
  */
 import { unreachable } from "../../base/assert.ts";
 import type { Clock } from "../../base/clock.ts";
+import { BodyQueue, type BodySource } from "../../http/body-queue.ts";
 import {
   UpstreamError,
   type UpstreamRequest,
   type UpstreamResponse,
   type UpstreamTimeouts,
 } from "../next-hop.ts";
-import { BodyQueue, type BodySource } from "./body-queue.ts";
 import type { Connection, ConnectionUser } from "./connection.ts";
 import { Deadline } from "./deadline.ts";
+import { BODY_QUEUE_BYTES_MAX, BODY_QUEUE_BYTES_RESUME } from "./limits.ts";
 import type { Borrower, Pool } from "./pool.ts";
 import { writeRequestHead } from "./request-head.ts";
 import { RequestWriter, type WriterOwner } from "./request-writer.ts";
@@ -31,6 +32,8 @@ export interface ExchangeContext {
   readonly clock: Clock;
   readonly pool: Pool;
 }
+
+const BODY_ROOM = { bytesMax: BODY_QUEUE_BYTES_MAX, bytesResume: BODY_QUEUE_BYTES_RESUME };
 
 type State = "connecting" | "waiting" | "reading" | "done";
 
@@ -206,7 +209,7 @@ class Exchange implements Borrower, ConnectionUser, ResponseSink, WriterOwner, B
     this.#head = head;
     // RFC 9112 section 9.5: what was refused, or moved, is not sent on. A 2xx may be meant to overlap.
     if (head.status >= 300) this.#writer?.stop();
-    if (head.framing !== "none") this.#body = new BodyQueue(this);
+    if (head.framing !== "none") this.#body = new BodyQueue(this, BODY_ROOM);
     this.#resolve({
       status: head.status,
       fields: head.fields,

@@ -15,18 +15,6 @@ export const INTERIM_RESPONSES_MAX = 16;
 /** Digits of Content-Length: what stays an exact integer. */
 export const CONTENT_LENGTH_DIGITS_MAX = 15;
 
-/** Hexadecimal digits of a chunk's size: 52 bits, what stays an exact integer. */
-export const CHUNK_SIZE_DIGITS_MAX = 13;
-
-/**
- * Bytes of chunk extensions that may run ahead of the data. Each byte of data gives one byte back, so
- * that a long body with an extension on each chunk passes and one made of extensions does not.
- */
-export const CHUNK_EXTENSION_BYTES_MAX = 16 * 1024;
-
-/** Bytes of a trailer section. It is checked and dropped. */
-export const TRAILER_BYTES_MAX = 16 * 1024;
-
 /** Body bytes that wait for a reader before the connection is paused. */
 export const BODY_QUEUE_BYTES_MAX = 1024 * 1024;
 

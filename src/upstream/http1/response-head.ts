@@ -3,6 +3,7 @@
  * read strictly: what two readers could understand differently (request smuggling's mirror, response
  * splitting) is refused, not repaired.
  */
+import { type Fault, parseFieldLine, shown } from "../../http/field-line.ts";
 import { Fields } from "../../http/fields.ts";
 import { type BodyFraming, UpstreamError } from "../next-hop.ts";
 import { CONTENT_LENGTH_DIGITS_MAX, RESPONSE_FIELDS_MAX } from "./limits.ts";
@@ -26,15 +27,8 @@ export interface InterimHead {
   readonly interim: true;
 }
 
-/** Makes the error for a malformed message out of what was wrong. */
-export type Fault = (what: string) => UpstreamError;
-
 const INTERIM: InterimHead = { interim: true };
 
-const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
-/** Control characters other than HTAB; a stray CR or LF is one of them (RFC 9110 section 5.5). */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what it looks for
-const CONTROL = /[\x00-\x08\x0a-\x1f\x7f]/;
 /** RFC 9112 section 4. The space before an empty reason phrase is missing in the wild; llhttp takes that too. */
 const STATUS_LINE = /^HTTP\/1\.([01]) ([0-9]{3})(?: [\t\x20-\x7e\x80-\xff]*)?$/;
 const DIGITS = /^[0-9]+$/;
@@ -70,23 +64,6 @@ const NEVER_NOMINATED: ReadonlySet<string> = new Set([
   "surrogate-control",
   "vary",
 ]);
-
-/**
- * Checks one field line and returns its name, in lower case, and its value without outer white space
- * (RFC 9112 section 5). An obs-fold line fails: its name is not a token.
- */
-export function parseFieldLine(line: string, fault: Fault): [string, string] {
-  const colon = line.indexOf(":");
-  const name = colon === -1 ? line : line.slice(0, colon);
-  if (colon === -1 || !TOKEN.test(name)) throw fault(`a field line is not "name: value": ${shown(line)}`);
-  let start = colon + 1;
-  let end = line.length;
-  while (start < end && isBlank(line.charCodeAt(start))) start++;
-  while (end > start && isBlank(line.charCodeAt(end - 1))) end--;
-  const value = line.slice(start, end);
-  if (CONTROL.test(value)) throw fault(`the field ${name} has a control character in its value`);
-  return [name.toLowerCase(), value];
-}
 
 /**
  * Parses a head: the latin1 text of everything before the empty line. `method` is the request's.
@@ -204,13 +181,4 @@ function applyConnection(value: string, fields: Fields): boolean {
     else if (option !== "" && !NEVER_NOMINATED.has(option)) fields.delete(option);
   }
   return closes;
-}
-
-function isBlank(code: number): boolean {
-  return code === 0x20 || code === 0x09;
-}
-
-/** A piece of a hostile message as it may stand in an error: short, and without control characters. */
-function shown(text: string): string {
-  return JSON.stringify(text.length > 60 ? `${text.slice(0, 60)}...` : text);
 }

@@ -7,10 +7,11 @@
  * The parser owns what is pushed: pieces are views of it, and chunked data is moved inside it.
  */
 import { unreachable } from "../../base/assert.ts";
+import { ChunkedDecoder } from "../../http/chunked-decoder.ts";
+import type { Fault } from "../../http/field-line.ts";
 import { UpstreamError } from "../next-hop.ts";
-import { ChunkedDecoder } from "./chunked-decoder.ts";
 import { INTERIM_RESPONSES_MAX, RESPONSE_HEAD_BYTES_MAX } from "./limits.ts";
-import { type Fault, parseResponseHead, type ResponseHead } from "./response-head.ts";
+import { parseResponseHead, type ResponseHead } from "./response-head.ts";
 
 /** Where a parser puts what it finds. Pieces may be kept. */
 export interface ResponseSink {

@@ -261,6 +261,19 @@ describe("the limit in bytes", () => {
     expect(store.stats().reinserted).toBeGreaterThan(10);
   });
 
+  test("what is hot elsewhere is spared, and everything being hot does not stop eviction", async () => {
+    const { store } = await open({ bytesMax: 4 * 2 ** 20 * 64, shards: [0] });
+    store.isHot = ({ key }) => key === keyOf(0, 0);
+    for (let i = 0; i < 30; i++)
+      expect(await store.put(keyOf(0, i), parts(), new Uint8Array(500_000))).not.toBeNull();
+    expect(store.stats().evictions).toBeGreaterThan(10);
+    expect(store.find(keyOf(0, 0)).length).toBe(1);
+    store.isHot = () => true;
+    for (let i = 30; i < 60; i++)
+      expect(await store.put(keyOf(0, i), parts(), new Uint8Array(500_000))).not.toBeNull();
+    expect(store.stats().evictions).toBeGreaterThan(40);
+  });
+
   test("an object may take almost all of a worker's share, and half of the whole disk at most", async () => {
     const whole = 64 * 2 ** 20;
     const { store: all } = await open({ bytesMax: whole, shards: allShards });

@@ -31,6 +31,7 @@ test("a bucket of S3 needs no more than its name and region", () => {
     timeouts: { connectMs: 5000, firstByteMs: 30_000, betweenBytesMs: 30_000 },
     connectionsMax: 1024,
     keepAliveMs: 60_000,
+    ejection: { failures: 5, forMs: 10_000 },
   });
 });
 

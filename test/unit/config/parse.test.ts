@@ -18,6 +18,29 @@ function behaviorWith(behavior: object): unknown {
 function originWith(origin: object): unknown {
   return siteWith({ origins: { app: { url: "http://app.example", ...origin } } });
 }
+const HOOK = { webhook: "https://hooks.example/a", secret: { env: "HOOK_SECRET" } };
+const MAIL = { email: ["ops@shop.example"], from: "edge@shop.example", smtp: { host: "mail.shop.example" } };
+function alertsWith(alerts: object): unknown {
+  return { alerts: { channels: { ops: HOOK }, ...alerts }, sites: {} };
+}
+function mailWith(channel: object): unknown {
+  return alertsWith({ channels: { mail: { ...MAIL, ...channel } } });
+}
+function smtpWith(smtp: object): unknown {
+  return mailWith({ smtp: { ...MAIL.smtp, ...smtp } });
+}
+function groupWith(group: object): unknown {
+  return siteWith({
+    originGroups: { both: { members: ["app"], ...group } },
+    behaviors: [{ path: "/*", origin: "both" }],
+  });
+}
+function tiersWith(tiers: object): unknown {
+  return { tiers: { secret: { env: "TIER_SECRET" }, ...tiers }, sites: {} };
+}
+function shieldWith(shield: object): unknown {
+  return tiersWith({ shields: { fra: { urls: ["http://fra.example"], ...shield } } });
+}
 function valid(value: unknown): Config {
   const result = parseConfig(value);
   if (!result.ok) throw new Error(formatProblems("config", result.problems));
@@ -90,6 +113,8 @@ describe("defaults", () => {
       timeouts: { connectMs: 5000, firstByteMs: 30_000, betweenBytesMs: 30_000 },
       connectionsMax: 1024,
       keepAliveMs: 60_000,
+      ejection: { failures: 5, forMs: 10_000 },
+      degraded: { freshSeconds: 60, staleSeconds: 3600 },
     });
   });
 
@@ -203,6 +228,99 @@ const BAD: [unknown, string, string][] = [
   [{ limits: { requestBody: "lots" }, sites: {} }, "limits.requestBody", "a number of bytes"],
   [{ limits: { requestHeaderBytes: "1MiB" }, sites: {} }, "limits.requestHeaderBytes", "from 1KiB to 16KiB"],
   [{ limits: { drainSeconds: 1.5 }, sites: {} }, "limits.drainSeconds", "from 0 to 3600"],
+  [{ alerts: true, sites: {} }, "alerts", "{node, channels, everySeconds, reminderSeconds, rules}"],
+  [alertsWith({ node: "" }), "alerts.node", "a text of 1 to 200"],
+  [alertsWith({ channels: [] }), "alerts.channels", "an object"],
+  [alertsWith({ channels: { "a b": HOOK } }), 'alerts.channels["a b"]', "letters, digits"],
+  [alertsWith({ channels: { ops: {} } }), "alerts.channels.ops", '"webhook", "slack" or "email"'],
+  [alertsWith({ channels: { ops: { ...HOOK, slack: "https://a" } } }), "alerts.channels.ops", "exactly one"],
+  [
+    alertsWith({ channels: { ops: { ...HOOK, webhook: "hooks.example" } } }),
+    "alerts.channels.ops.webhook",
+    "http(s)",
+  ],
+  [
+    alertsWith({ channels: { ops: { ...HOOK, secret: "s3cret" } } }),
+    "alerts.channels.ops.secret",
+    '{"env": "NAME"}',
+  ],
+  [
+    alertsWith({ channels: { chat: { slack: "https://u:p@a" } } }),
+    "alerts.channels.chat.slack",
+    "without user",
+  ],
+  [mailWith({ email: "a@b" }), "alerts.channels.mail.email", "a list of at least one"],
+  [mailWith({ email: ["a b@c"] }), "alerts.channels.mail.email[0]", "a mail address"],
+  [mailWith({ from: "Proxima <a@b>" }), "alerts.channels.mail.from", "a mail address"],
+  [mailWith({ smtp: 25 }), "alerts.channels.mail.smtp", "{host, port, tls, caFile, user, password}"],
+  [smtpWith({ host: "a:25" }), "alerts.channels.mail.smtp.host", "a host name"],
+  [smtpWith({ port: 0 }), "alerts.channels.mail.smtp.port", "from 1 to 65535"],
+  [smtpWith({ tls: "yes" }), "alerts.channels.mail.smtp.tls", '"starttls", "implicit" or "none"'],
+  [smtpWith({ caFile: 1 }), "alerts.channels.mail.smtp.caFile", "a path"],
+  [smtpWith({ user: "" }), "alerts.channels.mail.smtp.user", "a text"],
+  [smtpWith({ user: "u", password: "s3cret" }), "alerts.channels.mail.smtp.password", '{"file": "PATH"}'],
+  [smtpWith({ user: "u" }), "alerts.channels.mail.smtp", "needs both"],
+  [
+    smtpWith({ user: "u", password: { env: "P" }, tls: "none" }),
+    "alerts.channels.mail.smtp.tls",
+    "in the clear",
+  ],
+  [alertsWith({ everySeconds: 0 }), "alerts.everySeconds", "from 1 to 3600"],
+  [alertsWith({ reminderSeconds: -1 }), "alerts.reminderSeconds", "from 0 to 604800"],
+  [alertsWith({ rules: { failover: { enabled: 1 } } }), "alerts.rules.failover.enabled", "true or false"],
+  [alertsWith({ rules: { failover: { holdSeconds: -1 } } }), "alerts.rules.failover.holdSeconds", "from 0"],
+  [alertsWith({ rules: { failover: { to: "ops" } } }), "alerts.rules.failover.to", "a list"],
+  [
+    alertsWith({ rules: { failover: { to: ["obs"] } } }),
+    "alerts.rules.failover.to[0]",
+    'did you mean "ops"?',
+  ],
+  [
+    alertsWith({ rules: { certificate: { enabled: 0 } } }),
+    "alerts.rules.certificate.enabled",
+    "true or false",
+  ],
+  [alertsWith({ rules: { certificate: { days: 0 } } }), "alerts.rules.certificate.days", "from 1 to 365"],
+  [alertsWith({ rules: { certificate: { to: [1] } } }), "alerts.rules.certificate.to[0]", "a name"],
+  [alertsWith({ rules: { hitRatio: { enabled: "x" } } }), "alerts.rules.hitRatio.enabled", "true or false"],
+  [alertsWith({ rules: { hitRatio: { below: 50 } } }), "alerts.rules.hitRatio.below", "from 0 to 1"],
+  [
+    alertsWith({ rules: { hitRatio: { dropFraction: 2 } } }),
+    "alerts.rules.hitRatio.dropFraction",
+    "from 0 to 1",
+  ],
+  [
+    alertsWith({ rules: { hitRatio: { windowSeconds: 9 } } }),
+    "alerts.rules.hitRatio.windowSeconds",
+    "from 10",
+  ],
+  [alertsWith({ rules: { hitRatio: { holdSeconds: 0.5 } } }), "alerts.rules.hitRatio.holdSeconds", "from 0"],
+  [alertsWith({ rules: { hitRatio: { requestsMin: 0 } } }), "alerts.rules.hitRatio.requestsMin", "from 1"],
+  [
+    alertsWith({ rules: { hitRatio: { bySite: { shop: 2 } } } }),
+    "alerts.rules.hitRatio.bySite.shop",
+    "from 0 to 1",
+  ],
+  [alertsWith({ rules: { hitRatio: { to: ["x"] } } }), "alerts.rules.hitRatio.to[0]", "no channel"],
+  [alertsWith({ rules: { errorRate: { enabled: "x" } } }), "alerts.rules.errorRate.enabled", "true or false"],
+  [alertsWith({ rules: { errorRate: { above: -1 } } }), "alerts.rules.errorRate.above", "from 0 to 1"],
+  [
+    alertsWith({ rules: { errorRate: { windowSeconds: "5m" } } }),
+    "alerts.rules.errorRate.windowSeconds",
+    "seconds",
+  ],
+  [
+    alertsWith({ rules: { errorRate: { holdSeconds: 86_401 } } }),
+    "alerts.rules.errorRate.holdSeconds",
+    "to 86400",
+  ],
+  [alertsWith({ rules: { errorRate: { requestsMin: 0 } } }), "alerts.rules.errorRate.requestsMin", "from 1"],
+  [
+    alertsWith({ rules: { errorRate: { bySite: { shop: "x" } } } }),
+    "alerts.rules.errorRate.bySite.shop",
+    "from 0",
+  ],
+  [alertsWith({ rules: { errorRate: { to: [""] } } }), "alerts.rules.errorRate.to[0]", "a name"],
   [{ workers: 0, sites: {} }, "workers", "from 1 to 64"],
   [{ workers: 0, sites: {} }, "workers", 'a whole number of workers from 1 to 64 or "auto"'],
   [siteWith({ cache: { memoryMax: "10 apples" } }), "sites.shop.cache.memoryMax", '"256MiB"'],
@@ -272,6 +390,134 @@ const BAD: [unknown, string, string][] = [
   [originWith({ connectionsMax: 0 }), "sites.shop.origins.app.connectionsMax", "from 1 to 65535"],
   [originWith({ keepAliveMs: -1 }), "sites.shop.origins.app.keepAliveMs", "from 0"],
   ...BAD_BUCKETS,
+  [{ name: "a b", sites: {} }, "name", "letters, digits"],
+  [siteWith({ shields: "fra" }), "sites.shop.shields", "a list"],
+  [siteWith({ shields: ["a b"] }), "sites.shop.shields[0]", "letters, digits"],
+  [
+    siteWith({ shields: ["fra"] }),
+    "sites.shop.shields[0]",
+    'no shield is named "fra"; tiers.shields has none',
+  ],
+  [{ tiers: true, sites: {} }, "tiers", "{secret, formerSecret, accept, shields}"],
+  [{ tiers: {}, sites: {} }, "tiers.secret", "is missing"],
+  [tiersWith({ secret: "shh" }), "tiers.secret", '{"env": "NAME"} or {"file": "PATH"}'],
+  [tiersWith({ formerSecret: "shh" }), "tiers.formerSecret", '{"env": "NAME"} or {"file": "PATH"}'],
+  [tiersWith({ accept: "yes" }), "tiers.accept", "true or false"],
+  [tiersWith({ shields: [] }), "tiers.shields", ""],
+  [tiersWith({ shields: { "a b": { urls: ["http://a"] } } }), "tiers.shields.a b", "letters, digits"],
+  [tiersWith({ shields: { fra: "http://a" } }), "tiers.shields.fra", "{urls, tls}"],
+  [shieldWith({ urls: [] }), "tiers.shields.fra.urls", "at least one"],
+  [shieldWith({ urls: ["fra"] }), "tiers.shields.fra.urls[0]", "http(s)://host[:port]"],
+  [shieldWith({ urls: ["http://a/b"] }), "tiers.shields.fra.urls[0]", "without user, path"],
+  [shieldWith({ urls: ["http://u:p@a"] }), "tiers.shields.fra.urls[0]", "without user"],
+  [shieldWith({ urls: ["http://a", "http://a"] }), "tiers.shields.fra.urls[1]", "twice"],
+  [shieldWith({ tls: true }), "tiers.shields.fra.tls", "{caFile, serverName}"],
+  [shieldWith({ tls: { caFile: 1 } }), "tiers.shields.fra.tls.caFile", "a path"],
+  [shieldWith({ tls: { serverName: "a:1" } }), "tiers.shields.fra.tls.serverName", "a host name"],
+  [originWith({ health: {} }), "sites.shop.origins.app.health.path", "is missing"],
+  [originWith({ health: "/up" }), "sites.shop.origins.app.health", "{path, intervalMs, timeoutMs,"],
+  [originWith({ health: { path: "up" } }), "sites.shop.origins.app.health.path", 'beginning with "/"'],
+  [
+    originWith({ health: { path: "/", intervalMs: 99 } }),
+    "sites.shop.origins.app.health.intervalMs",
+    "from 100 to 3600000",
+  ],
+  [
+    originWith({ health: { path: "/", timeoutMs: 0 } }),
+    "sites.shop.origins.app.health.timeoutMs",
+    "from 1 to 3600000",
+  ],
+  [
+    originWith({ health: { path: "/", statuses: [] } }),
+    "sites.shop.origins.app.health.statuses",
+    "at least one",
+  ],
+  [
+    originWith({ health: { path: "/", statuses: ["200"] } }),
+    "sites.shop.origins.app.health.statuses[0]",
+    '"2xx", "3xx", "4xx" or "5xx"',
+  ],
+  [
+    originWith({ health: { path: "/", unhealthyAfter: 0 } }),
+    "sites.shop.origins.app.health.unhealthyAfter",
+    "from 1 to 100",
+  ],
+  [
+    originWith({ health: { path: "/", healthyAfter: 1.5 } }),
+    "sites.shop.origins.app.health.healthyAfter",
+    "from 1 to 100",
+  ],
+  [
+    originWith({ ejection: { failures: 0 } }),
+    "sites.shop.origins.app.ejection.failures",
+    "from 1 to 1000000",
+  ],
+  [originWith({ ejection: { slowMs: "1s" } }), "sites.shop.origins.app.ejection.slowMs", "milliseconds"],
+  [originWith({ ejection: { forMs: 0 } }), "sites.shop.origins.app.ejection.forMs", "from 1 to 3600000"],
+  [originWith({ concurrency: 5 }), "sites.shop.origins.app.concurrency", "{max, queueMax, waitMs}"],
+  [originWith({ concurrency: { max: 0 } }), "sites.shop.origins.app.concurrency.max", "from 1 to 65535"],
+  [
+    originWith({ concurrency: { max: 1, queueMax: -1 } }),
+    "sites.shop.origins.app.concurrency.queueMax",
+    "from 0 to 100000",
+  ],
+  [
+    originWith({ concurrency: { max: 1, waitMs: 0 } }),
+    "sites.shop.origins.app.concurrency.waitMs",
+    "from 1 to 3600000",
+  ],
+  [
+    originWith({ degraded: { freshSeconds: 86_401 } }),
+    "sites.shop.origins.app.degraded.freshSeconds",
+    "from 0 to 86400",
+  ],
+  [
+    originWith({ degraded: { staleSeconds: -1 } }),
+    "sites.shop.origins.app.degraded.staleSeconds",
+    "from 0 to 86400",
+  ],
+  [siteWith({ originGroups: [] }), "sites.shop.originGroups", "an object"],
+  [siteWith({ originGroups: { "a b": { members: ["app"] } } }), 'sites.shop.originGroups["a b"]', "letters"],
+  [groupWith({ members: [] }), "sites.shop.originGroups.both.members", "at least one"],
+  [groupWith({ members: ["app", 5] }), "sites.shop.originGroups.both.members[1]", "a name of 1 to 63"],
+  [groupWith({ members: [{}] }), "sites.shop.originGroups.both.members[0]", '"origin"'],
+  [
+    groupWith({ members: [{ origin: "-" }] }),
+    "sites.shop.originGroups.both.members[0].origin",
+    "a name of 1 to 63",
+  ],
+  [
+    groupWith({ members: [{ origin: "app", weight: 0 }] }),
+    "sites.shop.originGroups.both.members[0].weight",
+    "from 1 to 1000",
+  ],
+  [groupWith({ members: ["ap"] }), "sites.shop.originGroups.both.members[0]", 'did you mean "app"?'],
+  [groupWith({ members: ["app", "app"] }), "sites.shop.originGroups.both.members[1]", "twice"],
+  [
+    siteWith({ originGroups: { app: { members: ["app"] } } }),
+    "sites.shop.originGroups.app",
+    "the name of an origin",
+  ],
+  [groupWith({ balance: "random" }), "sites.shop.originGroups.both.balance", '"least-connections"'],
+  [groupWith({ failoverOn: 500 }), "sites.shop.originGroups.both.failoverOn", "a list"],
+  [groupWith({ failoverOn: [200] }), "sites.shop.originGroups.both.failoverOn[0]", "from 400 to 599"],
+  [
+    groupWith({ failoverOn: ["dns"] }),
+    "sites.shop.originGroups.both.failoverOn[0]",
+    '"connect" or "timeout"',
+  ],
+  [groupWith({ attemptTimeoutMs: 0 }), "sites.shop.originGroups.both.attemptTimeoutMs", "from 1 to 3600000"],
+  [groupWith({ attemptsMax: 0 }), "sites.shop.originGroups.both.attemptsMax", "from 1 to 50"],
+  [
+    groupWith({ retryBudget: { fraction: 2 } }),
+    "sites.shop.originGroups.both.retryBudget.fraction",
+    "from 0 to 1",
+  ],
+  [
+    groupWith({ retryBudget: { perSecondMin: -1 } }),
+    "sites.shop.originGroups.both.retryBudget.perSecondMin",
+    "from 0 to 10000",
+  ],
   [siteWith({ behaviors: [] }), "sites.shop.behaviors", "at least one"],
   [siteWith({ behaviors: [{}] }), "sites.shop.behaviors[0].path", "is missing"],
   [behaviorWith({ path: "static" }), "sites.shop.behaviors[0].path", 'beginning with "/" or "*"'],
@@ -347,6 +593,7 @@ const BAD: [unknown, string, string][] = [
     "sites.shop.behaviors[0].staleIfErrorSeconds",
     "to 2147483647",
   ],
+  [behaviorWith({ staleAfterMs: 0 }), "sites.shop.behaviors[0].staleAfterMs", "from 1 to 3600000"],
   [behaviorWith({ strictSMaxage: "x" }), "sites.shop.behaviors[0].strictSMaxage", "true or false"],
   [behaviorWith({ heuristic: { fraction: 2 } }), "sites.shop.behaviors[0].heuristic.fraction", "from 0 to 1"],
   [
@@ -518,7 +765,10 @@ describe("a wrong value", () => {
         path
           .replace(/^sites\.[\w-]+/, "sites.<id>")
           .replace(/\[\d+\]/g, "[]")
-          .replace(/(origins|errorPages|statusTtlSeconds|set|append)(?:\.[\w-]+|\["[^"]*"\])/, "$1.<name>"),
+          .replace(
+            /(origins|originGroups|shields|errorPages|statusTtlSeconds|set|append|channels|bySite)(?:\.[\w-]+|\["[^"]*"\])/,
+            "$1.<name>",
+          ),
       ),
     );
     const covers = (setting: string) =>
@@ -541,6 +791,8 @@ describe("a wrong value", () => {
       behaviorWith({ requestHeaders: { set: { authorization: "Bearer s3cret\n" } } }),
       behaviorWith({ requestHeaders: "Bearer s3cret", cache: "x" }),
       originWith({ url: "https://user:s3cret@app.example" }),
+      alertsWith({ channels: { ops: { webhook: "s3cret", secret: "s3cret" } } }),
+      smtpWith({ user: "u", password: "s3cret" }),
       siteWith({ hosts: { token: "s3cret" } }),
     ];
     expect(errorsOf(secrets[0])[0]).toContain("got a text of 14 characters");
@@ -666,6 +918,25 @@ describe("what spans settings", () => {
         behaviorWith({ cacheKey: { headers: ["cookie"] } }),
         'sites.shop.behaviors[0].cacheKey.headers[0]: "cookie"',
       ],
+      [groupWith({}), "sites.shop.originGroups.both.members: holds one origin"],
+      [
+        siteWith({
+          origins: { app: { url: "http://a" }, b: { url: "http://b" } },
+          originGroups: { both: { members: ["app", "b"], failoverOn: [] } },
+        }),
+        "sites.shop.originGroups.both.failoverOn: is empty",
+      ],
+      [
+        siteWith({
+          origins: { app: { url: "http://a" }, b: { url: "http://b" } },
+          originGroups: { both: { members: ["app", "b"] } },
+          behaviors: [
+            { path: "/b", origin: "b" },
+            { path: "/*", origin: "app" },
+          ],
+        }),
+        "sites.shop.originGroups.both: is not the origin of any behavior",
+      ],
       [behaviorWith({ storeAuthorized: true }), "sites.shop.behaviors[0].storeAuthorized: "],
       [behaviorWith({ storeSetCookie: true }), "sites.shop.behaviors[0].storeSetCookie: "],
       [siteWith({ redirects: [{ to: "https://a.example$path" }] }), "sites.shop.redirects[0]: has neither"],
@@ -687,6 +958,35 @@ describe("what spans settings", () => {
       behaviorWith({ forward: { query: "all" } }),
     ];
     for (const value of usual) expect(warningsOf(value)).toEqual([]);
+  });
+});
+
+describe("an origin group", () => {
+  const two = { app: { url: "http://a" }, b: { url: "http://b" } };
+
+  test("has defaults, and is what is asked where it holds every origin", () => {
+    const config = valid(siteWith({ origins: two, originGroups: { both: { members: ["app", "b"] } } }));
+    expect(config.sites.shop?.originGroups.both).toEqual({
+      members: ["app", "b"],
+      balance: "failover",
+      failoverOn: [500, 502, 503, 504, "connect", "timeout"],
+      attemptTimeoutMs: 10_000,
+      attemptsMax: 3,
+      retryBudget: { fraction: 0.2, perSecondMin: 10 },
+    });
+    expect(config.sites.shop?.behaviors[0]?.origin).toBe("both");
+  });
+
+  test("that leaves an origin out has to be named", () => {
+    const origins = { ...two, c: { directory: "." } };
+    expect(errorsOf(siteWith({ origins, originGroups: { both: { members: ["app", "b"] } } }))[0]).toContain(
+      "a site with several origins (both, app, b, c) must say which is asked for what",
+    );
+  });
+
+  test("uses its members: none of them is told to be unused", () => {
+    const site = { origins: two, originGroups: { both: { members: ["app", { origin: "b", weight: 3 }] } } };
+    expect(warningsOf(siteWith(site))).toEqual([]);
   });
 });
 

@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { parseList, Token } from "structured-headers";
 import { type CacheStatusMember, formatCacheStatus } from "../../../src/http/cache-status.ts";
-import { appendCdnLoop, countCdnLoop } from "../../../src/http/cdn-loop.ts";
+import { appendCdnLoop, countCdnLoop, withoutLast } from "../../../src/http/cdn-loop.ts";
 import { formatProxyStatus } from "../../../src/http/proxy-status.ts";
 import { STRING_CHARS_MAX } from "../../../src/http/structured.ts";
 import { appendVia } from "../../../src/http/via.ts";
@@ -66,6 +66,13 @@ test("Via grows at its end (RFC 9110 section 7.6.3)", () => {
   expect(appendVia(null, "1.1", "proxima")).toBe("1.1 proxima");
   expect(appendVia("1.0 fred", "HTTP/2", "proxima")).toBe("1.0 fred, 2 proxima");
   expect(appendVia("", "3", "proxima")).toBe("3 proxima");
+});
+
+test("CDN-Loop without its last member: of a fleet with one token the sender's own does not count", () => {
+  expect([withoutLast(null), withoutLast(""), withoutLast("fleet")]).toEqual([null, null, null]);
+  const once = withoutLast("other, fleet");
+  const twice = withoutLast('fleet; a="b, c", fleet');
+  expect([countCdnLoop(once, "fleet"), countCdnLoop(twice, "fleet")]).toEqual([0, 1]);
 });
 
 test("CDN-Loop counts this CDN among others (RFC 8586 section 2)", () => {

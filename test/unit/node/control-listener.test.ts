@@ -8,7 +8,9 @@ import {
   type NodeView,
   startControlListener,
 } from "../../../src/node/control-listener.ts";
+import { DrillService } from "../../../src/node/drill-service.ts";
 import type { ExplainOptions } from "../../../src/node/edge-handle.ts";
+import { OriginBoard } from "../../../src/node/origin-board.ts";
 import { PurgeLog } from "../../../src/node/purge-log.ts";
 import { PurgeService } from "../../../src/node/purge-service.ts";
 import { renderMetrics } from "../../../src/telemetry/prometheus.ts";
@@ -42,6 +44,15 @@ const node: NodeView = {
     return { url, steps: [], would: { result: "hit", reason: "fresh" } };
   },
   snapshot: () => ({ number: 3, sites: 1, loadedAt: "2026-01-01T00:00:00.000Z", lastProblem: null }),
+  alerts: {
+    status: () => ({ channels: [], firing: [] }),
+    test: (to) =>
+      to === "nobody"
+        ? Promise.reject(
+            new ProximaError("alert_channel_unknown", "there is no such channel", { source: "viewer" }),
+          )
+        : Promise.resolve([{ channel: to ?? "ops", kind: "webhook", delivered: true, problem: null }]),
+  },
   purges: new PurgeService(
     new PurgeLog(":memory:"),
     {
@@ -51,6 +62,11 @@ const node: NodeView = {
       counted: () => Promise.resolve(0),
       purgesInForce: (site) => ({ marks: 0, patterns: inForce.get(site) ?? 0 }),
     },
+    new ManualClock(),
+  ),
+  drills: new DrillService(
+    { sites: () => ({}), stats: snapshot, setFault: () => Promise.resolve() },
+    new OriginBoard(() => {}),
     new ManualClock(),
   ),
 };
@@ -185,6 +201,33 @@ describe("the control listener", () => {
     const response = await fetch(`http://${address}/v1/explain?${query}`);
     expect(response.status).toBe(400);
     expect(await response.json()).toMatchObject({ detail: expect.stringContaining(detail) });
+  });
+
+  test("shows alerts, and tests their channels", async () => {
+    const { address } = await start();
+    const send = (body: string, method = "POST") =>
+      fetch(`http://${address}/v1/alerts/test`, {
+        method,
+        headers: { "content-type": "application/json" },
+        ...(method === "POST" ? { body } : {}),
+      });
+    expect(await (await fetch(`http://${address}/v1/alerts`)).json()).toEqual({ channels: [], firing: [] });
+    expect(await (await send('{"to":"chat"}')).json()).toEqual({
+      results: [{ channel: "chat", kind: "webhook", delivered: true, problem: null }],
+    });
+    expect((await send("{}")).status).toBe(200);
+    for (const body of ["", "[]", '{"to":1}', '{"to":""}', '{"too":"x"}']) {
+      const refused = await send(body);
+      expect(await refused.json()).toMatchObject({
+        status: 400,
+        detail: 'the body must be {} or {"to": "NAME"}',
+      });
+    }
+    expect(await (await send('{"to":"nobody"}')).json()).toMatchObject({
+      status: 400,
+      detail: "there is no such channel",
+    });
+    expect((await send("", "GET")).status).toBe(405);
   });
 
   test("keeps the details of an error of ours to the log", async () => {

@@ -80,6 +80,7 @@ export const createFakeEdge: CreateEdge = ({ config, dataDir, version, clock, hi
       }),
       ready: () => ({ ready: true, reasons: [] }),
       setUnsynced: (unsynced) => edgeEvents.push(`unsynced ${unsynced}`),
+      certificates: () => [],
       sites: () => ["dev"],
       urlTarget: (_site, url) => new URL(url).host + new URL(url).pathname,
       purgesInForce: () => ({ marks: 0, patterns: 0 }),
@@ -90,6 +91,10 @@ export const createFakeEdge: CreateEdge = ({ config, dataDir, version, clock, hi
       counted(sequence) {
         edgeEvents.push(`counted again ${sequence}`);
         return Promise.resolve(0);
+      },
+      setFault(site, origin, fault) {
+        edgeEvents.push(`fault of ${site} ${origin}: ${fault?.kind ?? "none"}`);
+        return Promise.resolve();
       },
       reopenLog() {
         edgeEvents.push("log reopened");

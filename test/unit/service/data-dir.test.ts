@@ -79,11 +79,14 @@ describe("a data directory", () => {
 
   test("that another process holds is refused with that process's number and command", async () => {
     const path = join(folder, "d");
-    const child = await holder(path, "proxima edge --config http://me:secret@x/\n\u001b[31m");
+    const child = await holder(
+      path,
+      `proxima edge --join pxj_0123456789ab_${"s".repeat(43)} --config http://me:secret@x/\n\u001b[31m`,
+    );
     const error = caught(() => openDataDir(path));
     expect(error.code).toBe("data_dir_in_use");
     expect(error.message).toBe(
-      `data directory ${path} is in use by process ${child.pid} (proxima edge --config http://***@x/??[31m); ` +
+      `data directory ${path} is in use by process ${child.pid} (proxima edge --join pxj_0123456789ab_*** --config http://***@x/??[31m); ` +
         "stop it, or choose another directory with --data-dir",
     );
   });

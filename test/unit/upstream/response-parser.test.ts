@@ -1,11 +1,8 @@
 /** The parser of responses: what is refused, that splits change nothing, that a cut is never whole. */
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import {
-  CHUNK_EXTENSION_BYTES_MAX,
-  RESPONSE_FIELDS_MAX,
-  RESPONSE_HEAD_BYTES_MAX,
-} from "../../../src/upstream/http1/limits.ts";
+import { CHUNK_EXTENSION_BYTES_MAX } from "../../../src/http/chunked-decoder.ts";
+import { RESPONSE_FIELDS_MAX, RESPONSE_HEAD_BYTES_MAX } from "../../../src/upstream/http1/limits.ts";
 import type { ResponseHead } from "../../../src/upstream/http1/response-head.ts";
 import { ResponseParser } from "../../../src/upstream/http1/response-parser.ts";
 import { UpstreamError } from "../../../src/upstream/next-hop.ts";

@@ -64,6 +64,7 @@ export class DiskStore {
   readonly #intake: Intake;
   readonly #upkeep: Upkeep;
   #lastId = 0;
+  #lastMark: string | null = null;
   #puts = 0;
   #refused = 0;
   #closing: Promise<void> | null = null;
@@ -205,6 +206,7 @@ export class DiskStore {
         checkpointPages,
       },
       variantsMax: options.variantsMax ?? 64,
+      lastMark: () => this.#lastMark,
       nextId: () => this.#nextId(),
       idsBeyond: (id) => {
         this.#lastId = Math.max(this.#lastId, id);
@@ -345,6 +347,7 @@ export class DiskStore {
    */
   setMark(mark: string): boolean {
     assert(mark.length <= MARK_CHARS_MAX && mark.isWellFormed(), "a mark is a short text");
+    this.#lastMark = mark;
     return [...this.#shards.values()].map((shard) => shard.setMark(mark)).every((taken) => taken);
   }
 

@@ -141,7 +141,10 @@ export class Evictor {
             this.#creditBytes + bytes * SECOND_CHANCE_SHARE,
           );
           const wasHit = shard.hits.take(index, row.born);
-          const hit = wasHit || (row.variant !== null && this.#isHot(row.variant));
+          // What is hot may stay so: once a run, or a run among nothing else would never end.
+          const hot = row.variant !== null && !passedOver.has(row.born) && this.#isHot(row.variant);
+          if (hot) passedOver.add(row.born);
+          const hit = wasHit || hot;
           // A large object is only given another place, which costs nothing.
           const costBytes = row.large ? 0 : bytes;
           // On a disk that was full there may be no room to write anything again.

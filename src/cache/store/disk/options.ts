@@ -16,7 +16,7 @@ export interface DiskOptions {
   readonly otherVersion?: "refuse" | "empty";
   /**
    * Asked whenever a shard is opened, also when it comes back after it was off, with the mark that `setMark`
-   * gave it last (null: none, or it is empty). False empties the shard. Must not throw: that counts as false.
+   * gave it last (null: none, or it is empty). False empties the shard, which then carries the newest mark. Must not throw: that counts as false.
    */
   readonly accept?: (mark: string | null) => boolean;
   /** How long to wait for another process to give its shards up, in milliseconds. Default 0. */

@@ -14,6 +14,8 @@ export interface ShardContext
   seed(): bigint;
   readonly segmentBytes: number;
   readonly variantsMax: number;
+  /** What the store was marked with last; null before that. */
+  lastMark(): string | null;
   nextId(): number;
   /** Ids given from now on are larger than this. */
   idsBeyond(id: number): void;

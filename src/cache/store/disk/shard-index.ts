@@ -52,10 +52,13 @@ export class ShardIndex {
       run("PRAGMA busy_timeout = 0");
       // The shard's lock makes this process the only one: no shared memory file, no locking for each lookup.
       run("PRAGMA locking_mode = EXCLUSIVE");
-      // What eviction empties can be given back; counts only while the file is made.
-      run("PRAGMA auto_vacuum = INCREMENTAL");
+      if (this.#number("PRAGMA page_count") === 0) {
+        // There is nothing to lose yet: a file that a power cut takes is made again.
+        run("PRAGMA synchronous = OFF");
+        // What eviction empties can be given back; said of an existing file it would only write to it.
+        run("PRAGMA auto_vacuum = INCREMENTAL");
+      }
       run("PRAGMA journal_mode = WAL");
-      run("PRAGMA synchronous = NORMAL");
       // The shard asks for checkpoints once the log has reached the disk; SQLite itself only if that does not come.
       run(`PRAGMA wal_autocheckpoint = ${sizes.checkpointPages * 3}`);
       run(`PRAGMA journal_size_limit = ${sizes.checkpointPages * 4096}`);
@@ -71,6 +74,7 @@ export class ShardIndex {
       else if (this.#number("PRAGMA application_id") !== APPLICATION_ID || version !== FORMAT_VERSION) {
         throw new ForeignIndexError(`its version is ${version}`);
       }
+      run("PRAGMA synchronous = NORMAL");
       // A look at each table: what is damaged at its root shows now.
       for (const table of ["object", "chunk", "hit", "mark"])
         this.#database.query(`SELECT * FROM ${table} LIMIT 1`).values();

@@ -70,6 +70,9 @@ export class Shard {
       knowsOwed: () => this.#owed.noted,
     });
     const { index, segments } = parts;
+    // One that comes back empty has missed nothing; without a mark what it takes now would be lost at the next start.
+    const mark = this.#context.lastMark();
+    if (mark !== null && index.mark() === null) index.setMark(mark);
     this.#context.idsBeyond(parts.lastId);
     const {
       files,

@@ -1,9 +1,9 @@
 /**
- * What bounds a viewer that sends its header section slowly is the runtime, not a line of ours, and it
- * takes real time to see. If a new runtime stops doing it, this is where it shows.
+ * What bounds a viewer that sends its header section slowly over TLS is the runtime, not a line of ours,
+ * and it takes real time to see. If a new runtime stops doing it, this is where it shows.
  */
 import { afterEach, expect, test } from "bun:test";
-import { cleanUp, start, text } from "../../../unit/edge/listener/support.ts";
+import { cleanUp, loopback, start, text } from "../../../unit/edge/listener/support.ts";
 
 afterEach(cleanUp);
 
@@ -14,6 +14,7 @@ async function trickle(port: number, first: string): Promise<number> {
   const socket = await Bun.connect({
     hostname: "127.0.0.1",
     port,
+    tls: { rejectUnauthorized: false },
     socket: { data() {}, close: () => closed.resolve(), error: () => closed.resolve() },
   });
   socket.write(first);
@@ -25,16 +26,19 @@ async function trickle(port: number, first: string): Promise<number> {
 
 test("a first header section is cut after about 12 seconds, whatever the idle limit", async () => {
   const reached: string[] = [];
-  const edge = await start((request) => {
-    reached.push(request.url);
-    return text("x");
-  });
-  expect(await trickle(edge.http, "GET / HTTP/1.1\r\nHost: site.test\r\nX-A: ")).toBeLessThan(20_000);
+  const edge = await start(
+    (request) => {
+      reached.push(request.url);
+      return text("x");
+    },
+    { https: loopback },
+  );
+  expect(await trickle(edge.https, "GET / HTTP/1.1\r\nHost: site.test\r\nX-A: ")).toBeLessThan(20_000);
   expect(reached).toEqual([]);
 }, 30_000);
 
 test("a later header section on a kept connection is cut at the idle limit", async () => {
-  const edge = await start(() => text("x"), { limits: { idleSeconds: 8 } });
+  const edge = await start(() => text("x"), { https: loopback, limits: { idleSeconds: 8 } });
   const whole = "GET / HTTP/1.1\r\nHost: site.test\r\n\r\n";
-  expect(await trickle(edge.http, `${whole}GET / HTTP/1.1\r\nX-A: `)).toBeLessThan(20_000);
+  expect(await trickle(edge.https, `${whole}GET / HTTP/1.1\r\nX-A: `)).toBeLessThan(20_000);
 }, 30_000);

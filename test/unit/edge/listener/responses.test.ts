@@ -1,9 +1,10 @@
 import { afterEach, describe, expect, test } from "bun:test";
 import { ManualClock } from "../../../../src/base/clock.ts";
+import { WHEEL_TICK_MS } from "../../../../src/edge/listener/raw/limits.ts";
 import type { RequestHandler, ViewerResponse } from "../../../../src/edge/message.ts";
 import { bodyOf } from "../../../../src/http/body.ts";
 import { Fields } from "../../../../src/http/fields.ts";
-import { cleanUp, get, pieces, raw, start, temporaryDirectory, text } from "./support.ts";
+import { cleanUp, get, loopback, pieces, raw, start, temporaryDirectory, text } from "./support.ts";
 
 afterEach(cleanUp);
 
@@ -167,12 +168,51 @@ describe("a response on its way to a viewer", () => {
 });
 
 describe("a streamed body", () => {
-  test("arrives piece by piece, without a length", async () => {
-    const { http } = await start(() =>
-      text(pieces(["one ", "", "two ", "three"]), { "content-length": "999" }),
+  test("arrives piece by piece, over TLS without a length", async () => {
+    const { https } = await start(
+      () => text(pieces(["one ", "", "two ", "three"]), { "content-length": "999" }),
+      { https: loopback },
     );
-    const answer = await fetch(`http://127.0.0.1:${http}/`);
+    const answer = await fetch(`https://127.0.0.1:${https}/`, { tls: { rejectUnauthorized: false } });
     expect(await answer.text()).toBe("one two three");
+  });
+
+  test("in clear text has the length that is known, or comes in chunks; to HTTP/1.0 until the end", async () => {
+    const { http } = await start((request) =>
+      text(pieces(["one ", "", "two"]), request.url.endsWith("/known") ? { "content-length": "7" } : {}),
+    );
+    const known = await raw(http, get("/known"));
+    expect([fieldsOf(known).includes("content-length: 7"), bodyText(known)]).toEqual([true, "one two"]);
+    expect(fieldsOf(known).some((line) => line.startsWith("transfer-encoding"))).toBe(false);
+    const unknown = await raw(http, get("/"));
+    expect(fieldsOf(unknown)).toContain("transfer-encoding: chunked");
+    expect(bodyText(unknown)).toBe("4\r\none \r\n3\r\ntwo\r\n0\r\n\r\n");
+    const old = await raw(http, "GET / HTTP/1.0\r\nHost: a\r\n\r\n");
+    expect([bodyText(old), old.closed, old.reset]).toEqual(["one two", true, false]);
+  });
+
+  test("in clear text that is not as long as it said ends the connection unfinished", async () => {
+    for (const length of ["8", "6"]) {
+      const edge = await start(() => text(pieces(["one ", "two"]), { "content-length": length }));
+      const answer = await raw(edge.http, get("/"));
+      expect(answer.closed).toBe(true);
+      expect(bodyText(answer).length).toBeLessThan(Number(length));
+      expect(edge.errors).toHaveLength(1);
+    }
+  });
+
+  test("that breaks is a reset for an HTTP/1.0 viewer, who has no other sign", async () => {
+    const { http } = await start(() => text(pieces(["one "], new Error("gone"))));
+    const answer = await raw(http, "GET / HTTP/1.0\r\nHost: a\r\n\r\n");
+    expect(answer.reset).toBe(true);
+  });
+
+  test("in clear text begins with its head, before there is a first piece", async () => {
+    const waiting = Promise.withResolvers<null>();
+    const { http } = await start(() => text({ read: () => waiting.promise, cancel() {} }));
+    const answer = await raw(http, get("/"), { until: "\r\n\r\n" });
+    expect(answer.text).toStartWith("HTTP/1.1 200 OK\r\n");
+    waiting.resolve(null);
   });
 
   test("of one piece arrives too", async () => {
@@ -241,7 +281,7 @@ describe("a streamed body", () => {
     socket.pause();
     socket.write(get("/"));
     await Bun.sleep(200);
-    clock.advance(60_001);
+    clock.advance(60_000 + 2 * WHEEL_TICK_MS);
     await gone.promise;
     expect(edge.errors.map(String)).toEqual(["ProximaError: the viewer took no bytes for 60000 ms"]);
     socket.terminate();

@@ -318,8 +318,12 @@ describe("a WebSocket that the origin does not take", () => {
   test("over HTTP/2 or by a bad handshake is refused and the origin's leg is closed", async () => {
     const end = origin();
     const edge = await edgeTo(end.port);
-    const answer = await raw(edge.http, "GET / HTTP/1.1\r\nHost: a\r\n\r\n", { until: "\r\n\r\n" });
+    const answer = await raw(edge.http, "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n", {
+      until: "\r\n\r\n",
+    });
     expect(answer.text).toStartWith("HTTP/1.1 502 ");
+    const plain = await raw(edge.http, "GET / HTTP/1.1\r\nHost: a\r\n\r\n", { until: "\r\n\r\n" });
+    expect(plain.text).toStartWith("HTTP/1.1 502 ");
     await until(() => end.closes.length === 1);
   });
 });

@@ -3,9 +3,20 @@
  * moved together inside the pushed buffer, so that a read full of tiny chunks becomes one piece and
  * not a hundred thousand.
  */
-import { unreachable } from "../../base/assert.ts";
-import { CHUNK_EXTENSION_BYTES_MAX, CHUNK_SIZE_DIGITS_MAX, TRAILER_BYTES_MAX } from "./limits.ts";
-import { type Fault, parseFieldLine } from "./response-head.ts";
+import { unreachable } from "../base/assert.ts";
+import { type Fault, parseFieldLine } from "./field-line.ts";
+
+/** Hexadecimal digits of a chunk's size: 52 bits, what stays an exact integer. */
+export const CHUNK_SIZE_DIGITS_MAX = 13;
+
+/**
+ * Bytes of chunk extensions that may run ahead of the data. Each byte of data gives one byte back, so
+ * that a long body with an extension on each chunk passes and one made of extensions does not.
+ */
+export const CHUNK_EXTENSION_BYTES_MAX = 16 * 1024;
+
+/** Bytes of a trailer section. It is checked and dropped. */
+export const TRAILER_BYTES_MAX = 16 * 1024;
 
 type State =
   | "size"
@@ -33,6 +44,7 @@ const LF = 0x0a;
 /** A decoder for one chunked body. */
 export class ChunkedDecoder {
   readonly #fault: Fault;
+  readonly #refusedTrailers: ReadonlySet<string>;
   #state: State = "size";
   #digits = 0;
   /** Size while it is read, then the bytes of the chunk that are still to come. */
@@ -41,8 +53,10 @@ export class ChunkedDecoder {
   #trailerBytes = 0;
   #trailerLine = "";
 
-  constructor(fault: Fault) {
+  /** A trailer section with one of the `refusedTrailers` (names in lower case) is malformed. */
+  constructor(fault: Fault, refusedTrailers: ReadonlySet<string> = NONE) {
     this.#fault = fault;
+    this.#refusedTrailers = refusedTrailers;
   }
 
   /** True when the last chunk and the trailer section have been read. */
@@ -111,7 +125,7 @@ export class ChunkedDecoder {
         if (byte !== LF) throw this.#fault("a trailer line does not end with CRLF");
         if (this.#trailerLine === "") return "done";
         // Trailers are checked and dropped: no field of theirs may change a stored response.
-        parseFieldLine(this.#trailerLine, this.#fault);
+        this.#checkTrailer(this.#trailerLine);
         this.#trailerLine = "";
         return "trailer";
       default:
@@ -153,6 +167,11 @@ export class ChunkedDecoder {
     return "data";
   }
 
+  #checkTrailer(line: string): void {
+    const [name] = parseFieldLine(line, this.#fault);
+    if (this.#refusedTrailers.has(name)) throw this.#fault(`its trailer section has ${name}`);
+  }
+
   #trailer(byte: number): State {
     if (byte === CR) return "trailer-lf";
     if (byte === LF) throw this.#fault("a trailer line does not end with CRLF");
@@ -164,6 +183,8 @@ export class ChunkedDecoder {
     return "trailer";
   }
 }
+
+const NONE: ReadonlySet<string> = new Set();
 
 function hexDigit(byte: number): number {
   if (byte >= 0x30 && byte <= 0x39) return byte - 0x30;

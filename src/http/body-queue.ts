@@ -1,14 +1,21 @@
 /**
- * A response's body between the connection, which pushes, and its reader, which pulls. Pieces wait in
- * order; above BODY_QUEUE_BYTES_MAX the queue says that it is full, and the connection is paused until
+ * A body between the connection, which pushes, and its reader, which pulls. Pieces wait in order; above
+ * its limit the queue says that it is full, and the connection is paused until
  * the reader has taken most of them. A null is given only after `finish`: never for a body that was cut.
  */
-import { assert, unreachable } from "../../base/assert.ts";
-import type { BodyReader } from "../../http/body.ts";
-import { UpstreamError } from "../next-hop.ts";
-import { BODY_QUEUE_BYTES_MAX, BODY_QUEUE_BYTES_RESUME } from "./limits.ts";
+import { assert, unreachable } from "../base/assert.ts";
+import { ProximaError } from "../base/errors.ts";
+import type { BodyReader } from "./body.ts";
 
-/** What the queue asks of the exchange that fills it. */
+/** How much may wait in a queue, in bytes. */
+export interface QueueRoom {
+  /** Above this the connection is paused. */
+  readonly bytesMax: number;
+  /** At this, or below, it reads on. */
+  readonly bytesResume: number;
+}
+
+/** What the queue asks of the connection that fills it. */
 export interface BodySource {
   /** The queue was full and has room again. */
   onRoom(): void;
@@ -21,6 +28,7 @@ type State = "open" | "finished" | "failed";
 /** A queue of body pieces with one reader. */
 export class BodyQueue implements BodyReader {
   readonly #source: BodySource;
+  readonly #room: QueueRoom;
   #state: State = "open";
   #error: unknown = null;
   #pieces: Uint8Array[] = [];
@@ -31,8 +39,9 @@ export class BodyQueue implements BodyReader {
   #resolve: ((piece: Uint8Array | null) => void) | null = null;
   #reject: ((error: unknown) => void) | null = null;
 
-  constructor(source: BodySource) {
+  constructor(source: BodySource, room: QueueRoom) {
     this.#source = source;
+    this.#room = room;
   }
 
   /** Adds a piece. False when the queue is full and the connection should pause. */
@@ -47,7 +56,7 @@ export class BodyQueue implements BodyReader {
     }
     this.#pieces.push(piece);
     this.#bytes += piece.byteLength;
-    if (this.#bytes <= BODY_QUEUE_BYTES_MAX) return true;
+    if (this.#bytes <= this.#room.bytesMax) return true;
     this.#wasFull = true;
     return false;
   }
@@ -107,7 +116,7 @@ export class BodyQueue implements BodyReader {
 
   cancel(): void {
     if (this.#state === "open") this.#source.onCancel();
-    else if (this.#bytes > 0) this.discard(new UpstreamError("http_request_error", "the body was given up"));
+    else if (this.#bytes > 0) this.discard(givenUp());
   }
 
   #take(piece: Uint8Array): void {
@@ -118,11 +127,15 @@ export class BodyQueue implements BodyReader {
       this.#pieces = [];
       this.#next = 0;
     }
-    if (this.#wasFull && this.#bytes <= BODY_QUEUE_BYTES_RESUME) {
+    if (this.#wasFull && this.#bytes <= this.#room.bytesResume) {
       this.#wasFull = false;
       if (this.#state === "open") this.#source.onRoom();
     }
   }
+}
+
+function givenUp(): ProximaError {
+  return new ProximaError("body_given_up", "the body was given up", { source: "node" });
 }
 
 const EMPTY = new Uint8Array(0);

@@ -1,0 +1,151 @@
+/**
+ * The listener for HTTP/1.1 in clear text, on a TCP socket and a parser of our own (docs/decisions): what
+ * a viewer sends is read strictly, and a hit is one write of bytes that are there. HTTP/2 with prior
+ * knowledge and WebSockets are passed on to the runtime's server.
+ *
+ * States: open -> draining -> closed.
+ */
+import type { Socket, TCPSocketListener } from "bun";
+import type { Clock } from "../../../base/clock.ts";
+import type { RequestHandler } from "../../message.ts";
+import type { ListenerLimits } from "../limits.ts";
+import { Passage } from "../passage.ts";
+import type { ListenAddress } from "../ports.ts";
+import { BlobBytes } from "./blob-bytes.ts";
+import { Connection, type ConnectionContext } from "./connection.ts";
+import { DeadlineWheel } from "./deadline-wheel.ts";
+import { WHEEL_TICK_MS } from "./limits.ts";
+import { Outbox } from "./sender.ts";
+
+/** What a raw listener needs. */
+export interface RawListenerOptions {
+  readonly listen: ListenAddress;
+  /** True when other processes of the node listen on the same port. */
+  readonly reusePort: boolean;
+  readonly handler: RequestHandler;
+  readonly requestHeaderBytesMax: number;
+  readonly requestBodyBytesMax: number;
+  readonly limits: ListenerLimits;
+  readonly clock: Clock;
+  /**
+   * Who is behind a connection from this port of a PROXY protocol relay; null when it is not the relay's.
+   * Left out where viewers connect themselves.
+   */
+  readonly relayed?: (relayPort: number) => string | null;
+  /** Port on 127.0.0.1 of the runtime's server for what is passed on; asked for each connection. */
+  passTo(): number;
+  onError(error: unknown): void;
+}
+
+/** A listening socket for HTTP/1.1. */
+export class RawListener {
+  readonly #options: RawListenerOptions;
+  readonly #listener: TCPSocketListener<Connection>;
+  readonly #connections = new Set<Connection>();
+  readonly #context: ConnectionContext;
+  /** Viewers of passed connections, by our local port. */
+  readonly #passed = new Map<number, string>();
+  #onEmpty: (() => void) | null = null;
+
+  /** Throws the runtime's error when the port can not be bound. */
+  constructor(options: RawListenerOptions) {
+    this.#options = options;
+    const { limits, clock, requestBodyBytesMax } = options;
+    this.#context = {
+      handler: options.handler,
+      bodyContext: { limits, clock, requestBodyBytesMax },
+      requestHeaderBytesMax: options.requestHeaderBytesMax,
+      wheel: new DeadlineWheel(clock, WHEEL_TICK_MS),
+      outbox: new Outbox(),
+      blobs: new BlobBytes(),
+      closing: false,
+      requests: 0,
+      relayed: options.relayed ?? null,
+      onError: (error) => options.onError(error),
+      pass: (connection, first) => this.#pass(connection, first),
+      onClosed: (connection) => this.#closed(connection),
+    };
+    this.#listener = Bun.listen<Connection>({
+      ...options.listen,
+      // The runtime takes it, its declared type leaves it out.
+      ...{ reusePort: options.reusePort },
+      socket: {
+        open: (socket) => this.#opened(socket),
+        data: (socket, bytes) => socket.data?.onData(bytes),
+        drain: (socket) => socket.data?.onDrain(),
+        close: (socket) => socket.data?.onClose(),
+        error: (socket) => socket.data?.terminate(),
+      },
+    });
+  }
+
+  /** Where it listens. */
+  get port(): number {
+    return this.#listener.port;
+  }
+
+  /** Requests being answered; those of passed connections are counted where they are served. */
+  get requests(): number {
+    return this.#context.requests;
+  }
+
+  /** The viewer behind a passed connection, by its port towards the runtime's server; null when there is none. */
+  addressOf(port: number): string | null {
+    return this.#passed.get(port) ?? null;
+  }
+
+  /** From now on each answer says that its connection ends. */
+  announceEnd(): void {
+    this.#context.closing = true;
+  }
+
+  /** Accepts no more, closes idle connections, and resolves when the last one has ended. */
+  async close(): Promise<void> {
+    this.#context.closing = true;
+    this.#listener.stop(false);
+    for (const connection of [...this.#connections]) connection.closeIdle();
+    if (this.#connections.size === 0) return;
+    await new Promise<void>((resolve) => {
+      this.#onEmpty = resolve;
+    });
+  }
+
+  /** Closes everything at once. */
+  stop(): void {
+    this.#listener.stop(false);
+    for (const connection of [...this.#connections]) connection.terminate();
+  }
+
+  #opened(socket: Socket<Connection>): void {
+    try {
+      if (this.#connections.size >= this.#options.limits.connectionsMax) {
+        socket.terminate();
+        return;
+      }
+      const connection = new Connection(socket, this.#context);
+      socket.data = connection;
+      this.#connections.add(connection);
+    } catch (error) {
+      this.#options.onError(error);
+      socket.terminate();
+    }
+  }
+
+  #pass(connection: Connection, first: Uint8Array): Passage {
+    return new Passage(connection.socket, {
+      port: this.#options.passTo(),
+      address: connection.peerAddress,
+      first,
+      addresses: this.#passed,
+      onError: this.#options.onError,
+      onOver: () => connection.onClose(),
+    });
+  }
+
+  #closed(connection: Connection): void {
+    this.#connections.delete(connection);
+    if (this.#connections.size > 0) return;
+    this.#onEmpty?.();
+    this.#onEmpty = null;
+  }
+}

@@ -1,0 +1,111 @@
+/**
+ * A ViewerResponse's head as bytes (RFC 9112 section 4), and how its body is framed. A response that is
+ * served again keeps the bytes, so that a hit writes what is there. Every part is checked before it is
+ * written: no value of an origin can end a line and begin another.
+ */
+import type { Fields } from "../../../http/fields.ts";
+import { reasonOf } from "../../../http/reason.ts";
+import { isToken } from "../../../http/syntax.ts";
+import type { ViewerResponse } from "../../message.ts";
+import { connectionFields, hasNoContent } from "../runtime-response.ts";
+
+/** How the viewer learns where the body ends. */
+export type BodyEnd =
+  /** There is none, whatever Content-Length says (HEAD, 204, 304). */
+  | { readonly kind: "none" }
+  | { readonly kind: "length"; readonly bytes: number }
+  | { readonly kind: "chunked" }
+  /** With the connection: for HTTP/1.0 viewers only. */
+  | { readonly kind: "close" };
+
+const NONE: BodyEnd = { kind: "none" };
+const CHUNKED: BodyEnd = { kind: "chunked" };
+const CLOSE: BodyEnd = { kind: "close" };
+
+const FORBIDDEN_IN_VALUE = /[^\t\x20-\x7e\x80-\xff]/;
+const DIGITS = /^[0-9]{1,15}$/;
+
+/** A head that was written down; it ends with its last field, the empty line left out. */
+export interface WrittenHead {
+  readonly bytes: Buffer;
+  readonly bodyEnd: BodyEnd;
+  /** False when a Date has to be written with it (RFC 9110 section 6.6.1). */
+  readonly dated: boolean;
+  /** The response itself asks for the end of the connection. */
+  readonly closes: boolean;
+}
+
+/** The kept heads of a response with a complete body. */
+class PreparedHeads {
+  readonly whole: WrittenHead;
+  readonly head: WrittenHead;
+
+  constructor(response: ViewerResponse) {
+    this.whole = written(response, false, true);
+    this.head = written(response, true, true);
+  }
+}
+
+/**
+ * The head of a response; kept in `response.prepared` where the body is complete.
+ * Throws an Error that names the part when one can not be sent.
+ */
+export function headOf(response: ViewerResponse, isHead: boolean, isHttp11: boolean): WrittenHead {
+  const { prepared, body } = response;
+  if (prepared instanceof PreparedHeads) return isHead ? prepared.head : prepared.whole;
+  if (body === null || body instanceof Uint8Array || body instanceof Blob) {
+    const made = new PreparedHeads(response);
+    response.prepared = made;
+    return isHead ? made.head : made.whole;
+  }
+  return written(response, isHead, isHttp11);
+}
+
+function written(response: ViewerResponse, isHead: boolean, isHttp11: boolean): WrittenHead {
+  const { status, fields, body } = response;
+  const bodyEnd = isHead ? NONE : bodyEndOf(status, fields, body, isHttp11);
+  let closes = false;
+  let hasLength = false;
+  let text = `HTTP/1.1 ${status} ${reasonOf(status)}\r\n`;
+  for (const [name, value] of fields.entries()) {
+    if (connectionFields.has(name)) continue;
+    if (name === "connection") {
+      // "close" is the one connection option that a pipeline may ask for.
+      closes ||= value.toLowerCase() === "close";
+      continue;
+    }
+    if (name === "content-length") {
+      // Of a body that is sent the length is made below, from the body itself.
+      if (bodyEnd.kind !== "none" || status === 204 || hasLength || !DIGITS.test(value)) continue;
+      hasLength = true;
+    }
+    if (!isToken(name)) throw new Error(`the field name ${JSON.stringify(name.slice(0, 60))} is not a token`);
+    if (FORBIDDEN_IN_VALUE.test(value)) {
+      throw new Error(`the field ${name} has a character that no field value may have`);
+    }
+    text += `${name}: ${value}\r\n`;
+  }
+  if (bodyEnd.kind === "length") text += `content-length: ${bodyEnd.bytes}\r\n`;
+  else if (bodyEnd.kind === "chunked") text += "transfer-encoding: chunked\r\n";
+  else if (isHead && !hasLength && !hasNoContent(status)) {
+    const bytes = completeLength(body);
+    if (bytes !== null) text += `content-length: ${bytes}\r\n`;
+  }
+  return { bytes: Buffer.from(text, "latin1"), bodyEnd, dated: fields.has("date"), closes };
+}
+
+function bodyEndOf(status: number, fields: Fields, body: ViewerResponse["body"], isHttp11: boolean): BodyEnd {
+  // RFC 9110 section 15.3.6: a 205 has no content, and says so with its length.
+  if (status === 205) return { kind: "length", bytes: 0 };
+  if (hasNoContent(status)) return NONE;
+  const bytes = body === null ? 0 : completeLength(body);
+  if (bytes !== null) return { kind: "length", bytes };
+  const declared = fields.get("content-length");
+  if (declared !== null && DIGITS.test(declared)) return { kind: "length", bytes: Number(declared) };
+  return isHttp11 ? CHUNKED : CLOSE;
+}
+
+function completeLength(body: ViewerResponse["body"]): number | null {
+  if (body instanceof Uint8Array) return body.byteLength;
+  return body instanceof Blob ? body.size : null;
+}
