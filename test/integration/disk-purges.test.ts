@@ -203,6 +203,11 @@ describe("soft and hard in turn", () => {
   });
 });
 
+/** A path whose object belongs to a shard. */
+function inShard(shard: number): string {
+  for (let i = 0; ; i++) if (shardOf(`test http://site.test/in/${i}`) === shard) return `/in/${i}`;
+}
+
 describe("the sweep of the disk", () => {
   const all = { keys: allKeys };
 
@@ -228,66 +233,28 @@ describe("the sweep of the disk", () => {
   );
 
   test.each(["hard", "soft"] as const)(
-    "does not miss what is written behind it while it walks (%s)",
+    "is not waited for by what comes back before it (%s)",
     async (mode) => {
-      // The first shard, which the sweep passes at once; memory is too small to keep it.
-      const path = Array.from({ length: 2_000 }, (_, i) => `/first/${i}`).find(
-        (one) => shardOf(`test http://site.test${one}`) === 0,
-      );
-      if (path === undefined) throw new Error("no such path");
+      // The last shard, to which it comes last.
+      const path = inShard(63);
       for (let attempt = 0; ; attempt++) {
         version = 1;
-        const plane = await open({ ...all, memory: "1MiB" });
-        for (let i = 0; i < 200; i++) await plane.ask(`/row/${i}`);
-        await plane.settled();
-        plane.writes.close();
-        await plane.ask(path);
-        await plane.writes.reached;
-        for (let i = 0; i < 500; i++) await plane.ask(`/fill/${i}`);
+        const first = await open(all);
+        for (let i = 0; i < 200; i++) await first.ask(`/row/${i}`);
+        await first.ask(path);
+        await first.settled();
+        const plane = await again(first, all);
         version = 2;
         plane.purge({ mode });
-        let over = false;
-        void plane.plane.purges.settled().then(() => {
-          over = true;
-        });
-        const { written } = plane.plane.stats().disk ?? { written: 0 };
-        for (let turn = 0; turn < 4; turn++) await new Promise((resolve) => setImmediate(resolve));
-        plane.writes.open();
-        while ((plane.plane.stats().disk?.written ?? 0) === written && !over)
-          await new Promise((resolve) => setImmediate(resolve));
-        const during = !over;
-        await plane.settled();
-        if (!during && attempt < 5) continue;
-        expect(during).toBe(true);
-        expect(await seen(await killed(plane), path)).toMatch(/^v2 /);
-        expect(await seen(plane, path)).toMatch(/^v2 /);
-        return;
+        const found = await seen(plane, path);
+        expect(found).toBe(mode === "hard" ? "v2 MISS" : "v2 EXPIRED");
+        // It did come back, and was held against the purge then; or the sweep was faster for once.
+        if (plane.plane.stats().disk?.revived === 1) return;
+        expect(attempt).toBeLessThan(5);
       }
     },
-    30_000,
+    20_000,
   );
-  test("counts each object once, also where purges come while it walks and objects come back to memory", async () => {
-    const first = await open(all);
-    const paths = Array.from({ length: 200 }, (_, i) => `/${i}`);
-    for (const path of paths) await first.ask(path);
-    await first.settled();
-    const plane = await again(first, all);
-    version = 2;
-    const every = plane.purge({ scope: "tag", targets: ["all"], mode: "soft" });
-    for (let turn = 0; turn < 5; turn++) await new Promise((resolve) => setImmediate(resolve));
-    // Some come back to memory behind it, or before it.
-    const back = Promise.all(paths.filter((_, i) => i % 7 === 0).map((path) => plane.ask(path)));
-    const some = plane.purge({ scope: "tag", targets: paths.slice(0, 50).map((path) => path.slice(1)) });
-    await back;
-    await plane.settled();
-    expect(await plane.plane.purges.countedOf(every.sequence)).toBe(200);
-    const counted = await plane.plane.purges.countedOf(some.sequence);
-    // Those that were fetched anew before the second purge's turn came are new objects.
-    expect(counted).toBeGreaterThanOrEqual(42);
-    expect(counted).toBeLessThanOrEqual(50);
-    for (const path of paths) expect(await seen(plane, path)).toMatch(/^v2 /);
-    expect(await seen(await killed(plane), "/3")).toMatch(/^v2 /);
-  }, 20_000);
 
   test("an object that arrives behind it, asked for before the purge, is not found by this start nor the next", async () => {
     const first = await open(all);
