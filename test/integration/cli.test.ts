@@ -174,7 +174,7 @@ describe("proxima dev", () => {
       /^proxima: unknown option '--htp'; did you mean --http \?\n$/,
     ],
     "a config that is not there": [["edge", "--config", "none.json"], 2, /^proxima: none\.json: .*\n$/],
-    "no config": [["edge"], 2, /^proxima: required option '--config <FILE>' not specified\n$/],
+    "no config": [["edge"], 2, /^proxima: give --config FILE, or --control URL for an edge of a fleet\n$/],
     "a URL to explain that is none": [
       ["explain", "shop"],
       2,
