@@ -354,6 +354,10 @@ test("beyond loopback the control plane wants TLS; a node trusts the authority t
 }, 30_000);
 
 describe("when processes are killed", () => {
+  beforeEach(async () => {
+    await fleet.ask("POST", "/v1/apply", { sites: { shop: fleet.site() } });
+  });
+
   test("a control plane that is gone costs viewers nothing, also over an edge's restart; purges are taken up when it is back", async () => {
     await fleet.apply(
       { shop: fleet.site(), evil: { hosts: ["none.test"], origins: { o: { url: fleet.origin } } } },
@@ -454,6 +458,7 @@ describe("when processes are killed", () => {
           acknowledged.push(answer.value.id);
           break;
         }
+        if (answer?.status === 400) throw new Error(answer.text);
         await Bun.sleep(20);
       }
     }
