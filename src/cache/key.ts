@@ -104,6 +104,11 @@ export function selectingKey(vary: readonly string[], fields: FieldReader): stri
   return key;
 }
 
+/** Which variant of its URL a request asks for, where responses named these fields in Vary: what stored ones are told apart by. */
+export function variantOf(secondary: string, vary: readonly string[], fields: FieldReader): string {
+  return vary.length === 0 ? secondary : secondary + selectingKey(vary, fields);
+}
+
 /** A coarse class of device, as CDNs put it into the key. */
 export type DeviceClass = "mobile" | "tablet" | "desktop";
 

@@ -8,7 +8,7 @@ import { type FieldReader, Fields } from "../http/fields.ts";
 import type { Partition } from "./eviction/partitions.ts";
 import type { EvictionNode } from "./eviction/policy.ts";
 import { expireAt, type Freshness, type NotStoredReason } from "./freshness.ts";
-import { selectingKey } from "./key.ts";
+import { variantOf } from "./key.ts";
 import { LargeBody } from "./large-body.ts";
 import { ENTRY_OVERHEAD_BYTES, FORM_OVERHEAD_BYTES, TAG_OVERHEAD_BYTES } from "./limits.ts";
 import type { DiskVariant } from "./store/disk/variant.ts";
@@ -257,7 +257,7 @@ export class StoredUrl {
   find(secondary: string, fields: FieldReader): StoredResponse | null {
     if (this.only !== null) return secondary === "" ? this.only : null;
     for (const { vary, variants } of this.#specs ?? []) {
-      const found = variants.get(secondary + (vary.length > 0 ? selectingKey(vary, fields) : ""));
+      const found = variants.get(variantOf(secondary, vary, fields));
       if (found !== undefined) return found;
     }
     return null;

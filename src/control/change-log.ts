@@ -9,6 +9,7 @@ import type { Clock } from "../base/clock.ts";
 import { CHANGE_TARGETS_MAX, CHANGES_MAX, type Change, type ChangeBody } from "../service/fleet-wire.ts";
 import type { ControlDatabase } from "./database.ts";
 import { CHANGE_TARGETS_KEPT_MAX, CHANGES_KEPT_MAX, TRIM_EVERY } from "./limits.ts";
+import { News } from "./news.ts";
 
 /** A place in the log. */
 export interface LogPlace {
@@ -49,7 +50,7 @@ export class LocalChangeLog implements ChangeLog {
   readonly id: string;
   readonly #database: ControlDatabase;
   readonly #clock: Clock;
-  readonly #waiting = new Set<() => void>();
+  readonly #news: News;
   #untrimmed = 0;
   #closed = false;
 
@@ -57,6 +58,7 @@ export class LocalChangeLog implements ChangeLog {
   constructor(database: ControlDatabase, clock: Clock) {
     this.#database = database;
     this.#clock = clock;
+    this.#news = new News(clock);
     this.id = database.transaction(() => {
       const known = database.get<{ value: string }>("SELECT value FROM meta WHERE name = 'log'");
       const id = known?.value ?? randomUUID();
@@ -112,21 +114,11 @@ export class LocalChangeLog implements ChangeLog {
 
   changed(sequence: number, ms: number, signal: AbortSignal): Promise<void> {
     if (this.#closed || signal.aborted || this.head().sequence > sequence) return Promise.resolve();
-    return new Promise((resolve) => {
-      const done = (): void => {
-        this.#waiting.delete(done);
-        cancel();
-        signal.removeEventListener("abort", done);
-        resolve();
-      };
-      const cancel = this.#clock.after(ms, done);
-      signal.addEventListener("abort", done);
-      this.#waiting.add(done);
-    });
+    return this.#news.next(ms, signal);
   }
 
   get waiting(): number {
-    return this.#waiting.size;
+    return this.#news.waiting;
   }
 
   wakeAll(): void {
@@ -139,7 +131,7 @@ export class LocalChangeLog implements ChangeLog {
   }
 
   #wake(): void {
-    for (const done of [...this.#waiting]) done();
+    this.#news.tell();
   }
 
   #insert(sequence: number, body: ChangeBody, targets: number): Change {

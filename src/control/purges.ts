@@ -9,6 +9,7 @@ import type { NodeReport } from "../service/fleet-wire.ts";
 import type { ChangeLog } from "./change-log.ts";
 import type { ControlDatabase } from "./database.ts";
 import { PURGES_KEPT_MAX } from "./limits.ts";
+import { News } from "./news.ts";
 import type { Nodes } from "./nodes.ts";
 import { Refused } from "./refusal.ts";
 
@@ -70,13 +71,14 @@ export class FleetPurges {
   readonly #log: ChangeLog;
   readonly #nodes: Nodes;
   readonly #clock: Clock;
-  readonly #waiting = new Set<() => void>();
+  readonly #news: News;
 
   constructor(database: ControlDatabase, log: ChangeLog, nodes: Nodes, clock: Clock) {
     this.#database = database;
     this.#log = log;
     this.#nodes = nodes;
     this.#clock = clock;
+    this.#news = new News(clock);
   }
 
   /** Takes an order, within the caller's transaction: when that is over, every node will get it. */
@@ -169,7 +171,7 @@ export class FleetPurges {
         if (!open || leftMs <= 0 || signal.aborted) return purge;
         wanted = purge.nodes.filter(({ state }) => state !== "unreachable").length;
       }
-      await this.#news(Math.min(leftMs, LOOK_EVERY_MS), signal);
+      await this.#news.next(Math.min(leftMs, LOOK_EVERY_MS), signal);
     }
   }
 
@@ -189,22 +191,8 @@ export class FleetPurges {
     );
   }
 
-  #news(ms: number, signal: AbortSignal): Promise<void> {
-    return new Promise((resolve) => {
-      const done = (): void => {
-        this.#waiting.delete(done);
-        cancel();
-        signal.removeEventListener("abort", done);
-        resolve();
-      };
-      const cancel = this.#clock.after(ms, done);
-      signal.addEventListener("abort", done);
-      this.#waiting.add(done);
-    });
-  }
-
   #wake(): void {
-    for (const done of [...this.#waiting]) done();
+    this.#news.tell();
   }
 
   #trim(): void {

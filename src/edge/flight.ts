@@ -3,7 +3,7 @@
  * wait. Its body is stored when, and only when, it is whole.
  */
 import { Fill } from "../cache/fill.ts";
-import { selectingKey } from "../cache/key.ts";
+import { selectingKey, variantOf } from "../cache/key.ts";
 import { HOT_COPY_BYTES_MAX, MEMORY_BODY_BYTES_MAX, PASS_MS } from "../cache/limits.ts";
 import type { PassMarker, StoredResponse } from "../cache/stored.ts";
 import { readTags } from "../cache/tags.ts";
@@ -45,7 +45,7 @@ export function flightKey(x: RoutedExchange, context: EdgeContext): string {
 export function fits(x: RoutedExchange, outcome: FlightResponse, { purges }: EdgeContext): boolean {
   if (!outcome.fill.retained || !purges.covers(x.base, outcome.tags, outcome.asked)) return false;
   if (outcome.vary.length === 0) return true;
-  return outcome.variant === x.secondary + selectingKey(outcome.vary, x.request.fields);
+  return outcome.variant === variantOf(x.secondary, outcome.vary, x.request.fields);
 }
 
 /** Sends a cacheable request to the next hop. `entry` is a stored response to revalidate; `shared` lets others join. */
@@ -249,7 +249,7 @@ function decide(
     storage: owned?.storage ?? storageOf(x, context, response),
     coding,
     vary,
-    variant: x.secondary + (vary.length > 0 ? selectingKey(vary, x.request.fields) : ""),
+    variant: variantOf(x.secondary, vary, x.request.fields),
     negotiable: isNegotiable(x.behavior, status, fields, bodyLength),
     tags: readTags(fields, x.authority),
     owned,

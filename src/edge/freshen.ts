@@ -1,5 +1,5 @@
 import { decideStorage } from "../cache/freshness.ts";
-import { selectingKey } from "../cache/key.ts";
+import { variantOf } from "../cache/key.ts";
 import type { StoredResponse } from "../cache/stored.ts";
 import { readTags } from "../cache/tags.ts";
 import { weakMatch } from "../http/conditional.ts";
@@ -106,7 +106,7 @@ function refile(
   vary: readonly string[],
 ): StoredResponse {
   context.store.remove(entry);
-  const variant = x.secondary + selectingKey(vary, x.request.fields);
+  const variant = variantOf(x.secondary, vary, x.request.fields);
   const moved = context.store.put(x.base, vary, variant, entry.parts, x.behavior.variantsMax);
   if (moved === null) return entry;
   context.disk?.save(moved);

@@ -9,7 +9,7 @@ import type { Clock } from "../../base/clock.ts";
 import type { FieldReader } from "../../http/fields.ts";
 import { validatorOf } from "../../http/validator.ts";
 import { expireAt } from "../freshness.ts";
-import { selectingKey, siteOf } from "../key.ts";
+import { siteOf, variantOf } from "../key.ts";
 import { LargeBody } from "../large-body.ts";
 import { DISK_LIFE_MS_MIN, INLINE_BODY_BYTES_MAX, MEMORY_BODY_BYTES_MAX } from "../limits.ts";
 import type { PurgeableObject, Validity } from "../purge-table.ts";
@@ -125,9 +125,7 @@ export class DiskTier {
     variantsMax: number,
   ): Promise<StoredResponse | null> {
     const rows = this.#disk.find(base);
-    const fitting = rows.find(
-      ({ vary, variant }) => variant === secondary + (vary.length > 0 ? selectingKey(vary, fields) : ""),
-    );
+    const fitting = rows.find(({ vary, variant }) => variant === variantOf(secondary, vary, fields));
     const row = fitting ?? rows[0];
     if (row === undefined) return null;
     let reviving = this.#reviving.get(row.born);
@@ -143,9 +141,7 @@ export class DiskTier {
   peek(base: string, secondary: string, fields: FieldReader): StoredResponse | null {
     const row = this.#disk
       .find(base)
-      .find(
-        ({ vary, variant }) => variant === secondary + (vary.length > 0 ? selectingKey(vary, fields) : ""),
-      );
+      .find(({ vary, variant }) => variant === variantOf(secondary, vary, fields));
     const record = row === undefined ? null : decodeRecord(row.meta);
     if (row === undefined || record === null) return null;
     const body = new LargeBody({
