@@ -16,11 +16,20 @@ import { delimiter, join } from "node:path";
 /** Everything the whole test suite needs. @type {readonly SystemPackage[]} */
 export const systemPackages = [
   { debian: "chromium", what: "a headless browser, for HTTP/3 and the dashboards", find: findChromium },
+  {
+    debian: "nats-server",
+    what: "the bus of a large fleet",
+    find: findNatsServer,
+  },
 ];
 
-/** Path of the first of `names` that can be run, by PATH; null when there is none. @param {readonly string[]} names */
-export function findProgram(names) {
+/**
+ * Path of the first of `names` that can be run, by PATH and in `more` folders; null when there is none.
+ * @param {readonly string[]} names @param {readonly string[]} [more]
+ */
+export function findProgram(names, more = []) {
   const folders = (process.env.PATH ?? "").split(delimiter).filter((folder) => folder !== "");
+  folders.push(...more);
   for (const name of names) {
     for (const folder of folders) {
       const path = join(folder, name);
@@ -38,6 +47,11 @@ export function findProgram(names) {
 /** Path of Chromium, or of a browser that is built from it; null when there is none. @returns {string | null} */
 export function findChromium() {
   return findProgram(["chromium", "chromium-browser", "google-chrome-stable", "google-chrome"]);
+}
+
+/** Path of the NATS server; Debian puts it where only root's PATH looks. Null when there is none. @returns {string | null} */
+export function findNatsServer() {
+  return findProgram(["nats-server"], ["/usr/sbin"]);
 }
 
 /**
