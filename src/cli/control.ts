@@ -4,6 +4,7 @@ import { systemClock } from "../base/clock.ts";
 import type { ListenAddress } from "../config/address.ts";
 import { type ControlPlane, startControlPlane } from "../control/control-plane.ts";
 import { runUntilSignal } from "../service/signals.ts";
+import { openStorage } from "./control-storage.ts";
 import { SilentExit, UsageError } from "./failure.ts";
 import { styleFor } from "./io.ts";
 import { nodeLog, type Program } from "./serve.ts";
@@ -17,6 +18,8 @@ export interface ControlOptions {
   readonly tlsKey?: string;
   readonly name: readonly string[];
   readonly newAdminToken?: boolean;
+  readonly storage?: ListenAddress;
+  readonly storageS3?: URL;
 }
 
 /** Runs the command until the process is told to end. */
@@ -36,6 +39,12 @@ export async function controlCommand(options: ControlOptions, program: Program):
     tls,
     names: options.name,
     newAdminToken: options.newAdminToken === true,
+    storage: openStorage(options.storage ?? null, options.storageS3 ?? null, {
+      tls,
+      io,
+      log,
+      clock: systemClock,
+    }),
     version: VERSION,
     command: program.command,
     clock: systemClock,
@@ -54,6 +63,7 @@ function banner(plane: ControlPlane, color: boolean): string {
     style.bold(`proxima ${VERSION} is a control plane`),
     "",
     `  api      ${url}/v1 (${url}/docs)`,
+    ...(plane.storage === null ? [] : [`  storage  ${plane.scheme}://${plane.storage} (S3 and Bunny)`]),
     `  data     ${plane.dataDir}`,
   ];
   if (plane.adminToken !== null)

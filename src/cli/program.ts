@@ -136,6 +136,18 @@ ${EXIT_HELP}`,
     .option("--tls-cert <FILE>", "certificate chain (PEM)")
     .option("--tls-key <FILE>", "its private key (PEM)")
     .option("--name <HOST>", "a further host name by which it is asked; may be repeated", collect, [])
+    .addOption(
+      new Option(
+        "--storage <HOST:PORT>",
+        "address of push storage (S3 and Bunny); left out, it is not listened for",
+      ).argParser(readAddress),
+    )
+    .addOption(
+      new Option(
+        "--storage-s3 <URL>",
+        "keep what is pushed in a bucket, https://ENDPOINT/BUCKET[/PREFIX], not in the data directory",
+      ).argParser(bucketUrl),
+    )
     .option("--new-admin-token", "make a further token that may do everything, and print it")
     .addHelpText(
       "after",
@@ -144,6 +156,7 @@ The first start prints a token that may do everything, once.
 
 Examples:
   $ proxima control
+  $ proxima control --storage 127.0.0.1:8091
   $ proxima control --listen 0.0.0.0:8090 --tls-cert control.pem --tls-key control.key --name control.example
 ${EXIT_HELP}`,
     )
@@ -259,4 +272,10 @@ function readHeader(line: string, before: string[]): string[] {
     throw new InvalidArgumentError("Expected 'Name: value'.");
   }
   return [...before, line];
+}
+
+function bucketUrl(text: string): URL {
+  const url = /^https?:\/\//i.test(text) ? URL.parse(text) : null;
+  if (url === null) throw new InvalidArgumentError("Expected https://ENDPOINT/BUCKET[/PREFIX].");
+  return url;
 }

@@ -9,10 +9,16 @@ import { openDataDir } from "../service/data-dir.ts";
 import { formatAddress, listenError } from "../service/listen-error.ts";
 import type { NodeLog } from "../service/log.ts";
 import { problem } from "../service/problem.ts";
+import type { BlobStore } from "../storage/blob-store.ts";
+import { FILE_BYTES_MAX } from "../storage/limits.ts";
+import type { StorageRequest, StorageResponse } from "../storage/message.ts";
+import { StorageApi } from "../storage/storage-api.ts";
 import { Api } from "./api/api.ts";
 import { SYSTEM } from "./audit.ts";
-import { DEPLOY_BODY_BYTES_MAX } from "./limits.ts";
+import { ContentDoor } from "./content-door.ts";
+import { DEPLOY_BODY_BYTES_MAX, ZONE_COLLECT_EVERY_MS } from "./limits.ts";
 import { type ControlParts, openParts } from "./parts.ts";
+import { storageGuard } from "./zones/guard.ts";
 
 /** How a control plane is started. */
 export interface ControlPlaneOptions {
@@ -24,10 +30,28 @@ export interface ControlPlaneOptions {
   readonly names: readonly string[];
   /** Makes a further token that may do everything, for who has lost the first. */
   readonly newAdminToken: boolean;
+  /** Push storage; left out: its content in the data directory, and no listener of its own. */
+  readonly storage?: StorageOptions;
   readonly version: string;
   readonly command: string;
   readonly clock: Clock;
   readonly log: NodeLog;
+}
+
+/** How push storage is run. */
+export interface StorageOptions {
+  /** Where content lies; null: in the data directory. */
+  readonly store: BlobStore | null;
+  /** Listens for the S3 and the Bunny shape; null: does not. */
+  readonly listen:
+    | ((answer: (request: StorageRequest) => Promise<StorageResponse>) => StorageListener)
+    | null;
+}
+
+/** A listener of storage. */
+export interface StorageListener {
+  readonly address: string;
+  stop(): Promise<void>;
 }
 
 /** A running control plane. */
@@ -36,6 +60,8 @@ export interface ControlPlane {
   readonly address: string;
   readonly scheme: "http" | "https";
   readonly dataDir: string;
+  /** Where storage listens; null where it does not. */
+  readonly storage: string | null;
   /** A token that may do everything, made at this start; to be shown once and kept nowhere. Null otherwise. */
   readonly adminToken: string | null;
   reload(): Promise<void>;
@@ -66,18 +92,36 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     );
   const dataDir = openDataDir(options.dataDir, options.command);
   let parts: ControlParts | null = null;
+  let storage: StorageListener | null = null;
   try {
-    parts = openParts((name) => dataDir.file(name), options.version, options.clock);
+    parts = openParts(
+      (name) => dataDir.file(name),
+      options.version,
+      options.clock,
+      options.storage?.store ?? null,
+    );
     const adminToken = makeAdminToken(parts, options.newAdminToken);
     const api = new Api(parts, (message) => log("error", message));
-    const server = listen(options, api);
+    const server = listen(options, api, new ContentDoor(parts));
     const opened = parts;
+    const storageApi = new StorageApi({
+      store: parts.zones,
+      guard: storageGuard(parts),
+      domains: ["localhost", ...options.names],
+      onError: (message) => log("error", message),
+    });
+    storage = options.storage?.listen?.((request) => storageApi.answer(request)) ?? null;
+    const listening = storage;
+    const collecting = collectZones(opened, options);
     let stopping: Promise<void> | null = null;
     const stop = async () => {
+      collecting.stop();
       api.close();
       opened.log.close();
+      await listening?.stop();
       await Promise.race([server.stop(), Bun.sleep(STOP_WAIT_MS)]);
       await server.stop(true);
+      await collecting.ended();
       opened.close();
       dataDir.release();
     };
@@ -85,6 +129,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       address: formatAddress({ hostname: address.hostname, port: server.port ?? address.port }),
       scheme: tls === null ? "http" : "https",
       dataDir: dataDir.path,
+      storage: storage?.address ?? null,
       adminToken,
       reload: () => Promise.resolve(),
       reopenLog: () => Promise.resolve(),
@@ -94,6 +139,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       },
     };
   } catch (error) {
+    await storage?.stop();
     parts?.close();
     dataDir.release();
     throw error;
@@ -114,14 +160,51 @@ function makeAdminToken(parts: ControlParts, wanted: boolean): string | null {
   });
 }
 
-function listen({ address, tls, names, log }: ControlPlaneOptions, api: Api): Bun.Server<undefined> {
+/** Drops content of zones that nothing needs, from time to time. */
+function collectZones({ zones }: ControlParts, { clock, log }: ControlPlaneOptions) {
+  let stopped = false;
+  let running: Promise<void> = Promise.resolve();
+  let cancel = () => {};
+  const again = () => {
+    cancel = clock.after(ZONE_COLLECT_EVERY_MS, () => {
+      running = zones
+        .collect()
+        .then(({ blobs, bytes }) => {
+          if (blobs > 0)
+            log("info", `push zones: ${blobs} files of ${bytes} bytes that nothing needs are dropped`);
+        })
+        .catch((error) =>
+          log("warning", `push zones: what is not needed can not be dropped: ${messageOf(error)}`),
+        )
+        .then(() => {
+          if (!stopped) again();
+        });
+    });
+  };
+  again();
+  return {
+    stop() {
+      stopped = true;
+      cancel();
+    },
+    ended: () => running,
+  };
+}
+
+function listen(
+  { address, tls, names, log }: ControlPlaneOptions,
+  api: Api,
+  door: ContentDoor,
+): Bun.Server<undefined> {
   let identity: ControlIdentity | null = null;
   const answer = async (request: Request, server: Bun.Server<undefined>): Promise<Response> => {
     if (identity === null) return problem(503, "Service Unavailable", "the control plane is starting");
     const incoming = { request, address: server.requestIP(request)?.address ?? "" };
-    const refusal = refuseForeign(request.method, request.headers, identity);
+    const isContent = door.takes(request);
+    // Content is no JSON; what else keeps foreign pages out is asked of it as well.
+    const refusal = refuseForeign(isContent ? "GET" : request.method, request.headers, identity);
     if (refusal !== null) return api.refuse(incoming, refusal.status, refusal.detail);
-    return await api.answer(incoming);
+    return isContent ? await door.answer(request, incoming.address) : await api.answer(incoming);
   };
   try {
     const server = Bun.serve({
@@ -130,7 +213,7 @@ function listen({ address, tls, names, log }: ControlPlaneOptions, api: Api): Bu
       reusePort: false,
       ...(tls === null ? {} : { tls: { cert: tls.cert, key: tls.key } }),
       // The runtime's own refusal has no problem document: it is for those who go on in spite of ours.
-      maxRequestBodySize: DEPLOY_BODY_BYTES_MAX + 1024 * 1024,
+      maxRequestBodySize: Math.max(DEPLOY_BODY_BYTES_MAX, FILE_BYTES_MAX) + 1024 * 1024,
       // Longer than the longest wait for changes or a purge.
       idleTimeout: IDLE_SECONDS_MAX,
       async fetch(request, bunServer) {

@@ -4,13 +4,15 @@
  */
 import { Database, type SQLQueryBindings } from "bun:sqlite";
 import { messageOf, ProximaError } from "../base/errors.ts";
+import { ZONE_TABLES } from "./zones/tables.ts";
 
 /** The layout of the file; an older one is brought to it, a newer one is refused. */
-const LAYOUT = 2;
+const LAYOUT = 3;
 
 /** From each layout to the next one, by the older one's number. */
 const STEPS: Readonly<Record<number, string>> = {
   1: "ALTER TABLE tokens ADD COLUMN sealed BLOB;",
+  2: ZONE_TABLES,
 };
 
 const TABLES = `

@@ -1,6 +1,8 @@
 /** The parts of a control plane, made once and handed to its routes. */
 import type { Clock } from "../base/clock.ts";
 import { openSealer, type Sealer } from "../service/sealer.ts";
+import type { BlobStore } from "../storage/blob-store.ts";
+import { DirectoryBlobs } from "../storage/directory-blobs.ts";
 import { Audit } from "./audit.ts";
 import { type ChangeLog, LocalChangeLog } from "./change-log.ts";
 import { ControlDatabase } from "./database.ts";
@@ -9,6 +11,10 @@ import { Nodes } from "./nodes.ts";
 import { FleetPurges } from "./purges.ts";
 import { Sites } from "./sites.ts";
 import { Tokens } from "./tokens.ts";
+import { Blobs } from "./zones/blobs.ts";
+import { ZoneFiles } from "./zones/zone-files.ts";
+import { ZoneSites } from "./zones/zone-sites.ts";
+import { Zones } from "./zones/zones.ts";
 
 /** All of them. */
 export interface ControlParts {
@@ -23,21 +29,35 @@ export interface ControlParts {
   readonly sites: Sites;
   readonly nodes: Nodes;
   readonly purges: FleetPurges;
+  readonly zones: Zones;
   readonly idempotent: Idempotent;
   close(): void;
 }
 
 /**
- * Opens the database and what stands on it; `fileOf` gives the path of a name in the data directory. Throws a
- * ProximaError when it can not be used.
+ * Opens the database and what stands on it; `fileOf` gives the path of a name in the data directory. Content of
+ * push zones is in `store`, or in a folder of the data directory. Throws a ProximaError when it can not be used.
  */
-export function openParts(fileOf: (name: string) => string, version: string, clock: Clock): ControlParts {
+export function openParts(
+  fileOf: (name: string) => string,
+  version: string,
+  clock: Clock,
+  store: BlobStore | null = null,
+): ControlParts {
   const sealer = openSealer(fileOf("seal.key"));
   const database = new ControlDatabase(fileOf("control.db"));
   const log = new LocalChangeLog(database, clock);
   const audit = new Audit(database, clock);
   const nodes = new Nodes(database, clock);
   const purges = new FleetPurges(database, log, nodes, clock);
+  const zoneSites = new ZoneSites(database);
+  const zoneFiles = new ZoneFiles(database, log, purges, zoneSites, clock);
+  const blobs = new Blobs(
+    database,
+    store ?? new DirectoryBlobs(fileOf("zones")),
+    fileOf("zones-incoming"),
+    clock,
+  );
   return {
     version,
     clock,
@@ -49,6 +69,7 @@ export function openParts(fileOf: (name: string) => string, version: string, clo
     sites: new Sites(database, log, clock),
     nodes,
     purges,
+    zones: new Zones(database, zoneFiles, blobs, zoneSites, clock),
     idempotent: new Idempotent(database, clock),
     close() {
       log.close();

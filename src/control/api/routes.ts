@@ -3,6 +3,13 @@ import type { Route } from "./route.ts";
 import { adminRoutes } from "./routes-admin.ts";
 import { fleetRoutes, nodeRoutes } from "./routes-fleet.ts";
 import { siteRoutes } from "./routes-sites.ts";
+import { zoneRoutes } from "./routes-zones.ts";
 
 /** In the order of the document. */
-export const routes: readonly Route[] = [...siteRoutes, ...fleetRoutes, ...adminRoutes, ...nodeRoutes];
+export const routes: readonly Route[] = [
+  ...siteRoutes,
+  ...fleetRoutes,
+  ...zoneRoutes,
+  ...adminRoutes,
+  ...nodeRoutes,
+];
