@@ -119,9 +119,10 @@ function listen({ address, tls, names, log }: ControlPlaneOptions, api: Api): Bu
   const answer = async (request: Request, server: Bun.Server<undefined>): Promise<Response> => {
     if (identity === null) return problem(503, "Service Unavailable", "the control plane is starting");
     const incoming = { request, address: server.requestIP(request)?.address ?? "" };
-    const refusal = refuseForeign(request.method, request.headers, identity);
+    const vendor = api.vendors.of(request);
+    const refusal = refuseForeign(request.method, request.headers, identity, vendor === null);
     if (refusal !== null) return api.refuse(incoming, refusal.status, refusal.detail);
-    return await api.answer(incoming);
+    return await (vendor === null ? api.answer(incoming) : api.vendors.answer(vendor, incoming));
   };
   try {
     const server = Bun.serve({

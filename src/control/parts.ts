@@ -1,6 +1,7 @@
 /** The parts of a control plane, made once and handed to its routes. */
 import type { Clock } from "../base/clock.ts";
 import { Audit } from "./audit.ts";
+import { Batches } from "./batches.ts";
 import { type ChangeLog, LocalChangeLog } from "./change-log.ts";
 import { ControlDatabase } from "./database.ts";
 import { Idempotent } from "./idempotent.ts";
@@ -20,6 +21,7 @@ export interface ControlParts {
   readonly sites: Sites;
   readonly nodes: Nodes;
   readonly purges: FleetPurges;
+  readonly batches: Batches;
   readonly idempotent: Idempotent;
   close(): void;
 }
@@ -41,6 +43,7 @@ export function openParts(file: string, version: string, clock: Clock): ControlP
     sites: new Sites(database, log, clock),
     nodes,
     purges,
+    batches: new Batches(database, purges),
     idempotent: new Idempotent(database, clock),
     close() {
       log.close();
