@@ -6,7 +6,12 @@ import { Database, type SQLQueryBindings } from "bun:sqlite";
 import { messageOf, ProximaError } from "../base/errors.ts";
 
 /** The layout of the file; an older one is brought to it, a newer one is refused. */
-const LAYOUT = 1;
+const LAYOUT = 2;
+
+/** From each layout to the next one, by the older one's number. */
+const STEPS: Readonly<Record<number, string>> = {
+  1: "ALTER TABLE tokens ADD COLUMN sealed BLOB;",
+};
 
 const TABLES = `
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
@@ -73,7 +78,12 @@ export class ControlDatabase {
       if (layout === 0)
         this.transaction(() => {
           this.#db.run(TABLES);
-          this.#db.run(`PRAGMA user_version = ${LAYOUT}`);
+          this.#db.run("PRAGMA user_version = 1");
+        });
+      for (let from = Math.max(1, layout); from < LAYOUT; from++)
+        this.transaction(() => {
+          this.#db.run(STEPS[from] ?? "");
+          this.#db.run(`PRAGMA user_version = ${from + 1}`);
         });
     } catch (cause) {
       throw new ProximaError(

@@ -1,5 +1,6 @@
 /** The parts of a control plane, made once and handed to its routes. */
 import type { Clock } from "../base/clock.ts";
+import { openSealer, type Sealer } from "../service/sealer.ts";
 import { Audit } from "./audit.ts";
 import { Batches } from "./batches.ts";
 import { type ChangeLog, LocalChangeLog } from "./change-log.ts";
@@ -18,6 +19,8 @@ export interface ControlParts {
   readonly log: ChangeLog;
   readonly audit: Audit;
   readonly tokens: Tokens;
+  /** For secrets that have to be known again. */
+  readonly sealer: Sealer;
   readonly sites: Sites;
   readonly nodes: Nodes;
   readonly purges: FleetPurges;
@@ -26,9 +29,13 @@ export interface ControlParts {
   close(): void;
 }
 
-/** Opens the database and what stands on it. Throws a ProximaError when it can not be used. */
-export function openParts(file: string, version: string, clock: Clock): ControlParts {
-  const database = new ControlDatabase(file);
+/**
+ * Opens the database and what stands on it; `fileOf` gives the path of a name in the data directory. Throws a
+ * ProximaError when it can not be used.
+ */
+export function openParts(fileOf: (name: string) => string, version: string, clock: Clock): ControlParts {
+  const sealer = openSealer(fileOf("seal.key"));
+  const database = new ControlDatabase(fileOf("control.db"));
   const log = new LocalChangeLog(database, clock);
   const audit = new Audit(database, clock);
   const nodes = new Nodes(database, clock);
@@ -39,7 +46,8 @@ export function openParts(file: string, version: string, clock: Clock): ControlP
     database,
     log,
     audit,
-    tokens: new Tokens(database, clock),
+    sealer,
+    tokens: new Tokens(database, clock, sealer),
     sites: new Sites(database, log, clock),
     nodes,
     purges,

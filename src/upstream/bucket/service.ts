@@ -11,7 +11,7 @@ import {
   type SigV4Credentials,
   type SigV4Scope,
   signingKey,
-} from "./sigv4.ts";
+} from "../../http/sigv4/sign.ts";
 
 /** A request for an object, not yet signed. */
 export interface UnsignedRequest {
