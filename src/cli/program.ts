@@ -15,6 +15,7 @@ import { addListenOptions, type ListenOptions, readAddress } from "./options.ts"
 import { type PurgeCommandOptions, purgeCommand } from "./purge.ts";
 import type { Program } from "./serve.ts";
 import { addSimulateCommand } from "./simulate-command.ts";
+import { addTakeoverCommand } from "./takeover.ts";
 import { VERSION } from "./version.ts";
 import { addWarmCommand } from "./warm/command.ts";
 
@@ -136,6 +137,12 @@ ${EXIT_HELP}`,
     .option("--tls-cert <FILE>", "certificate chain (PEM)")
     .option("--tls-key <FILE>", "its private key (PEM)")
     .option("--name <HOST>", "a further host name by which it is asked; may be repeated", collect, [])
+    .addOption(
+      new Option(
+        "--takeover <HOST:PORT>",
+        "also answer for the hosts of Cloudflare, Fastly, CloudFront, Bunny and Akamai there",
+      ).argParser(readAddress),
+    )
     .option("--new-admin-token", "make a further token that may do everything, and print it")
     .addHelpText(
       "after",
@@ -243,6 +250,7 @@ ${EXIT_HELP}`,
   addSimulateCommand(root, io, EXIT_HELP);
   addAuditCommand(root, io, EXIT_HELP);
   addAlertCommand(root, io, EXIT_HELP);
+  addTakeoverCommand(root, io, EXIT_HELP);
   return root;
 }
 

@@ -13,6 +13,7 @@ import { Api } from "./api/api.ts";
 import { SYSTEM } from "./audit.ts";
 import { DEPLOY_BODY_BYTES_MAX } from "./limits.ts";
 import { type ControlParts, openParts } from "./parts.ts";
+import { startTakeover, type Takeover, type TakeoverOptions } from "./takeover.ts";
 
 /** How a control plane is started. */
 export interface ControlPlaneOptions {
@@ -22,6 +23,8 @@ export interface ControlPlaneOptions {
   readonly tls: { readonly cert: string; readonly key: string } | null;
   /** Host names, beside loopback's and the address's own, by which it is asked. */
   readonly names: readonly string[];
+  /** The vendors' APIs under their own host names; null for none. */
+  readonly takeover?: TakeoverOptions | null;
   /** Makes a further token that may do everything, for who has lost the first. */
   readonly newAdminToken: boolean;
   readonly version: string;
@@ -36,6 +39,7 @@ export interface ControlPlane {
   readonly address: string;
   readonly scheme: "http" | "https";
   readonly dataDir: string;
+  readonly takeover: Pick<Takeover, "address" | "caFile"> | null;
   /** A token that may do everything, made at this start; to be shown once and kept nowhere. Null otherwise. */
   readonly adminToken: string | null;
   reload(): Promise<void>;
@@ -70,14 +74,16 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     parts = openParts((name) => dataDir.file(name), options.version, options.clock);
     const adminToken = makeAdminToken(parts, options.newAdminToken);
     const api = new Api(parts, (message) => log("error", message));
-    const server = listen(options, api);
+    const takeover =
+      options.takeover == null ? null : await startTakeover(options.takeover, dataDir.path, api, log);
+    const server = await orStop(takeover, () => listen(options, api));
     const opened = parts;
     let stopping: Promise<void> | null = null;
     const stop = async () => {
       api.close();
       opened.log.close();
-      await Promise.race([server.stop(), Bun.sleep(STOP_WAIT_MS)]);
-      await server.stop(true);
+      await Promise.race([Promise.all([server.stop(), takeover?.stop(false)]), Bun.sleep(STOP_WAIT_MS)]);
+      await Promise.all([server.stop(true), takeover?.stop(true)]);
       opened.close();
       dataDir.release();
     };
@@ -85,6 +91,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       address: formatAddress({ hostname: address.hostname, port: server.port ?? address.port }),
       scheme: tls === null ? "http" : "https",
       dataDir: dataDir.path,
+      takeover,
       adminToken,
       reload: () => Promise.resolve(),
       reopenLog: () => Promise.resolve(),
@@ -96,6 +103,16 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
   } catch (error) {
     parts?.close();
     dataDir.release();
+    throw error;
+  }
+}
+
+/** Ends a listener when what comes after it fails. */
+async function orStop<T>(takeover: Takeover | null, start: () => T): Promise<T> {
+  try {
+    return start();
+  } catch (error) {
+    await takeover?.stop(true);
     throw error;
   }
 }

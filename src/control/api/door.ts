@@ -17,7 +17,7 @@ import {
 import type { ControlParts } from "../parts.ts";
 import { Rates } from "../rates.ts";
 import { Refused } from "../refusal.ts";
-import type { Scope } from "../tokens.ts";
+import type { Scope, Token } from "../tokens.ts";
 import { Caller } from "./route.ts";
 
 /** A request that came in, with the address it came from. */
@@ -39,6 +39,11 @@ export class TokenCaller extends Caller {
 /** Who has shown nothing that is known. */
 export function nobody(address: string): Caller {
   return new Caller({ id: "nobody", name: "", address }, null, null);
+}
+
+/** Who came with a token that is good. */
+export function callerOf({ id, name, sites, scopes }: Token, address: string): TokenCaller {
+  return new TokenCaller({ id: `token:${id}`, name, address }, sites, scopes);
 }
 
 /** Authentication, rates, and notes of refusals. */
@@ -70,7 +75,7 @@ export class Door {
         "the token is not known, has expired, or was revoked",
         this.#parts.tokens.describe(secret),
       );
-    return new TokenCaller({ id: `token:${token.id}`, name: token.name, address }, token.sites, token.scopes);
+    return callerOf(token, address);
   }
 
   /** Counts a request of a caller. Throws a Refused 429. */

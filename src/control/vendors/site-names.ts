@@ -36,7 +36,7 @@ export class SiteNames {
       throw new Refused(409, `"${shown}" is an id of the sites ${among.join(", ")}: take the site's own id`);
     if (caller.sites !== null)
       throw new Refused(403, `the token is not for "${shown}"; it is for ${caller.sites.join(", ")}`);
-    throw new Refused(404, `there is no site "${shown}"`);
+    throw new Refused(404, `there is no site "${shown}"`, { members: { missing: "site" } });
   }
 
   /** The site that answers for a host: exactly, by the longest pattern, or for any host; null when none does. */

@@ -7,7 +7,7 @@ import { randomBytes } from "node:crypto";
 import { messageOf } from "../../base/errors.ts";
 import type { PurgeOrder } from "../../cache/purge-request.ts";
 import { parseJson, readBody } from "../api/body.ts";
-import { type Door, type Incoming, TokenCaller, unauthorized } from "../api/door.ts";
+import { callerOf, type Door, type Incoming, TokenCaller, unauthorized } from "../api/door.ts";
 import type { Caller } from "../api/route.ts";
 import type { Actor } from "../audit.ts";
 import type { Batch } from "../batches.ts";
@@ -16,15 +16,18 @@ import type { ControlParts } from "../parts.ts";
 import type { FleetPurge } from "../purges.ts";
 import { Refused } from "../refusal.ts";
 import { allows, type Scope } from "../tokens.ts";
+import { akamai } from "./akamai.ts";
 import { bunny } from "./bunny.ts";
 import { cloudflare } from "./cloudflare.ts";
+import { cloudfront } from "./cloudfront.ts";
 import { fastly } from "./fastly.ts";
 import { ordersOf } from "./resolve.ts";
+import { authenticateAws, authenticateEdgeGrid } from "./signed.ts";
 import { SiteNames } from "./site-names.ts";
 import type { KnownSite, Operation, Purged, Vendor, VendorAnswer, VendorRequest } from "./vendor.ts";
 
 /** All of them. A path that two have is the first one's. */
-export const vendors: readonly Vendor[] = [cloudflare, fastly, bunny];
+export const vendors: readonly Vendor[] = [cloudflare, fastly, cloudfront, bunny, akamai];
 
 /** How long an answer waits for the nodes, in milliseconds: who can not be reached is not waited for. */
 const NODES_WAIT_MS = 3_000;
@@ -99,14 +102,22 @@ export class Vendors {
     vendor: Vendor,
     { request, address }: Incoming,
   ): Promise<{ readonly caller: Caller; readonly body: Uint8Array }> {
-    const { door } = this.#options;
+    const { door, parts } = this.#options;
     const { credential } = vendor;
-    if (credential.kind !== "secret") throw new Refused(401, "requests can not be signed yet");
+    const isRead = request.method === "GET" || request.method === "HEAD";
+    if (credential.kind === "signature") {
+      const body = await readBody(request, vendor.bodyBytesMax);
+      const verify = credential.scheme === "aws4" ? authenticateAws : authenticateEdgeGrid;
+      const token = verify(parts.tokens, request, body, parts.clock.now());
+      const caller = callerOf(token, address);
+      door.mustBeInRate(caller, isRead);
+      return { caller, body };
+    }
     const secret = credential.read(request.headers);
     if (secret === null) throw unauthorized(`send an API token in ${credential.where}`, "no token");
     const caller = door.authenticate(secret, address);
     if (caller.node !== null) throw new Refused(403, "a node's credential is not for this");
-    door.mustBeInRate(caller, request.method === "GET" || request.method === "HEAD");
+    door.mustBeInRate(caller, isRead);
     return { caller, body: await readBody(request, vendor.bodyBytesMax) };
   }
 

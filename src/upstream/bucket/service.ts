@@ -1,9 +1,6 @@
 /** The stores that a bucket may lie in: where an object is asked for, and what makes the request ours. */
 import { formatHttpDate } from "../../http/date.ts";
 import type { Fields } from "../../http/fields.ts";
-import type { AzureCredentials, HeldCredentials } from "./credentials.ts";
-import { encodeKey } from "./object-key.ts";
-import { sharedKeyAuthorization } from "./shared-key.ts";
 import {
   amzDate,
   authorization,
@@ -12,6 +9,9 @@ import {
   type SigV4Scope,
   signingKey,
 } from "../../http/sigv4/sign.ts";
+import type { AzureCredentials, HeldCredentials } from "./credentials.ts";
+import { encodeKey } from "./object-key.ts";
+import { sharedKeyAuthorization } from "./shared-key.ts";
 
 /** A request for an object, not yet signed. */
 export interface UnsignedRequest {
