@@ -213,6 +213,11 @@ export class Edge {
     return key === null ? null : keyParts(key).url;
   }
 
+  /** True where capitals do not count in the tags of a site. */
+  foldsTags(site: string): boolean {
+    return this.#context.snapshot.sites.get(site)?.foldsTags === true;
+  }
+
   /** What is wrong and does not keep it from serving, in sentences. */
   problems(): readonly string[] {
     return this.#context.disk?.problems ?? [];

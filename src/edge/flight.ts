@@ -251,7 +251,7 @@ function decide(
     vary,
     variant: variantOf(x.secondary, vary, x.request.fields),
     negotiable: isNegotiable(x.behavior, status, fields, bodyLength),
-    tags: readTags(fields, x.authority),
+    tags: readTags(fields, x.authority, x.site.foldsTags),
     owned,
   };
 }

@@ -141,6 +141,10 @@ class ListeningEdge implements Edge {
     return this.#plane.urlTarget(site, url);
   }
 
+  foldsTags(site: string): boolean {
+    return this.#plane.foldsTags(site);
+  }
+
   purge(purge: Purge): ReturnType<Edge["purge"]> {
     // Applied in this very call: what is looked up from now on is held against it.
     this.#plane.purges.apply(purge);

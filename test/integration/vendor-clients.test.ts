@@ -174,6 +174,18 @@ describe("@aws-sdk/client-cloudfront 3.1162.0", () => {
     expect(await gone(paths, run("r4", ["/*"]))).toEqual(paths);
   });
 
+  test("capitals do not count in tags where the site says so", async () => {
+    const site = fleet.site({ vendorIds: ["EDFDVBD6EXAMPLE", "12345"] });
+    const run = async (reference: string) => {
+      const made = await create(reference, ["#PAGE-B"]);
+      expect(await completed(made.Invalidation.Id)).toBe("Completed");
+    };
+    expect(await gone(["/b", "/c"], () => run("case 1"))).toEqual([]);
+    await fleet.apply({ shop: { ...site, tagCase: "insensitive" } }, [edge]);
+    expect(await gone(["/b", "/c"], () => run("case 2"))).toEqual(["/b"]);
+    await fleet.apply({ shop: site }, [edge]);
+  });
+
   test("does the same reference once, and refuses it for other paths", async () => {
     const first = await create("same", ["/1", "/2"], "EDFDVBD6EXAMPLE");
     const again = await create("same", ["/2", "/1"]);

@@ -1,3 +1,4 @@
+// @ts-nocheck Sockets as Node has them inside
 /**
  * What a hosts file and a port of its own would do, for one Node process: TAKEOVER_HOSTS lead to 127.0.0.1,
  * and their port 443 to TAKEOVER_PORT. The clients above it are as they are.

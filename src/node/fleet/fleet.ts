@@ -254,10 +254,7 @@ export class Fleet {
       }
       for (const step of this.#steps(answer)) {
         if (step.snapshot !== null) await this.#fetch(step.snapshot);
-        this.#options.purgeLog.take(
-          step.purges((site, urls) => this.#targets.keysOf(site, urls)),
-          step.position,
-        );
+        this.#options.purgeLog.take(step.purges(this.#targets), step.position);
       }
     }
   }
@@ -297,10 +294,7 @@ export class Fleet {
         await this.#fetch(step.snapshot);
         await this.#applyNext();
       }
-      await target.takePurges(
-        step.purges((site, urls) => this.#targets.keysOf(site, urls)),
-        step.position,
-      );
+      await target.takePurges(step.purges(this.#targets), step.position);
       this.#applied = step.position.sequence;
     }
     const wasDrained = this.#drained;

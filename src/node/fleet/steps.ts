@@ -17,11 +17,17 @@ interface LogAnswer {
   }[];
 }
 
+/** What the configs in force make of targets. */
+export interface TargetsInForce {
+  keysOf(site: string, urls: readonly string[]): readonly string[];
+  tagsOf(site: string, tags: readonly string[]): readonly string[];
+}
+
 /** A snapshot to be put in force, then purges to be applied, and the place behind them. */
 export interface Step {
   readonly snapshot: number | null;
-  /** Read when the snapshot before it is known: URLs become keys here. */
-  readonly purges: (keysOf: (site: string, urls: readonly string[]) => string[]) => LoggedPurge[];
+  /** Read when the snapshot before it is known: URLs become keys here, and tags are folded. */
+  readonly purges: (targets: TargetsInForce) => LoggedPurge[];
   readonly position: FleetPosition;
 }
 
@@ -37,7 +43,7 @@ export function stepsOf(answer: LogAnswer, unknown: (sequence: number, kind: str
   const end = (): void => {
     if (position === null) return;
     const taken = purges;
-    steps.push({ snapshot, purges: (keysOf) => taken.flatMap((one) => purgeOf(one, keysOf)), position });
+    steps.push({ snapshot, purges: (targets) => taken.flatMap((one) => purgeOf(one, targets)), position });
     snapshot = null;
     purges = [];
   };
@@ -61,10 +67,15 @@ function purgeOf(
     acceptedMs,
     body,
   }: { readonly sequence: number; readonly acceptedMs: number; readonly body: ChangeBody },
-  keysOf: (site: string, urls: readonly string[]) => string[],
+  inForce: TargetsInForce,
 ): LoggedPurge[] {
   if (body.kind !== "purge") return [];
   const { id, site, scope, mode } = body;
-  const targets = scope === "url" ? keysOf(site, body.targets) : body.targets;
+  const targets =
+    scope === "url"
+      ? inForce.keysOf(site, body.targets)
+      : scope === "tag"
+        ? inForce.tagsOf(site, body.targets)
+        : body.targets;
   return [{ id, sequence, site, scope, mode, targets, acceptedMs }];
 }

@@ -418,14 +418,14 @@ describe("whatever is sent", () => {
             if (!(error instanceof Refused)) throw error;
             const said = byName(name).refusal(error, "r");
             expect(
-              () => new Response(said.body, { status: said.status, headers: said.fields }),
+              () => new Response(said.body, { status: said.status, headers: { ...said.fields } }),
             ).not.toThrow();
             return;
           }
           if (operation?.kind !== "purge") return;
           const said = operation.answer({ ...PURGED, objects: 0, echo: operation.echo ?? "" }, true);
           expect(
-            () => new Response(said.body ?? null, { status: said.status, headers: said.fields }),
+            () => new Response(said.body ?? null, { status: said.status, headers: { ...said.fields } }),
           ).not.toThrow();
         },
       ),
