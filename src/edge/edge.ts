@@ -148,7 +148,12 @@ export class Edge {
     const answer = this.#pipeline.handle(request);
     if (!(answer instanceof Promise)) return answer;
     this.#inFlight++;
-    return answer.finally(() => this.#inFlight--);
+    void answer.then(this.#left, this.#left);
+    return answer;
+  };
+
+  readonly #left = (): void => {
+    this.#inFlight--;
   };
 
   /** Compiles the config's sites into the next snapshot and puts it in force. Rejects, changing nothing, when it can not. */

@@ -8,7 +8,7 @@ import { HOT_COPY_BYTES_MAX, MEMORY_BODY_BYTES_MAX, PASS_MS } from "../cache/lim
 import type { PassMarker, StoredResponse } from "../cache/stored.ts";
 import { readTags } from "../cache/tags.ts";
 import { bodyOf } from "../http/body.ts";
-import type { FieldReader } from "../http/fields.ts";
+import { type FieldReader, flatOf } from "../http/fields.ts";
 import { codingOf } from "../optimize/codings.ts";
 import type { UpstreamResponse } from "../upstream/next-hop.ts";
 import { UpstreamError } from "../upstream/next-hop.ts";
@@ -30,6 +30,8 @@ const ERROR_STATUSES: ReadonlySet<number> = new Set([500, 502, 503, 504]);
 /** Bytes of an error's body that is kept for those who wait with its first viewer. */
 const SHARED_ERROR_BYTES_MAX = 1024 * 1024;
 
+const NOT_KEPT: Promise<StoredResponse | null> = Promise.resolve(null);
+
 /** What names a flight below its base key. */
 export function flightKey(x: RoutedExchange, context: EdgeContext): string {
   const vary = context.store.get(x.base)?.vary ?? [];
@@ -48,6 +50,9 @@ export function fits(x: RoutedExchange, outcome: FlightResponse, { purges }: Edg
   return outcome.variant === variantOf(x.secondary, outcome.vary, x.request.fields);
 }
 
+/** Stands for an outcome until the flight has left. */
+const NOT_BEGUN = new Promise<FlightOutcome>(() => {});
+
 /** Sends a cacheable request to the next hop. `entry` is a stored response to revalidate; `shared` lets others join. */
 export function startFlight(
   x: RoutedExchange,
@@ -55,25 +60,39 @@ export function startFlight(
   entry: StoredResponse | null,
   shared: boolean,
 ): Flight {
-  const { promise, resolve } = Promise.withResolvers<FlightOutcome>();
   const flight: Flight = {
     key: flightKey(x, context),
     shared,
     invalidated: false,
-    outcome: promise,
+    outcome: NOT_BEGUN,
     asked: context.purges.now(),
   };
   context.flights.add(x.base, flight);
-  void fly(x, context, entry, flight).then((outcome) => {
-    // Others may join while a retained body is on its way; everything else ends the flight here.
-    const open = outcome.kind === "response" && outcome.storage.store;
-    if (!open) context.flights.remove(x.base, flight);
-    else void outcome.settled.then(() => context.flights.remove(x.base, flight));
-    resolve(outcome);
-  });
+  flight.outcome = flyAndLand(x, context, entry, flight);
   return flight;
 }
 
+/** The flight, listed for as long as others may join it. Never rejects. */
+async function flyAndLand(
+  x: RoutedExchange,
+  context: EdgeContext,
+  entry: StoredResponse | null,
+  flight: Flight,
+): Promise<FlightOutcome> {
+  let outcome: FlightOutcome;
+  try {
+    outcome = await fly(x, context, entry, flight);
+  } catch (error) {
+    outcome = { kind: "error", error };
+  }
+  // Others may join while a retained body is on its way; everything else ends the flight here.
+  if (outcome.kind === "response" && outcome.kept === undefined)
+    void outcome.settled.then(() => context.flights.remove(x.base, flight));
+  else context.flights.remove(x.base, flight);
+  return outcome;
+}
+
+/** Sends the request and makes an outcome of what comes. Rejects as askOrigin does. */
 async function fly(
   x: RoutedExchange,
   context: EdgeContext,
@@ -81,49 +100,44 @@ async function fly(
   flight: Flight,
   byRange = true,
 ): Promise<FlightOutcome> {
-  try {
-    const owned = context.peers === null || x.fromPeer ? null : await askPeer(x, context, entry, flight);
-    if (owned !== null) return owned;
-    const range = byRange ? firstRange(x, context, entry) : null;
-    const method = x.method === "OPTIONS" ? "OPTIONS" : "GET";
-    const conditional =
-      entry !== null && (entry.etag !== null || entry.lastModifiedMs !== null) ? entry : null;
-    const response = await askOrigin(x, context, {
-      cacheable: true,
-      revalidate: conditional,
-      method,
-      body: null,
-      signal: null,
-      keepRange: false,
-      ...(range === null ? {} : { span: { range, ifRange: null } }),
-    });
-    if (response.status === 304) {
-      if (conditional === null)
-        throw new UpstreamError(
-          "http_protocol_error",
-          "the origin answered 304 to a request without a condition",
-        );
-      const freshened = freshen(x, context, flight, conditional, response);
-      if (freshened !== null) return freshened;
-      if (!flight.invalidated) context.store.remove(conditional);
-      return await fly(x, context, null, flight);
-    }
-    // What is still being written of this URL must not come after what is begun now.
-    if (context.disk !== null) await context.disk.quiet(x.base);
-    if (response.status === 206 && range === null) {
-      response.body?.cancel();
-      throw new UpstreamError("http_protocol_error", "the origin answered 206 to a request without a range");
-    }
-    if (response.status === 206) return await receivePart(x, context, entry, flight, response);
-    // The viewer's own Range tells him how long it is.
-    if (response.status === 416 && range !== null) {
-      response.body?.cancel();
-      return { kind: "pass", reason: "not-stored" };
-    }
-    return replace(x, context, entry, flight, response, null);
-  } catch (error) {
-    return { kind: "error", error };
+  const owned = context.peers === null || x.fromPeer ? null : await askPeer(x, context, entry, flight);
+  if (owned !== null) return owned;
+  const range = byRange ? firstRange(x, context, entry) : null;
+  const method = x.method === "OPTIONS" ? "OPTIONS" : "GET";
+  const conditional = entry !== null && (entry.etag !== null || entry.lastModifiedMs !== null) ? entry : null;
+  const response = await askOrigin(x, context, {
+    cacheable: true,
+    revalidate: conditional,
+    method,
+    body: null,
+    signal: null,
+    keepRange: false,
+    ...(range === null ? {} : { span: { range, ifRange: null } }),
+  });
+  if (response.status === 304) {
+    if (conditional === null)
+      throw new UpstreamError(
+        "http_protocol_error",
+        "the origin answered 304 to a request without a condition",
+      );
+    const freshened = freshen(x, context, flight, conditional, response);
+    if (freshened !== null) return freshened;
+    if (!flight.invalidated) context.store.remove(conditional);
+    return fly(x, context, null, flight);
   }
+  // What is still being written of this URL must not come after what is begun now.
+  if (context.disk !== null) await context.disk.quiet(x.base);
+  if (response.status === 206 && range === null) {
+    response.body?.cancel();
+    throw new UpstreamError("http_protocol_error", "the origin answered 206 to a request without a range");
+  }
+  if (response.status === 206) return receivePart(x, context, entry, flight, response);
+  // The viewer's own Range tells him how long it is.
+  if (response.status === 416 && range !== null) {
+    response.body?.cancel();
+    return { kind: "pass", reason: "not-stored" };
+  }
+  return replace(x, context, entry, flight, response, null);
 }
 
 /** Asks the worker that owns the key; null when that is this one, or it is down. */
@@ -336,17 +350,18 @@ function receiveResponse(
           ? WHOLE_BODY_BYTES_MAX
           : 0,
   });
-  const settled = storage.store
-    ? fill.whole().then((whole) => {
-        if (whole && !flight.invalidated) return keep(x, context, flight, { ...decided, storage }, fill);
-        if (owned === null && fill.state !== "failed" && !fill.retained)
-          context.store.markPass(x.base, context.clock.now() + PASS_MS, "response-too-large");
-        return null;
-      })
-    : Promise.resolve(null);
+  const settle = (whole: boolean): StoredResponse | null => {
+    if (whole && !flight.invalidated && storage.store)
+      return keep(x, context, flight, { ...decided, storage }, fill);
+    if (owned === null && fill.state !== "failed" && !fill.retained)
+      context.store.markPass(x.base, context.clock.now() + PASS_MS, "response-too-large");
+    return null;
+  };
   if (!storage.store && !shareError && owned === null)
     context.store.markPass(x.base, context.clock.now() + PASS_MS, storage.reason);
   if (storage.store || shareError) fill.start();
+  // A small body mostly comes with its head: it is stored before anybody has to wait for it.
+  const kept = !storage.store ? null : fill.state === "complete" ? settle(fill.retained) : undefined;
   return {
     kind: "response",
     status,
@@ -361,7 +376,9 @@ function receiveResponse(
     asked: flight.asked,
     tags: tags.tags,
     responseTimeMs: response.responseTimeMs,
-    settled,
+    settled:
+      kept === undefined ? fill.whole().then(settle) : kept === null ? NOT_KEPT : Promise.resolve(kept),
+    kept,
     reusable:
       owned?.tier.reusable ??
       (storage.store ? storage.freshness.freshUntilMs > response.responseTimeMs : shareError),
@@ -381,6 +398,7 @@ const IMPERSONAL =
 
 /** True when nothing in a request tells one viewer from another: even an error may be given to those who wait with it. */
 function isImpersonal(fields: FieldReader): boolean {
-  for (const [name] of fields.entries()) if (!IMPERSONAL.test(name)) return false;
+  const flat = flatOf(fields);
+  for (let i = 0; i < flat.length; i += 2) if (!IMPERSONAL.test(flat[i] as string)) return false;
   return true;
 }

@@ -111,7 +111,8 @@ async function lookUp(
   const { context } = side;
   for (let attempt = 0; attempt <= VARIANT_RESTARTS_MAX; attempt++) {
     const nowMs = context.clock.now();
-    const entry = await findStored(x, context);
+    const found = findStored(x, context);
+    const entry = found instanceof Promise ? await found : found;
     if (entry !== null && !mayUse(x, entry.freshness)) return passOn("request-cookie", 0);
     const use = entry === null ? null : usableNow(x, entry, context, nowMs);
     if (entry !== null && use !== null) {
@@ -325,9 +326,14 @@ function factsOf(x: RoutedExchange, context: EdgeContext): Omit<TierFacts, "reus
   };
 }
 
-function flat(fields: Fields, leftOut: readonly string[] = []): string[] {
+function flat(fields: Fields, leftOut: readonly string[] = []): readonly string[] {
+  const { flat: all } = fields;
+  if (leftOut.length === 0) return all;
   const list: string[] = [];
-  for (const [name, value] of fields.entries()) if (!leftOut.includes(name)) list.push(name, value);
+  for (let i = 0; i < all.length; i += 2) {
+    const name = all[i] as string;
+    if (!leftOut.includes(name)) list.push(name, all[i + 1] as string);
+  }
   return list;
 }
 

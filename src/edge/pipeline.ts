@@ -63,7 +63,7 @@ export class Pipeline {
         const answer = this.#hit(routed, entry);
         return answer instanceof Promise ? this.#settle(x, answer) : this.#finish(x, answer);
       }
-      return this.#settle(x, this.#cacheable(routed));
+      return this.#cacheable(routed);
     } catch (error) {
       return this.#bug(x, error);
     }
@@ -166,16 +166,22 @@ export class Pipeline {
 
   // ---- what does ----
 
+  /** Looks it up, fetches it if need be, and finishes the answer. */
   async #cacheable(x: RoutedExchange): Promise<ViewerResponse> {
-    const response = await this.#lookup(x);
-    return this.#errorPage(x, response);
+    try {
+      const response = await this.#lookup(x);
+      return this.#finish(x, response.status < 400 ? response : await this.#errorPage(x, response));
+    } catch (error) {
+      return this.#bug(x, error);
+    }
   }
 
   async #lookup(x: RoutedExchange): Promise<ViewerResponse> {
     const context = this.#context;
     for (let attempt = 0; attempt <= VARIANT_RESTARTS_MAX; attempt++) {
       const nowMs = context.clock.now();
-      const entry = await findStored(x, context);
+      const found = findStored(x, context);
+      const entry = found instanceof Promise ? await found : found;
       const url = context.store.get(x.base);
       if (entry !== null && !mayUse(x, entry.freshness)) return this.#unusable(x);
       const use = entry === null ? null : usableNow(x, entry, context, nowMs);
@@ -214,7 +220,8 @@ export class Pipeline {
         if (answer !== null) return answer;
         continue;
       }
-      const response = await this.#land(x, entry, await flight);
+      const landed = this.#land(x, entry, await flight);
+      const response = landed instanceof Promise ? await landed : landed;
       if (response !== null) return response;
       x.collapsed = false;
     }
@@ -233,11 +240,11 @@ export class Pipeline {
   }
 
   /** What a flight's outcome is to one viewer; null when it does not fit and the viewer has to look again. */
-  async #land(
+  #land(
     x: RoutedExchange,
     entry: StoredResponse | null,
     outcome: FlightOutcome,
-  ): Promise<ViewerResponse | null> {
+  ): ViewerResponse | null | Promise<ViewerResponse | null> {
     const context = this.#context;
     const tier = outcome.kind === "response" || outcome.kind === "freshened" ? (outcome.tier ?? null) : null;
     if (tier !== null) {
@@ -308,11 +315,11 @@ export class Pipeline {
     return this.#passCacheable(x, true);
   }
 
-  async #landResponse(
+  #landResponse(
     x: RoutedExchange,
     entry: StoredResponse | null,
     outcome: FlightResponse,
-  ): Promise<ViewerResponse | null> {
+  ): ViewerResponse | null | Promise<ViewerResponse | null> {
     const context = this.#context;
     const { storage } = outcome;
     if (!storage.store) {
