@@ -7,6 +7,7 @@ import { unreachable } from "../base/assert.ts";
 import type { Clock } from "../base/clock.ts";
 import { FillBudget } from "../cache/fill.ts";
 import { FILL_MEMORY_SHARE } from "../cache/limits.ts";
+import { PassForecast } from "../cache/pass-forecast.ts";
 import { keyParts } from "../cache/purge-table.ts";
 import type { DiskStore } from "../cache/store/disk/disk-store.ts";
 import type { MarkGate } from "../cache/store/disk-mark.ts";
@@ -117,6 +118,7 @@ export class Edge {
       store,
       disk,
       flights,
+      forecast: new PassForecast(),
       purges,
       peers,
       fillBudget: new FillBudget(
@@ -171,6 +173,7 @@ export class Edge {
     const quotas = quotasOf(snapshot, context.peers?.slots ?? 1);
     return () => {
       context.snapshot = snapshot;
+      context.forecast.clear();
       // What is stored already is seen to in slices; what comes keeps to them at once.
       void context.store.setQuotas(quotas);
       this.#siteStats = new Map();

@@ -3,6 +3,7 @@
  * wait. Its body is stored when, and only when, it is whole.
  */
 import { Fill } from "../cache/fill.ts";
+import type { NotStoredReason } from "../cache/freshness.ts";
 import { selectingKey, variantOf } from "../cache/key.ts";
 import { HOT_COPY_BYTES_MAX, MEMORY_BODY_BYTES_MAX, PASS_MS } from "../cache/limits.ts";
 import type { PassMarker, StoredResponse } from "../cache/stored.ts";
@@ -52,6 +53,21 @@ export function fits(x: RoutedExchange, outcome: FlightResponse, { purges }: Edg
 
 /** Stands for an outcome until the flight has left. */
 const NOT_BEGUN = new Promise<FlightOutcome>(() => {});
+
+/**
+ * The flight that a request may wait for; or why it does not wait, although there is one: what comes is not
+ * going to be for more than one viewer. Null when there is nothing to wait for.
+ */
+export function underwayFor(
+  x: RoutedExchange,
+  context: EdgeContext,
+  entry: StoredResponse | null,
+): Flight | NotStoredReason | null {
+  const flight = context.flights.find(x.base, flightKey(x, context));
+  if (flight === undefined) return null;
+  if (entry !== null || (context.store.get(x.base)?.count ?? 0) > 0) return flight;
+  return context.forecast.of(x.base, context.clock.now()) ?? flight;
+}
 
 /** Sends a cacheable request to the next hop. `entry` is a stored response to revalidate; `shared` lets others join. */
 export function startFlight(
@@ -357,6 +373,7 @@ function receiveResponse(
       context.store.markPass(x.base, context.clock.now() + PASS_MS, "response-too-large");
     return null;
   };
+  learn(x, context, status, decided.storage);
   if (!storage.store && !shareError && owned === null)
     context.store.markPass(x.base, context.clock.now() + PASS_MS, storage.reason);
   if (storage.store || shareError) fill.start();
@@ -384,6 +401,34 @@ function receiveResponse(
       (storage.store ? storage.freshness.freshUntilMs > response.responseTimeMs : shareError),
     tier: owned?.tier ?? null,
   };
+}
+
+/** What an answer says about others of its folder; an error says nothing, and neither does what one viewer's request was like. */
+function learn(
+  x: RoutedExchange,
+  { forecast, store, clock }: EdgeContext,
+  status: number,
+  storage: FlightStorage,
+): void {
+  if (status >= 400) return;
+  const nowMs = clock.now();
+  if (storage.store) forecast.storable(x.base, nowMs);
+  // One URL asked for eight times says nothing about others.
+  else if (isOfResponse(storage.reason) && nowMs >= (store.get(x.base)?.pass?.untilMs ?? 0))
+    forecast.unstorable(x.base, storage.reason, nowMs);
+}
+
+function isOfResponse(reason: Extract<FlightStorage, { store: false }>["reason"]): reason is NotStoredReason {
+  switch (reason) {
+    case "response-no-store":
+    case "response-private":
+    case "response-set-cookie":
+    case "response-vary-star":
+    case "response-no-freshness":
+      return true;
+    default:
+      return false;
+  }
 }
 
 /** Most of an owner's response that is kept as a copy here; 0 when it is known to be larger. */

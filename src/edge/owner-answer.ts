@@ -13,7 +13,7 @@ import { Fields } from "../http/fields.ts";
 import { UpstreamError } from "../upstream/next-hop.ts";
 import type { EdgeContext } from "./context.ts";
 import { Exchange, type RoutedExchange } from "./exchange.ts";
-import { fits, flightKey, startFlight } from "./flight.ts";
+import { fits, startFlight, underwayFor } from "./flight.ts";
 import type { FlightOutcome, FlightResponse } from "./flights.ts";
 import { findStored } from "./lookup.ts";
 import type { CacheReason, ViewerRequest } from "./message.ts";
@@ -129,9 +129,9 @@ async function lookUp(
     const pass = url?.pass ?? null;
     if (pass !== null && nowMs < pass.untilMs) return passOn(pass.reason, pass.untilMs);
     const alone = entry !== null && !entry.reusable;
-    const underway =
-      x.behavior.collapse && !alone ? context.flights.find(x.base, flightKey(x, context)) : undefined;
-    x.collapsed = underway !== undefined;
+    const underway = x.behavior.collapse && !alone ? underwayFor(x, context, entry) : null;
+    if (typeof underway === "string") return passOn(underway, 0);
+    x.collapsed = underway !== null;
     const flight = underway ?? startFlight(x, context, entry, x.behavior.collapse && !alone);
     if (entry !== null && (await tookTooLong(x, entry, flight.outcome, context))) {
       x.end("stale", "origin-slow");

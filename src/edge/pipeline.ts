@@ -5,7 +5,7 @@ import { type FieldReader, Fields } from "../http/fields.ts";
 import type { EdgeContext } from "./context.ts";
 import type { RoutedExchange } from "./exchange.ts";
 import { Exchange } from "./exchange.ts";
-import { fits, flightKey, startFlight } from "./flight.ts";
+import { fits, flightKey, startFlight, underwayFor } from "./flight.ts";
 import type { FlightOutcome, FlightResponse } from "./flights.ts";
 import { findStored } from "./lookup.ts";
 import type {
@@ -213,7 +213,13 @@ export class Pipeline {
       // What has to be validated for each request is not waited for together; an owner heeds ranges and conditions for each.
       const own = elsewhere && (ranged || (entry === null && isConditional(x.request.fields)));
       const alone = passing || onlyStored || (entry !== null && !entry.reusable) || own;
-      const flight = this.#fly(x, entry, x.behavior.collapse && !alone);
+      const shared = x.behavior.collapse && !alone;
+      const underway = shared ? underwayFor(x, context, entry) : null;
+      if (typeof underway === "string" && elsewhere) {
+        x.end("bypass", underway);
+        return this.#passCacheable(x, true);
+      }
+      const flight = this.#fly(x, entry, underway, shared);
       if (entry !== null && (await tookTooLong(x, entry, flight, context))) {
         x.end("stale", "origin-slow");
         const answer = await this.#deliver(x, entry);
@@ -228,15 +234,17 @@ export class Pipeline {
     return this.#passCacheable(x, false);
   }
 
-  /** Joins the flight for this object, or starts it. */
-  #fly(x: RoutedExchange, entry: StoredResponse | null, shared: boolean): Promise<FlightOutcome> {
-    const context = this.#context;
-    const underway = shared ? context.flights.find(x.base, flightKey(x, context)) : undefined;
-    if (underway !== undefined) {
-      x.collapsed = true;
-      return underway.outcome;
-    }
-    return startFlight(x, context, entry, shared).outcome;
+  /** Joins the flight for this object, or starts one: its own where what is under way is not to be waited for. */
+  #fly(
+    x: RoutedExchange,
+    entry: StoredResponse | null,
+    underway: ReturnType<typeof underwayFor>,
+    shared: boolean,
+  ): Promise<FlightOutcome> {
+    if (underway === null || typeof underway === "string")
+      return startFlight(x, this.#context, entry, shared && underway === null).outcome;
+    x.collapsed = true;
+    return underway.outcome;
   }
 
   /** What a flight's outcome is to one viewer; null when it does not fit and the viewer has to look again. */
