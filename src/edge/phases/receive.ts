@@ -4,7 +4,7 @@
  */
 import { parseAuthority } from "../../http/authority.ts";
 import { countCdnLoop, withoutLast } from "../../http/cdn-loop.ts";
-import { type FieldReader, Fields } from "../../http/fields.ts";
+import { type FieldReader, Fields, flatOf } from "../../http/fields.ts";
 import { parseForwardedFor } from "../../http/forwarded.ts";
 import { parseIp } from "../../http/ip.ts";
 import { parseTarget, TARGET_CHARS_MAX } from "../../http/target.ts";
@@ -116,7 +116,9 @@ function originalClient(forwardedFor: string | null, peer: string, settings: Edg
 /** The size of the header section as it is sent: with ": " and the line's end. */
 function headerChars(fields: FieldReader): number {
   let sum = 0;
-  for (const [name, value] of fields.entries()) sum += name.length + value.length + 4;
+  const flat = flatOf(fields);
+  for (let i = 0; i < flat.length; i += 2)
+    sum += (flat[i] as string).length + (flat[i + 1] as string).length + 4;
   return sum;
 }
 
