@@ -4,6 +4,7 @@
  */
 import type { Clock } from "../base/clock.ts";
 import { messageOf, ProximaError } from "../base/errors.ts";
+import type { BusAccess } from "../service/bus/bus-connection.ts";
 import { type ControlIdentity, isLoopback, refuseForeign } from "../service/control-guard.ts";
 import { openDataDir } from "../service/data-dir.ts";
 import { formatAddress, listenError } from "../service/listen-error.ts";
@@ -11,8 +12,10 @@ import type { NodeLog } from "../service/log.ts";
 import { problem } from "../service/problem.ts";
 import { Api } from "./api/api.ts";
 import { SYSTEM } from "./audit.ts";
+import { BusFeed } from "./bus/bus-feed.ts";
 import { DEPLOY_BODY_BYTES_MAX } from "./limits.ts";
 import { type ControlParts, openParts } from "./parts.ts";
+import { Refused } from "./refusal.ts";
 
 /** How a control plane is started. */
 export interface ControlPlaneOptions {
@@ -24,6 +27,8 @@ export interface ControlPlaneOptions {
   readonly names: readonly string[];
   /** Makes a further token that may do everything, for who has lost the first. */
   readonly newAdminToken: boolean;
+  /** A bus that is fed with the fleet's log; null for none. */
+  readonly bus: { readonly access: BusAccess; readonly replicas: number } | null;
   readonly version: string;
   readonly command: string;
   readonly clock: Clock;
@@ -72,10 +77,12 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     const api = new Api(parts, (message) => log("error", message));
     const server = listen(options, api);
     const opened = parts;
+    const feed = options.bus === null ? null : feedBus(options.bus, opened, log);
     let stopping: Promise<void> | null = null;
     const stop = async () => {
       api.close();
       opened.log.close();
+      await feed?.close();
       await Promise.race([server.stop(), Bun.sleep(STOP_WAIT_MS)]);
       await server.stop(true);
       opened.close();
@@ -98,6 +105,33 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     dataDir.release();
     throw error;
   }
+}
+
+/** Feeds the bus with the log from now on. */
+function feedBus(
+  { access, replicas }: NonNullable<ControlPlaneOptions["bus"]>,
+  { log, logKey, sites, clock }: ControlParts,
+  tell: NodeLog,
+): BusFeed {
+  return new BusFeed({
+    access,
+    replicas,
+    log,
+    key: logKey,
+    snapshots: {
+      newest: () => sites.newestSnapshot()?.number ?? null,
+      text(number) {
+        try {
+          return sites.snapshotText(number);
+        } catch (error) {
+          if (error instanceof Refused && error.status === 404) return null;
+          throw error;
+        }
+      },
+    },
+    clock,
+    tell,
+  });
 }
 
 /** At the first start, and when somebody who may write to the data directory asks for it. */

@@ -1,6 +1,7 @@
 /** The parts of a control plane, made once and handed to its routes. */
 import type { Clock } from "../base/clock.ts";
 import { Audit } from "./audit.ts";
+import { type LogKey, openLogKey } from "./bus/log-key.ts";
 import { type ChangeLog, LocalChangeLog } from "./change-log.ts";
 import { ControlDatabase } from "./database.ts";
 import { Idempotent } from "./idempotent.ts";
@@ -15,6 +16,8 @@ export interface ControlParts {
   readonly clock: Clock;
   readonly database: ControlDatabase;
   readonly log: ChangeLog;
+  /** Signs what goes over a bus. */
+  readonly logKey: LogKey;
   readonly audit: Audit;
   readonly tokens: Tokens;
   readonly sites: Sites;
@@ -36,6 +39,7 @@ export function openParts(file: string, version: string, clock: Clock): ControlP
     clock,
     database,
     log,
+    logKey: openLogKey(database),
     audit,
     tokens: new Tokens(database, clock),
     sites: new Sites(database, log, clock),
