@@ -69,3 +69,6 @@ export const LOCAL_SWEEP_MS = 60_000;
 
 /** How long after a sweep that the disk did not take whole it is tried again, in milliseconds. */
 export const SWEEP_AGAIN_MS = 5_000;
+
+/** How long a shield may take to apply what the edge that asks it has applied already, in milliseconds. */
+export const FLEET_CATCH_UP_MS_MAX = 1_000;

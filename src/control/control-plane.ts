@@ -4,6 +4,7 @@
  */
 import type { Clock } from "../base/clock.ts";
 import { messageOf, ProximaError } from "../base/errors.ts";
+import type { BusAccess } from "../service/bus/bus-connection.ts";
 import { type ControlIdentity, isLoopback, refuseForeign } from "../service/control-guard.ts";
 import { openDataDir } from "../service/data-dir.ts";
 import { formatAddress, listenError } from "../service/listen-error.ts";
@@ -11,8 +12,10 @@ import type { NodeLog } from "../service/log.ts";
 import { problem } from "../service/problem.ts";
 import { Api } from "./api/api.ts";
 import { SYSTEM } from "./audit.ts";
+import { BusFeed } from "./bus/bus-feed.ts";
 import { DEPLOY_BODY_BYTES_MAX } from "./limits.ts";
 import { type ControlParts, openParts } from "./parts.ts";
+import { Refused } from "./refusal.ts";
 import { startTakeover, type Takeover, type TakeoverOptions } from "./takeover.ts";
 
 /** How a control plane is started. */
@@ -27,6 +30,8 @@ export interface ControlPlaneOptions {
   readonly takeover?: TakeoverOptions | null;
   /** Makes a further token that may do everything, for who has lost the first. */
   readonly newAdminToken: boolean;
+  /** A bus that is fed with the fleet's log; null for none. */
+  readonly bus: { readonly access: BusAccess; readonly replicas: number } | null;
   readonly version: string;
   readonly command: string;
   readonly clock: Clock;
@@ -78,10 +83,12 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       options.takeover == null ? null : await startTakeover(options.takeover, dataDir.path, api, log);
     const server = await orStop(takeover, () => listen(options, api));
     const opened = parts;
+    const feed = options.bus === null ? null : feedBus(options.bus, opened, log);
     let stopping: Promise<void> | null = null;
     const stop = async () => {
       api.close();
       opened.log.close();
+      await feed?.close();
       await Promise.race([Promise.all([server.stop(), takeover?.stop(false)]), Bun.sleep(STOP_WAIT_MS)]);
       await Promise.all([server.stop(true), takeover?.stop(true)]);
       opened.close();
@@ -115,6 +122,33 @@ async function orStop<T>(takeover: Takeover | null, start: () => T): Promise<T> 
     await takeover?.stop(true);
     throw error;
   }
+}
+
+/** Feeds the bus with the log from now on. */
+function feedBus(
+  { access, replicas }: NonNullable<ControlPlaneOptions["bus"]>,
+  { log, logKey, sites, clock }: ControlParts,
+  tell: NodeLog,
+): BusFeed {
+  return new BusFeed({
+    access,
+    replicas,
+    log,
+    key: logKey,
+    snapshots: {
+      newest: () => sites.newestSnapshot()?.number ?? null,
+      text(number) {
+        try {
+          return sites.snapshotText(number);
+        } catch (error) {
+          if (error instanceof Refused && error.status === 404) return null;
+          throw error;
+        }
+      },
+    },
+    clock,
+    tell,
+  });
 }
 
 /** At the first start, and when somebody who may write to the data directory asks for it. */

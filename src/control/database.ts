@@ -3,6 +3,7 @@
  * change log and what it leaves in the audit log are one transaction. What was acknowledged is on the disk.
  */
 import { Database, type SQLQueryBindings } from "bun:sqlite";
+import { chmodSync } from "node:fs";
 import { messageOf, ProximaError } from "../base/errors.ts";
 
 /** The layout of the file; an older one is brought to it, a newer one is refused. */
@@ -68,6 +69,8 @@ export class ControlDatabase {
   constructor(file: string) {
     try {
       this.#db = new Database(file, { create: true, strict: true });
+      // It holds the key of the log.
+      chmodSync(file, 0o600);
       this.#db.run("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;");
       const layout =
         this.#db.query<{ user_version: number }, []>("PRAGMA user_version").get()?.user_version ?? 0;

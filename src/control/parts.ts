@@ -3,6 +3,7 @@ import type { Clock } from "../base/clock.ts";
 import { openSealer, type Sealer } from "../service/sealer.ts";
 import { Audit } from "./audit.ts";
 import { Batches } from "./batches.ts";
+import { type LogKey, openLogKey } from "./bus/log-key.ts";
 import { type ChangeLog, LocalChangeLog } from "./change-log.ts";
 import { ControlDatabase } from "./database.ts";
 import { Idempotent } from "./idempotent.ts";
@@ -17,6 +18,8 @@ export interface ControlParts {
   readonly clock: Clock;
   readonly database: ControlDatabase;
   readonly log: ChangeLog;
+  /** Signs what goes over a bus. */
+  readonly logKey: LogKey;
   readonly audit: Audit;
   readonly tokens: Tokens;
   /** For secrets that have to be known again. */
@@ -45,6 +48,7 @@ export function openParts(fileOf: (name: string) => string, version: string, clo
     clock,
     database,
     log,
+    logKey: openLogKey(database),
     audit,
     sealer,
     tokens: new Tokens(database, clock, sealer),

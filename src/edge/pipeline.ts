@@ -53,13 +53,21 @@ export class Pipeline {
       const routed = x as RoutedExchange;
       if (request.http3 && !routed.site.http3) return this.#misdirected(x);
       if (isWebSocket(request)) return this.#upgrade(routed);
+      if (x.askedSequence !== null && !this.#hasApplied(x, x.askedSequence))
+        return this.#settle(x, this.#behind(routed, x.askedSequence));
       const bypass = bypassReason(routed);
       if (bypass !== null) return this.#settle(x, this.#pass(routed, bypass));
       makeKey(routed);
       const entry = context.purges.find(x.base, x.secondary, request.fields);
       if (entry !== null && !mayUse(routed, entry.freshness))
         return this.#settle(x, this.#pass(routed, "request-cookie"));
-      if (entry !== null && x.startMs < entry.freshness.freshUntilMs && entry.large === null) {
+      const { mustValidate } = context.settings.fleet;
+      if (
+        entry !== null &&
+        x.startMs < entry.freshness.freshUntilMs &&
+        entry.large === null &&
+        !mustValidate
+      ) {
         const answer = this.#hit(routed, entry);
         return answer instanceof Promise ? this.#settle(x, answer) : this.#finish(x, answer);
       }
@@ -120,6 +128,31 @@ export class Pipeline {
     const outcome = upgrade(x, this.#context);
     if (!("kind" in outcome)) return this.#finish(x, outcome);
     return { ...outcome, refused: (error) => this.#finish(x, outcome.refused(error)) };
+  }
+
+  // ---- an edge asks, who may have applied more of the fleet's log than this node ----
+
+  /** Has this node applied what the edge has? What it gives then is valid up to there at least. */
+  #hasApplied(x: Exchange, asked: number): boolean {
+    const { applied } = this.#context.purges;
+    x.validSequence = applied;
+    return applied >= asked;
+  }
+
+  /** Catches up first; where that takes too long nothing stored here is used. */
+  async #behind(x: RoutedExchange, asked: number): Promise<ViewerResponse> {
+    const bypass = bypassReason(x);
+    if (bypass !== null) return this.#pass(x, bypass);
+    makeKey(x);
+    if (await this.#context.purges.caughtUp(asked)) {
+      this.#hasApplied(x, asked);
+      return this.#cacheable(x);
+    }
+    x.end("bypass", "log-behind");
+    x.forwarded = "bypass";
+    // The origin is asked after the edge has applied it.
+    x.validSequence = asked;
+    return this.#passCacheable(x, true);
   }
 
   // ---- what does not use the cache ----

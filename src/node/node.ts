@@ -17,6 +17,7 @@ import { Alerts } from "./alerts/alerts.ts";
 import { type ControlListener, type SnapshotView, startControlListener } from "./control-listener.ts";
 import { DrillService } from "./drill-service.ts";
 import type { Edge, EdgeAddresses } from "./edge-handle.ts";
+import { readBusAccess } from "./fleet/bus-access.ts";
 import { Fleet } from "./fleet/fleet.ts";
 import { joinedConfig } from "./fleet/fleet-sites.ts";
 import { InvalidationLog } from "./invalidation-log.ts";
@@ -171,7 +172,7 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
     fleet?.run({
       applySites: (sites) => configs.apply((current) => ({ ...current, sites })),
       takePurges: (entries, position) => purges.take(entries, position),
-      setUnsynced: (unsynced) => edge.setUnsynced(unsynced),
+      setFleet: (standing) => edge.setFleet(standing),
       ready: () => edge.ready(),
       stats: () => edge.stats(),
     });
@@ -216,7 +217,11 @@ async function openFleet(options: NodeOptions, dataDir: DataDir, purgeLog: Purge
   }
   const fileOf = (name: string) => dataDir.file(name);
   const joinToken = options.joinToken ?? null;
-  return new Fleet({ config: joinedConfig(config), joinToken, fileOf, purgeLog, version, clock, log }, ca);
+  const bus = await readBusAccess(config);
+  return new Fleet(
+    { config: joinedConfig(config), joinToken, fileOf, purgeLog, version, clock, log, bus },
+    ca,
+  );
 }
 
 function running(

@@ -78,6 +78,8 @@ export const headAnswer = z.object({
   digest: z.string().max(100),
   /** The newest snapshot; null when there is none. */
   snapshot: z.int().nullable(),
+  /** Public key by which entries on the bus are checked (SPKI, DER, base64); left out without a bus. */
+  logKey: z.string().max(200).optional(),
 });
 
 /** Answer of `GET /v1/snapshots/N`. Sites are as their authors wrote them. */
@@ -99,7 +101,15 @@ const nodeName = z
 export const joinRequest = z.strictObject({ name: nodeName, version: shortText });
 
 /** Answer to it. */
-export const joinAnswer = z.object({ node: z.string().max(100), credential: z.string().max(200) });
+export const joinAnswer = z.object({
+  node: z.string().max(100),
+  credential: z.string().max(200),
+  /** Public key by which entries on the bus are checked (SPKI, DER, base64). */
+  logKey: z.string().max(200).optional(),
+});
+
+/** Answer to a report. */
+export const reportAnswer = z.object({ drained: z.boolean() });
 
 /** Body of `POST /v1/nodes/self/report`. */
 export const nodeReport = z.object({

@@ -91,6 +91,9 @@ function receiveEdge(x: Exchange, settings: EdgeSettings, signature: string): Re
   x.fromEdge = true;
   x.scheme = fields.get("x-forwarded-proto") === "https" ? "https" : "http";
   x.forwardedClient = claim.client === "" ? null : claim.client;
+  // Numbers of another log say nothing here.
+  const { asked } = claim;
+  if (asked !== null && asked.log === settings.fleet.log) x.askedSequence = asked.sequence;
   // The last one is the edge's own: the fleet may have one token for all of its nodes.
   const loop = withoutLast(fields.get("cdn-loop"));
   return countCdnLoop(loop, settings.loopId) > LOOP_COUNT_MAX ? "loop" : null;

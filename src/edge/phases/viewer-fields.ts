@@ -119,7 +119,7 @@ export function statusFields(
     ...(x.stored ? { stored: true } : {}),
     ...(x.collapsed || x.collapsedAtOwner ? { collapsed: true } : {}),
     detail: x.reason,
-    ...(settings.unsynced ? { unsynced: true } : {}),
+    ...(settings.fleet.unsynced ? { unsynced: true } : {}),
   });
   // A shield's word is of one exchange, and said of no other.
   const shields = hit || x.collapsed ? undefined : x.upstream?.cacheStatus;
@@ -127,7 +127,8 @@ export function statusFields(
   fields.set("cache-status", [before, shields, own].filter((one) => one != null).join(", "));
   if (x.fromEdge) {
     const isStale = x.result === "stale" || x.result === "updating";
-    fields.set(TIER_FIELD, formatMark({ freshMs: isStale ? 0 : about.freshMs }));
+    const { validSequence: valid } = x;
+    fields.set(TIER_FIELD, formatMark({ freshMs: isStale ? 0 : about.freshMs, valid }));
   }
 }
 

@@ -2,20 +2,10 @@
 import type { Purge } from "../../cache/purge-table.ts";
 import { type ChangeBody, changeBody } from "../../service/fleet-wire.ts";
 import type { FleetPosition } from "../purge-log.ts";
+import type { LogAnswer } from "./fleet-log.ts";
 
 /** An entry of the purge log as the control plane made it. */
 export type LoggedPurge = Purge & { readonly id: string };
-
-/** An answer of the log. */
-interface LogAnswer {
-  readonly log: string;
-  readonly changes: readonly {
-    readonly sequence: number;
-    readonly acceptedMs: number;
-    readonly digest: string;
-    readonly body: { readonly kind: string };
-  }[];
-}
 
 /** What the configs in force make of targets. */
 export interface TargetsInForce {
@@ -35,7 +25,10 @@ export interface Step {
  * The steps of an answer. Snapshots that newer ones follow at once are left out; entries of a kind that this
  * version does not know are told to `unknown` and passed over.
  */
-export function stepsOf(answer: LogAnswer, unknown: (sequence: number, kind: string) => void): Step[] {
+export function stepsOf(
+  answer: Pick<LogAnswer, "log" | "changes">,
+  unknown: (sequence: number, kind: string) => void,
+): Step[] {
   const steps: Step[] = [];
   let snapshot: number | null = null;
   let purges: { readonly sequence: number; readonly acceptedMs: number; readonly body: ChangeBody }[] = [];
