@@ -67,7 +67,9 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
   const dataDir = openDataDir(options.dataDir, options.command);
   let parts: ControlParts | null = null;
   try {
-    parts = openParts(dataDir.file("control.db"), options.version, options.clock);
+    parts = openParts(dataDir.file("control.db"), options.version, options.clock, (message) =>
+      log("error", message),
+    );
     const adminToken = makeAdminToken(parts, options.newAdminToken);
     const api = new Api(parts, (message) => log("error", message));
     const server = listen(options, api);

@@ -3,9 +3,11 @@ import type { Clock } from "../base/clock.ts";
 import { Audit } from "./audit.ts";
 import { type ChangeLog, LocalChangeLog } from "./change-log.ts";
 import { ControlDatabase } from "./database.ts";
+import type { Tell } from "./events.ts";
 import { Idempotent } from "./idempotent.ts";
 import { Nodes } from "./nodes.ts";
 import { FleetPurges } from "./purges.ts";
+import { Rollouts } from "./rollouts/rollouts.ts";
 import { Sites } from "./sites.ts";
 import { Tokens } from "./tokens.ts";
 
@@ -20,17 +22,26 @@ export interface ControlParts {
   readonly sites: Sites;
   readonly nodes: Nodes;
   readonly purges: FleetPurges;
+  readonly rollouts: Rollouts;
   readonly idempotent: Idempotent;
   close(): void;
 }
 
 /** Opens the database and what stands on it. Throws a ProximaError when it can not be used. */
-export function openParts(file: string, version: string, clock: Clock): ControlParts {
+export function openParts(
+  file: string,
+  version: string,
+  clock: Clock,
+  onError: (message: string) => void,
+): ControlParts {
   const database = new ControlDatabase(file);
   const log = new LocalChangeLog(database, clock);
   const audit = new Audit(database, clock);
   const nodes = new Nodes(database, clock);
   const purges = new FleetPurges(database, log, nodes, clock);
+  const sites = new Sites(database, log, clock);
+  const tell: Tell = () => {};
+  const rollouts = new Rollouts({ database, sites, nodes, audit, clock, tell, onError });
   return {
     version,
     clock,
@@ -38,11 +49,13 @@ export function openParts(file: string, version: string, clock: Clock): ControlP
     log,
     audit,
     tokens: new Tokens(database, clock),
-    sites: new Sites(database, log, clock),
+    sites,
     nodes,
     purges,
+    rollouts,
     idempotent: new Idempotent(database, clock),
     close() {
+      rollouts.close();
       log.close();
       purges.close();
       audit.close();

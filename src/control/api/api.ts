@@ -11,6 +11,7 @@ import { messageOf, ProximaError } from "../../base/errors.ts";
 import { scanJson } from "../../config/json-text.ts";
 import { json, problem } from "../../service/problem.ts";
 import type { Actor } from "../audit.ts";
+import type { HostRights } from "../host-claims.ts";
 import { IDEMPOTENCY_KEY_CHARS_MAX } from "../idempotent.ts";
 import {
   NODE_BURST,
@@ -201,7 +202,7 @@ export class Api {
         "the token is not known, has expired, or was revoked",
         this.#parts.tokens.describe(bearer),
       );
-    return new TokenCaller({ id: `token:${token.id}`, name: token.name, address }, token.sites, token.scopes);
+    return new TokenCaller({ id: `token:${token.id}`, name: token.name, address }, token);
   }
 
   #mustBeInRate(route: Route, caller: Caller): void {
@@ -264,9 +265,9 @@ export class Api {
 class TokenCaller extends Caller {
   readonly scopes: readonly Scope[];
 
-  constructor(actor: Actor, sites: readonly string[] | null, scopes: readonly Scope[]) {
-    super(actor, null, sites);
-    this.scopes = scopes;
+  constructor(actor: Actor, rights: HostRights) {
+    super(actor, null, rights);
+    this.scopes = rights.scopes;
   }
 }
 
