@@ -76,7 +76,12 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
   const dataDir = openDataDir(options.dataDir, options.command);
   let parts: ControlParts | null = null;
   try {
-    parts = openParts((name) => dataDir.file(name), options.version, options.clock);
+    parts = openParts(
+      (name) => dataDir.file(name),
+      options.version,
+      options.clock,
+      (message) => log("error", message),
+    );
     const adminToken = makeAdminToken(parts, options.newAdminToken);
     const api = new Api(parts, (message) => log("error", message));
     const takeover =

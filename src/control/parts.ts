@@ -6,9 +6,11 @@ import { Batches } from "./batches.ts";
 import { type LogKey, openLogKey } from "./bus/log-key.ts";
 import { type ChangeLog, LocalChangeLog } from "./change-log.ts";
 import { ControlDatabase } from "./database.ts";
+import type { Tell } from "./events.ts";
 import { Idempotent } from "./idempotent.ts";
 import { Nodes } from "./nodes.ts";
 import { FleetPurges } from "./purges.ts";
+import { Rollouts } from "./rollouts/rollouts.ts";
 import { Sites } from "./sites.ts";
 import { Tokens } from "./tokens.ts";
 
@@ -28,6 +30,7 @@ export interface ControlParts {
   readonly nodes: Nodes;
   readonly purges: FleetPurges;
   readonly batches: Batches;
+  readonly rollouts: Rollouts;
   readonly idempotent: Idempotent;
   close(): void;
 }
@@ -36,13 +39,21 @@ export interface ControlParts {
  * Opens the database and what stands on it; `fileOf` gives the path of a name in the data directory. Throws a
  * ProximaError when it can not be used.
  */
-export function openParts(fileOf: (name: string) => string, version: string, clock: Clock): ControlParts {
+export function openParts(
+  fileOf: (name: string) => string,
+  version: string,
+  clock: Clock,
+  onError: (message: string) => void,
+): ControlParts {
   const sealer = openSealer(fileOf("seal.key"));
   const database = new ControlDatabase(fileOf("control.db"));
   const log = new LocalChangeLog(database, clock);
   const audit = new Audit(database, clock);
   const nodes = new Nodes(database, clock);
   const purges = new FleetPurges(database, log, nodes, clock);
+  const sites = new Sites(database, log, clock);
+  const tell: Tell = () => {};
+  const rollouts = new Rollouts({ database, sites, nodes, audit, clock, tell, onError });
   return {
     version,
     clock,
@@ -52,12 +63,14 @@ export function openParts(fileOf: (name: string) => string, version: string, clo
     audit,
     sealer,
     tokens: new Tokens(database, clock, sealer),
-    sites: new Sites(database, log, clock),
+    sites,
     nodes,
     purges,
     batches: new Batches(database, purges),
+    rollouts,
     idempotent: new Idempotent(database, clock),
     close() {
+      rollouts.close();
       log.close();
       purges.close();
       audit.close();

@@ -11,6 +11,7 @@ import type { Config } from "../config/schema.ts";
 import { probeTcp } from "../edge/listener/ports.ts";
 import { isLoopback } from "../service/control-guard.ts";
 import { type DataDir, openDataDir } from "../service/data-dir.ts";
+import { REPORTED_ORIGINS_MAX } from "../service/fleet-wire.ts";
 import type { NodeLog } from "../service/log.ts";
 import type { OriginEvent } from "../upstream/health/origin-event.ts";
 import { Alerts } from "./alerts/alerts.ts";
@@ -175,6 +176,7 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
       setFleet: (standing) => edge.setFleet(standing),
       ready: () => edge.ready(),
       stats: () => edge.stats(),
+      originsOut: () => originAlerts.out(REPORTED_ORIGINS_MAX),
     });
     options.source?.start(
       async (newer) => {

@@ -245,7 +245,9 @@ export const nodeRoutes: readonly Route[] = [
       parts.database.relaxed(() => {
         const before = parts.nodes.report(node, report, address);
         parts.purges.reported(node, before, report);
+        parts.rollouts.reported(node, report);
       });
+      parts.rollouts.wake();
       return { value: { drained: parts.nodes.isDrained(node) } };
     },
   }),

@@ -25,6 +25,7 @@ import { FleetFiles, type Membership } from "./fleet-files.ts";
 import { ControlLog, type FleetLog, type LogAnswer } from "./fleet-log.ts";
 import { type FleetSites, fleetSites } from "./fleet-sites.ts";
 import { Reporter } from "./reporter.ts";
+import { RolloutWatch } from "./rollout-watch.ts";
 import { type LoggedPurge, type Step, stepsOf } from "./steps.ts";
 import { UrlTargets } from "./url-targets.ts";
 
@@ -46,6 +47,8 @@ export interface FleetTarget {
   setFleet(standing: FleetStanding): void;
   ready(): Readiness;
   stats(): StatsSnapshot | Promise<StatsSnapshot>;
+  /** Origins of groups that are left out now. */
+  originsOut(): NonNullable<NodeReport["originsOut"]>;
 }
 
 /** How a node joins. */
@@ -90,6 +93,7 @@ export class Fleet {
   readonly #memory: SiteMemory = new Map();
   readonly #targets = new UrlTargets();
   readonly #reporter: Reporter;
+  readonly #rollouts: RolloutWatch;
   #node = "";
   /** The one in force. */
   #snapshot = 0;
@@ -98,6 +102,10 @@ export class Fleet {
   /** The newest entry of the log that is applied: the place is noted a moment before. */
   #applied = 0;
   #problem: string | null = null;
+  /** The newest snapshot that could not be put in force, since the last that could. */
+  #refused: number | null = null;
+  /** The last known good snapshot that the node started with, until what it counts for roll-outs has begun. */
+  #startedWith: ReadSnapshot | null = null;
   #synced = false;
   /** The start went on without the log: what is newest has to be asked for when it is back. */
   #startedWithout = false;
@@ -127,6 +135,7 @@ export class Fleet {
         if (this.#options.bus === null) this.#setSynced(false);
       },
     });
+    this.#rollouts = new RolloutWatch(options.clock);
     this.#name =
       join.name ??
       hostname()
@@ -164,6 +173,7 @@ export class Fleet {
     }
     this.#applied = this.#position?.sequence ?? 0;
     // What is known to be good first: a newer one that can not be put in force must not keep the node from starting.
+    this.#startedWith = good;
     if (good !== null) return good.sites;
     return this.#next?.sites ?? {};
   }
@@ -331,6 +341,10 @@ export class Fleet {
       if (snapshot !== null) await this.#fetch(snapshot);
       this.#startedWithout = false;
     }
+    if (this.#startedWith !== null) {
+      await this.#watchRollouts(this.#startedWith);
+      this.#startedWith = null;
+    }
     await this.#applyNext();
     const position = this.#position;
     // The first request after a failure does not wait: it says that the control plane is back.
@@ -418,7 +432,7 @@ export class Fleet {
   }
 
   async #read(answer: SnapshotAnswer): Promise<ReadSnapshot> {
-    const read = await fleetSites(answer, this.#options.config, this.#memory);
+    const read = await fleetSites(answer, this.#node, this.#options.config, this.#memory);
     this.#targets.remember(read.sites);
     return { answer, ...read };
   }
@@ -432,11 +446,20 @@ export class Fleet {
     if (problem === null) {
       this.#snapshot = next.answer.number;
       this.#files.setSnapshot(next.answer);
+      await this.#watchRollouts(next);
     }
+    this.#refused = problem === null ? null : next.answer.number;
     this.#setProblem(
       problem === null ? next.problem : `snapshot ${next.answer.number} is not in force: ${problem}`,
     );
     this.#reporter.now();
+  }
+
+  async #watchRollouts({ answer, rolloutProblems }: ReadSnapshot): Promise<void> {
+    const stats = await this.#mustTarget().stats();
+    this.#rollouts.follow(answer.staged ?? [], this.#node, rolloutProblems, stats);
+    for (const problem of rolloutProblems.values())
+      this.#options.log("error", `a new version is not in force here: ${problem}`);
   }
 
   #setProblem(problem: string | null): void {
@@ -483,9 +506,10 @@ export class Fleet {
     const target = this.#mustTarget();
     const stats = await target.stats();
     const ready = this.ready(target.ready());
+    this.#rollouts.sample(stats);
     return {
       version: this.#options.version,
-      snapshot: { number: this.#snapshot, problem: this.#problem },
+      snapshot: { number: this.#snapshot, problem: this.#problem, refused: this.#refused },
       applied: this.#applied,
       ready: {
         ready: ready.ready,
@@ -499,6 +523,8 @@ export class Fleet {
         memoryBytes: stats.memory.residentBytes,
         uptimeSeconds: stats.uptimeSeconds,
       },
+      rollouts: this.#rollouts.reports(stats),
+      originsOut: target.originsOut(),
     };
   }
 
