@@ -1,8 +1,9 @@
 /** The parts of a control plane, made once and handed to its routes. */
-import type { Clock } from "../base/clock.ts";
+import { type Clock, MovableClock } from "../base/clock.ts";
 import { Audit } from "./audit.ts";
 import { type ChangeLog, LocalChangeLog } from "./change-log.ts";
 import { ControlDatabase } from "./database.ts";
+import { FleetClock } from "./fleet-clock.ts";
 import { Idempotent } from "./idempotent.ts";
 import { Nodes } from "./nodes.ts";
 import { FleetPurges } from "./purges.ts";
@@ -21,6 +22,8 @@ export interface ControlParts {
   readonly nodes: Nodes;
   readonly purges: FleetPurges;
   readonly idempotent: Idempotent;
+  /** The time of the fleet; null where nobody moves it. */
+  readonly fleetClock: FleetClock | null;
   close(): void;
 }
 
@@ -42,6 +45,7 @@ export function openParts(file: string, version: string, clock: Clock): ControlP
     nodes,
     purges,
     idempotent: new Idempotent(database, clock),
+    fleetClock: clock instanceof MovableClock ? new FleetClock(clock, log, nodes) : null,
     close() {
       log.close();
       purges.close();

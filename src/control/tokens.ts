@@ -4,7 +4,7 @@ import { TOKEN_KINDS } from "../service/fleet-wire.ts";
 import type { ControlDatabase } from "./database.ts";
 import { TOKENS_MAX } from "./limits.ts";
 import { Refused } from "./refusal.ts";
-import { isSame, newSecret, readSecretText } from "./secrets.ts";
+import { isSame, knownSecret, newSecret, readSecretText } from "./secrets.ts";
 
 /** What a token may do: admin may do everything; deploy may also read. */
 export const SCOPES = ["read", "purge", "deploy", "admin"] as const;
@@ -68,13 +68,17 @@ export class Tokens {
     );
   }
 
-  /** Makes a token. Its text is not known to anybody afterwards. */
-  create(request: TokenRequest, by: string): { readonly token: Token; readonly text: string } {
+  /** Makes a token. Its text is not known to anybody afterwards, unless it is `known` before. */
+  create(
+    request: TokenRequest,
+    by: string,
+    known?: string,
+  ): { readonly token: Token; readonly text: string } {
     const count =
       this.#database.get<{ n: number }>("SELECT count(*) AS n FROM tokens WHERE revoked_ms IS NULL")?.n ?? 0;
     if (count >= TOKENS_MAX)
       throw new Refused(409, `there are ${count} tokens; at most ${TOKENS_MAX} are allowed: revoke some`);
-    const secret = newSecret(TOKEN_KINDS.api);
+    const secret = known === undefined ? newSecret(TOKEN_KINDS.api) : knownSecret(known);
     const nowMs = Math.floor(this.#clock.now());
     const expiresMs =
       request.expiresInSeconds === undefined ? null : Math.floor(nowMs + request.expiresInSeconds * 1_000);

@@ -15,11 +15,13 @@ import type { CacheReason, CacheResult } from "./message.ts";
 export function lifeOf(
   x: RoutedExchange,
   entry: StoredResponse,
-  { origins }: EdgeContext,
+  { origins, clock }: EdgeContext,
   nowMs: number,
 ): Freshness {
   const { freshness } = entry;
-  const bounds = origins.degradedBounds(x.site, x.origin, nowMs);
+  // How an origin does is of the machine's time.
+  const machineMs = nowMs + clock.steady.now() - clock.now();
+  const bounds = origins.degradedBounds(x.site, x.origin, machineMs);
   if (bounds === null || !entry.reusable || freshness.softPurged === true) return freshness;
   if (forbidsStale(entry.fields, x.behavior.ttl)) return freshness;
   const { freshUntilMs, whileRevalidateUntilMs, ifErrorUntilMs } = freshness;

@@ -21,6 +21,9 @@ export const CHANGE_TARGETS_MAX = 100_000;
 /** Purges in one report. */
 export const REPORTED_PURGES_MAX = 1_000;
 
+/** How far a fleet's clock can be from the machine's, in milliseconds: a hundred years. */
+export const CLOCK_OFFSET_MS_MAX = 100 * 366 * 86_400_000;
+
 const sequence = z.int().min(0);
 const shortText = z.string().max(500);
 
@@ -38,8 +41,21 @@ const purgeChange = z.object({
 /** The control plane started: numbers after it are above all that were given before, in whatever copy of the log. */
 const startChange = z.object({ kind: z.literal("start") });
 
+/** How the fleet's clock differs from the machines': only nodes of the local CI mode follow it. */
+const clockSetting = z.object({
+  offsetMs: z.number().min(-CLOCK_OFFSET_MS_MAX).max(CLOCK_OFFSET_MS_MAX),
+  /** The time at which it stands, in milliseconds since the epoch; null while it runs. */
+  frozenAtMs: z.number().min(0).nullable(),
+});
+const clockChange = clockSetting.extend({ kind: z.literal("clock") });
+
 /** What an entry says. */
-export const changeBody = z.discriminatedUnion("kind", [snapshotChange, purgeChange, startChange]);
+export const changeBody = z.discriminatedUnion("kind", [
+  snapshotChange,
+  purgeChange,
+  startChange,
+  clockChange,
+]);
 /** What an entry says. */
 export type ChangeBody = z.infer<typeof changeBody>;
 
@@ -78,6 +94,8 @@ export const headAnswer = z.object({
   digest: z.string().max(100),
   /** The newest snapshot; null when there is none. */
   snapshot: z.int().nullable(),
+  /** The fleet's clock, where it can be moved. */
+  clock: clockSetting.optional(),
 });
 
 /** Answer of `GET /v1/snapshots/N`. Sites are as their authors wrote them. */

@@ -30,7 +30,8 @@ import { allows, type Scope } from "../tokens.ts";
 import { docsPage, STYLE_HASH } from "./docs-page.ts";
 import { openApiDocument } from "./openapi.ts";
 import { type Call, Caller, type Reply, type Route } from "./route.ts";
-import { routes } from "./routes.ts";
+import { routes as everyRoute } from "./routes.ts";
+import { clockRoutes } from "./routes-clock.ts";
 
 /** Longest time that a JSON body may hold the event loop in one go, in milliseconds. */
 const SLICE_MS_MAX = 5;
@@ -88,8 +89,10 @@ export class Api {
 
   #addRoutes(): void {
     const app = this.#app;
-    const document = openApiDocument(routes, this.#parts.version);
-    const page = docsPage(routes, this.#parts.version);
+    const { fleetClock, version } = this.#parts;
+    const routes = fleetClock === null ? everyRoute : [...everyRoute, ...clockRoutes(fleetClock)];
+    const document = openApiDocument(routes, version);
+    const page = docsPage(routes, version);
     app.get(
       "/healthz",
       () => new Response("ok\n", { headers: { "content-type": "text/plain; charset=utf-8" } }),

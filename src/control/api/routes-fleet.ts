@@ -218,7 +218,16 @@ export const nodeRoutes: readonly Route[] = [
     run: ({ parts }) => {
       const { sequence, digest } = parts.log.head();
       const snapshot = parts.sites.newestSnapshot()?.number ?? null;
-      return { value: { log: parts.log.id, head: sequence, digest, snapshot } };
+      const clock = parts.fleetClock?.setting;
+      return {
+        value: {
+          log: parts.log.id,
+          head: sequence,
+          digest,
+          snapshot,
+          ...(clock === undefined ? {} : { clock }),
+        },
+      };
     },
   }),
   define({

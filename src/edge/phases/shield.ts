@@ -2,6 +2,7 @@
 import type { UpstreamResponse } from "../../upstream/next-hop.ts";
 import { UpstreamError } from "../../upstream/next-hop.ts";
 import type { EdgeContext } from "../context.ts";
+import { inEdgeTime } from "../edge-time.ts";
 import type { RoutedExchange } from "../exchange.ts";
 import { type OriginRequestOptions, shieldRequest } from "./origin-request.ts";
 
@@ -49,7 +50,7 @@ export async function askShields(
       reused: response.reused,
       ...(cacheStatus === null ? {} : { cacheStatus }),
     };
-    return { ...response, freshMs: response.mark.freshMs };
+    return { ...inEdgeTime(response, clock, false), freshMs: response.mark.freshMs };
   } catch (error) {
     stats.recordShieldRequest(true);
     const told = error instanceof UpstreamError ? `${error.code}: ${error.message}` : null;

@@ -1,4 +1,5 @@
 /** An answer of the fleet's log as what a node does with it, in order. */
+import type { ClockSetting } from "../../base/clock.ts";
 import type { Purge } from "../../cache/purge-table.ts";
 import { type ChangeBody, changeBody } from "../../service/fleet-wire.ts";
 import type { FleetPosition } from "../purge-log.ts";
@@ -17,9 +18,10 @@ interface LogAnswer {
   }[];
 }
 
-/** A snapshot to be put in force, then purges to be applied, and the place behind them. */
+/** A snapshot to be put in force, then the clock to be set, then purges to be applied, and the place behind them. */
 export interface Step {
   readonly snapshot: number | null;
+  readonly clock: ClockSetting | null;
   /** Read when the snapshot before it is known: URLs become keys here. */
   readonly purges: (keysOf: (site: string, urls: readonly string[]) => string[]) => LoggedPurge[];
   readonly position: FleetPosition;
@@ -32,13 +34,20 @@ export interface Step {
 export function stepsOf(answer: LogAnswer, unknown: (sequence: number, kind: string) => void): Step[] {
   const steps: Step[] = [];
   let snapshot: number | null = null;
+  let clock: ClockSetting | null = null;
   let purges: { readonly sequence: number; readonly acceptedMs: number; readonly body: ChangeBody }[] = [];
   let position: FleetPosition | null = null;
   const end = (): void => {
     if (position === null) return;
     const taken = purges;
-    steps.push({ snapshot, purges: (keysOf) => taken.flatMap((one) => purgeOf(one, keysOf)), position });
+    steps.push({
+      snapshot,
+      clock,
+      purges: (keysOf) => taken.flatMap((one) => purgeOf(one, keysOf)),
+      position,
+    });
     snapshot = null;
+    clock = null;
     purges = [];
   };
   for (const { sequence, acceptedMs, digest, body } of answer.changes) {
@@ -48,6 +57,10 @@ export function stepsOf(answer: LogAnswer, unknown: (sequence: number, kind: str
       // What was purged before it was purged by the snapshot before it.
       if (purges.length > 0) end();
       snapshot = parsed.data.snapshot;
+    } else if (parsed.data.kind === "clock") {
+      // What was purged before was purged at the time before.
+      if (purges.length > 0) end();
+      clock = parsed.data;
     } else if (parsed.data.kind === "purge") purges.push({ sequence, acceptedMs, body: parsed.data });
     position = { log: answer.log, sequence, digest };
   }
