@@ -252,7 +252,9 @@ class RunningCdn {
     const { pop, url, status, result, reason, cacheStatus, headers } = answer;
     const { steps, would } = await this.explain(url, { ...options, pop });
     const key = steps.find(({ step }) => step === "key");
-    const below = key?.details === undefined ? null : JSON.stringify(key.details);
+    const { below = [], queryLeftOut = false } = /** @type {{ below?: string[], queryLeftOut?: boolean }} */ (
+      key?.details ?? {}
+    );
     const lines = [
       `${wanted} of ${url} at ${pop}, got ${result} with status ${status}`,
       `  reason         ${reason}: ${meaningOf(reason)}`,
@@ -264,7 +266,8 @@ class RunningCdn {
       `  Cache-Control  ${headers.get("cache-control") ?? "none"}`,
       `  Vary           ${headers.get("vary") ?? "none"}`,
       `  key            ${key?.outcome ?? "none: the cache is not used"}`,
-      ...(below === null ? [] : [`  of             ${below}`]),
+      ...(queryLeftOut ? ["                 not all of the query is in it"] : []),
+      ...(below.length === 0 ? [] : [`  and            ${below.join(", ")}`]),
     ];
     return new AssertionError({ message: lines.join("\n"), expected, actual, operator: wanted });
   }
