@@ -4,6 +4,7 @@
  */
 import type { Clock } from "../base/clock.ts";
 import { messageOf, ProximaError } from "../base/errors.ts";
+import type { BusAccess } from "../service/bus/bus-connection.ts";
 import { type ControlIdentity, isLoopback, refuseForeign } from "../service/control-guard.ts";
 import { openDataDir } from "../service/data-dir.ts";
 import { formatAddress, listenError } from "../service/listen-error.ts";
@@ -15,9 +16,12 @@ import type { StorageRequest, StorageResponse } from "../storage/message.ts";
 import { StorageApi } from "../storage/storage-api.ts";
 import { Api } from "./api/api.ts";
 import { SYSTEM } from "./audit.ts";
+import { BusFeed } from "./bus/bus-feed.ts";
 import { ContentDoor } from "./content-door.ts";
 import { DEPLOY_BODY_BYTES_MAX, ZONE_COLLECT_EVERY_MS } from "./limits.ts";
 import { type ControlParts, openParts } from "./parts.ts";
+import { Refused } from "./refusal.ts";
+import { startTakeover, type Takeover, type TakeoverOptions } from "./takeover.ts";
 import { storageGuard } from "./zones/guard.ts";
 
 /** How a control plane is started. */
@@ -28,10 +32,16 @@ export interface ControlPlaneOptions {
   readonly tls: { readonly cert: string; readonly key: string } | null;
   /** Host names, beside loopback's and the address's own, by which it is asked. */
   readonly names: readonly string[];
+  /** The vendors' APIs under their own host names; null for none. */
+  readonly takeover?: TakeoverOptions | null;
   /** Makes a further token that may do everything, for who has lost the first. */
   readonly newAdminToken: boolean;
   /** Push storage; left out: its content in the data directory, and no listener of its own. */
   readonly storage?: StorageOptions;
+  /** A bus that is fed with the fleet's log; null for none. */
+  readonly bus: { readonly access: BusAccess; readonly replicas: number } | null;
+  /** In place of the first token, one that is no secret: the local CI mode's. On loopback only. */
+  readonly knownToken?: string;
   readonly version: string;
   readonly command: string;
   readonly clock: Clock;
@@ -62,6 +72,7 @@ export interface ControlPlane {
   readonly dataDir: string;
   /** Where storage listens; null where it does not. */
   readonly storage: string | null;
+  readonly takeover: Pick<Takeover, "address" | "caFile"> | null;
   /** A token that may do everything, made at this start; to be shown once and kept nowhere. Null otherwise. */
   readonly adminToken: string | null;
   reload(): Promise<void>;
@@ -90,6 +101,12 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       `address ${formatAddress(address)} can be reached from other machines and needs TLS: give --tls-cert and --tls-key, or listen on 127.0.0.1`,
       { source: "node" },
     );
+  if (!isLoopback(address.hostname) && options.knownToken !== undefined)
+    throw new ProximaError(
+      "control_not_protected",
+      `address ${formatAddress(address)} can be reached from other machines, and its token is no secret: listen on 127.0.0.1`,
+      { source: "node" },
+    );
   const dataDir = openDataDir(options.dataDir, options.command);
   let parts: ControlParts | null = null;
   let storage: StorageListener | null = null;
@@ -98,11 +115,13 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       (name) => dataDir.file(name),
       options.version,
       options.clock,
+      (message) => log("error", message),
       options.storage?.store ?? null,
     );
-    const adminToken = makeAdminToken(parts, options.newAdminToken);
+    const adminToken = makeAdminToken(parts, options);
     const api = new Api(parts, (message) => log("error", message));
-    const server = listen(options, api, new ContentDoor(parts));
+    const takeover =
+      options.takeover == null ? null : await startTakeover(options.takeover, dataDir.path, api, log);
     const opened = parts;
     const storageApi = new StorageApi({
       store: parts.zones,
@@ -110,17 +129,23 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       domains: ["localhost", ...options.names],
       onError: (message) => log("error", message),
     });
-    storage = options.storage?.listen?.((request) => storageApi.answer(request)) ?? null;
-    const listening = storage;
+    const listening = await orStop(
+      takeover,
+      () => options.storage?.listen?.((request) => storageApi.answer(request)) ?? null,
+    );
+    storage = listening;
+    const server = await orStop(takeover, () => listen(options, api, new ContentDoor(opened)));
+    const feed = options.bus === null ? null : feedBus(options.bus, opened, log);
     const collecting = collectZones(opened, options);
     let stopping: Promise<void> | null = null;
     const stop = async () => {
       collecting.stop();
       api.close();
       opened.log.close();
+      await feed?.close();
       await listening?.stop();
-      await Promise.race([server.stop(), Bun.sleep(STOP_WAIT_MS)]);
-      await server.stop(true);
+      await Promise.race([Promise.all([server.stop(), takeover?.stop(false)]), Bun.sleep(STOP_WAIT_MS)]);
+      await Promise.all([server.stop(true), takeover?.stop(true)]);
       await collecting.ended();
       opened.close();
       dataDir.release();
@@ -130,6 +155,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       scheme: tls === null ? "http" : "https",
       dataDir: dataDir.path,
       storage: storage?.address ?? null,
+      takeover,
       adminToken,
       reload: () => Promise.resolve(),
       reopenLog: () => Promise.resolve(),
@@ -146,14 +172,55 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
   }
 }
 
+/** Ends a listener when what comes after it fails. */
+async function orStop<T>(takeover: Takeover | null, start: () => T): Promise<T> {
+  try {
+    return start();
+  } catch (error) {
+    await takeover?.stop(true);
+    throw error;
+  }
+}
+
+/** Feeds the bus with the log from now on. */
+function feedBus(
+  { access, replicas }: NonNullable<ControlPlaneOptions["bus"]>,
+  { log, logKey, sites, clock }: ControlParts,
+  tell: NodeLog,
+): BusFeed {
+  return new BusFeed({
+    access,
+    replicas,
+    log,
+    key: logKey,
+    snapshots: {
+      newest: () => sites.newestSnapshot()?.number ?? null,
+      text(number) {
+        try {
+          return sites.snapshotText(number);
+        } catch (error) {
+          if (error instanceof Refused && error.status === 404) return null;
+          throw error;
+        }
+      },
+    },
+    clock,
+    tell,
+  });
+}
+
 /** At the first start, and when somebody who may write to the data directory asks for it. */
-function makeAdminToken(parts: ControlParts, wanted: boolean): string | null {
+function makeAdminToken(
+  parts: ControlParts,
+  { newAdminToken: wanted, knownToken }: ControlPlaneOptions,
+): string | null {
   const isFirst = parts.tokens.list().length === 0;
   if (!isFirst && !wanted) return null;
   return parts.database.transaction(() => {
     const { token, text } = parts.tokens.create(
       { name: isFirst ? "first" : "made at a start", scopes: ["admin"] },
       SYSTEM.id,
+      knownToken,
     );
     parts.audit.done(SYSTEM, "token.create", token.prefix, `${token.name}: admin for all sites`);
     return text;
@@ -200,11 +267,13 @@ function listen(
   const answer = async (request: Request, server: Bun.Server<undefined>): Promise<Response> => {
     if (identity === null) return problem(503, "Service Unavailable", "the control plane is starting");
     const incoming = { request, address: server.requestIP(request)?.address ?? "" };
-    const isContent = door.takes(request);
+    const vendor = api.vendors.of(request);
+    const isContent = vendor === null && door.takes(request);
     // Content is no JSON; what else keeps foreign pages out is asked of it as well.
-    const refusal = refuseForeign(isContent ? "GET" : request.method, request.headers, identity);
+    const refusal = refuseForeign(request.method, request.headers, identity, vendor === null && !isContent);
     if (refusal !== null) return api.refuse(incoming, refusal.status, refusal.detail);
-    return isContent ? await door.answer(request, incoming.address) : await api.answer(incoming);
+    if (isContent) return await door.answer(request, incoming.address);
+    return await (vendor === null ? api.answer(incoming) : api.vendors.answer(vendor, incoming));
   };
   try {
     const server = Bun.serve({

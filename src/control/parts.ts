@@ -1,14 +1,19 @@
 /** The parts of a control plane, made once and handed to its routes. */
-import type { Clock } from "../base/clock.ts";
+import { type Clock, MovableClock } from "../base/clock.ts";
 import { openSealer, type Sealer } from "../service/sealer.ts";
 import type { BlobStore } from "../storage/blob-store.ts";
 import { DirectoryBlobs } from "../storage/directory-blobs.ts";
 import { Audit } from "./audit.ts";
+import { Batches } from "./batches.ts";
+import { type LogKey, openLogKey } from "./bus/log-key.ts";
 import { type ChangeLog, LocalChangeLog } from "./change-log.ts";
 import { ControlDatabase } from "./database.ts";
+import type { Tell } from "./events.ts";
+import { FleetClock } from "./fleet-clock.ts";
 import { Idempotent } from "./idempotent.ts";
 import { Nodes } from "./nodes.ts";
 import { FleetPurges } from "./purges.ts";
+import { Rollouts } from "./rollouts/rollouts.ts";
 import { Sites } from "./sites.ts";
 import { Tokens } from "./tokens.ts";
 import { Blobs } from "./zones/blobs.ts";
@@ -22,6 +27,8 @@ export interface ControlParts {
   readonly clock: Clock;
   readonly database: ControlDatabase;
   readonly log: ChangeLog;
+  /** Signs what goes over a bus. */
+  readonly logKey: LogKey;
   readonly audit: Audit;
   readonly tokens: Tokens;
   /** For secrets that have to be known again. */
@@ -30,7 +37,11 @@ export interface ControlParts {
   readonly nodes: Nodes;
   readonly purges: FleetPurges;
   readonly zones: Zones;
+  readonly batches: Batches;
+  readonly rollouts: Rollouts;
   readonly idempotent: Idempotent;
+  /** The time of the fleet; null where nobody moves it. */
+  readonly fleetClock: FleetClock | null;
   close(): void;
 }
 
@@ -42,6 +53,7 @@ export function openParts(
   fileOf: (name: string) => string,
   version: string,
   clock: Clock,
+  onError: (message: string) => void,
   store: BlobStore | null = null,
 ): ControlParts {
   const sealer = openSealer(fileOf("seal.key"));
@@ -58,20 +70,28 @@ export function openParts(
     fileOf("zones-incoming"),
     clock,
   );
+  const sites = new Sites(database, log, clock);
+  const tell: Tell = () => {};
+  const rollouts = new Rollouts({ database, sites, nodes, audit, clock, tell, onError });
   return {
     version,
     clock,
     database,
     log,
+    logKey: openLogKey(database),
     audit,
     sealer,
     tokens: new Tokens(database, clock, sealer),
-    sites: new Sites(database, log, clock),
+    sites,
     nodes,
     purges,
     zones: new Zones(database, zoneFiles, blobs, zoneSites, clock),
+    batches: new Batches(database, purges),
+    rollouts,
     idempotent: new Idempotent(database, clock),
+    fleetClock: clock instanceof MovableClock ? new FleetClock(clock, log, nodes) : null,
     close() {
+      rollouts.close();
       log.close();
       purges.close();
       audit.close();

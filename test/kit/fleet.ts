@@ -40,11 +40,11 @@ export class TestFleet {
   url = "";
   token = "";
   readonly #origin: Bun.Server<undefined>;
-  readonly #controlOptions: readonly string[];
+  readonly #controlArgv: readonly string[];
 
-  /** `controlOptions` are added to the control plane's command line. */
-  constructor(controlOptions: readonly string[] = []) {
-    this.#controlOptions = controlOptions;
+  /** `controlArgv`: further options of the control plane. */
+  constructor(controlArgv: readonly string[] = []) {
+    this.#controlArgv = controlArgv;
     this.#origin = Bun.serve({
       hostname: "127.0.0.1",
       port: 0,
@@ -184,7 +184,7 @@ export class TestFleet {
       address,
       "--data-dir",
       "control",
-      ...this.#controlOptions,
+      ...this.#controlArgv,
     ]);
   }
 }
