@@ -142,6 +142,42 @@ describe("a pushed folder", () => {
     expect((await a.get("/never-asked-for")).status).toBe(404);
   });
 
+  test("is at every edge before any viewer asks, where a site names its host", async () => {
+    const control = ["--control", fleet.url];
+    await fleet.run("zones", "create", "named", ...control);
+    const origins = { web: { zone: "named" } };
+    await fleet.apply(
+      {
+        named: { hosts: ["www.named.test"], origins },
+        shop: { hosts: ["*"], origins: { web: { zone: "web" } } },
+      },
+      [a, b],
+    );
+    const path = write("named", {
+      "index.html": "home",
+      "a b/ä.txt": "umlaut",
+      "big.bin": new Uint8Array(700_000),
+    });
+    expect((await fleet.run("push", path, "--zone", "named", ...control)).status).toBe(0);
+    for (const edge of [a, b]) {
+      await edge.program.until(/new content is in place: 3 files\n/);
+      for (const target of ["/", "/a%20b/%C3%A4.txt", "/big.bin"])
+        expect(await edge.get(target, { host: "www.named.test" })).toMatchObject({
+          status: 200,
+          cache: "HIT",
+        });
+    }
+    fleet.control.kill("SIGKILL");
+    await fleet.control.end();
+    expect(await b.get("/", { host: "www.named.test" })).toMatchObject({
+      status: 200,
+      body: "home",
+      cache: "HIT",
+    });
+    await fleet.restartControl();
+    await until("the edges follow again", async () => (await a.view()).synced && (await b.view()).synced);
+  });
+
   test("is refused where it is no folder of plain files, with the reason", async () => {
     const path = write("bad", { "a.txt": "a" });
     symlinkSync("/etc/passwd", join(path, "link"));
