@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { S3Client } from "bun";
 import { type FleetEdge, TestFleet, until } from "../kit/fleet.ts";
 import { ReleaseFolder, wholeRelease } from "../kit/release-folder.ts";
 
@@ -47,7 +48,7 @@ const viewer = (edge: FleetEdge) => async (path: string) => {
 };
 
 const push = (path: string, ...more: string[]) =>
-  fleet.run("push", path, "--zone", "web", "--control", fleet.url, ...more);
+  fleet.run("push", path, "--zone", "web", "--control", fleet.url, "--concurrency", "32", ...more);
 
 describe("a pushed folder", () => {
   test("is what viewers get at every edge, as a static host would give it", async () => {
@@ -176,6 +177,35 @@ describe("a pushed folder", () => {
     });
     await fleet.restartControl();
     await until("the edges follow again", async () => (await a.view()).synced && (await b.view()).synced);
+  });
+
+  test("is changed by one upload, which is seen at once, with what was said of it", async () => {
+    const [, storage = ""] = await fleet.control.until(/storage +(http:\/\/\S+) /);
+    const put = (content: string) =>
+      fetch(`${storage}/web/index.html`, {
+        method: "PUT",
+        headers: { accesskey: fleet.token },
+        body: content,
+      });
+    expect((await a.get("/")).status).toBe(200);
+    for (const content of ["<h1>three</h1>", "<h1>four</h1>"]) {
+      expect((await put(content)).status).toBe(201);
+      await until(
+        "both edges show it",
+        async () => (await a.get("/")).body === content && (await b.get("/")).body === content,
+      );
+    }
+    const made = await fleet.ask("POST", "/v1/tokens", { name: "s3", scopes: ["deploy"], accessKey: true });
+    const s3 = new S3Client({
+      endpoint: storage,
+      bucket: "web",
+      accessKeyId: made.value.token.accessKeyId,
+      secretAccessKey: made.value.secretAccessKey,
+    });
+    await s3.write("note.css", "a{}", { type: "text/css" });
+    await until("the edge shows it", async () => (await a.get("/note.css")).body === "a{}");
+    await s3.delete("note.css");
+    await until("the edge shows it no more", async () => (await a.get("/note.css")).status === 404);
   });
 
   test("is refused where it is no folder of plain files, with the reason", async () => {
