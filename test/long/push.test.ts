@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { type FleetEdge, TestFleet } from "../kit/fleet.ts";
 import { ReleaseFolder, wholeRelease } from "../kit/release-folder.ts";
 
-const FILES = 10_000;
+const FILES = Number(process.env.PUSH_FILES ?? 10_000);
 const KILLS = 10;
 /** A push of them takes longer than this at no machine that runs the tests, in milliseconds. */
 const PUSH_MS_MAX = 20_000;
@@ -30,14 +30,14 @@ test(`${FILES} files, pushed and killed at ${KILLS} random points`, async () => 
         }),
       ),
     );
-  const push = () => fleet.run("push", folder.path, "--zone", "web", "--control", fleet.url);
+  const push = () => fleet.run("push", folder.path, "--zone", "web", "--control", fleet.url, "--concurrency", "64");
   let current = folder.write(1);
   const startMs = performance.now();
   expect((await push()).status).toBe(0);
   const tookMs = performance.now() - startMs;
   for (let kill = 1; kill <= KILLS; kill++) {
     const next = folder.write(kill + 1);
-    const program = fleet.programs.start(["push", folder.path, "--zone", "web", "--control", fleet.url], {
+    const program = fleet.programs.start(["push", folder.path, "--zone", "web", "--control", fleet.url, "--concurrency", "64"], {
       env: { PROXIMA_CONTROL_TOKEN: fleet.token },
     });
     await Bun.sleep(Math.random() * Math.min(PUSH_MS_MAX, tookMs));
