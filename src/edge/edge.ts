@@ -261,6 +261,10 @@ export class Edge {
   }
 
   #finish(x: Exchange, response: ViewerResponse): ViewerResponse {
+    if (response.partOf !== undefined) {
+      this.#ended(x, response.status, response.partOf.size, null);
+      return response;
+    }
     const { body } = response;
     if (body === null || body instanceof Uint8Array || body instanceof Blob) {
       const bytes = body === null ? 0 : body instanceof Uint8Array ? body.byteLength : body.size;

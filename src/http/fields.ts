@@ -88,6 +88,11 @@ export class Fields implements FieldReader {
     return new Fields(this.#flat.slice());
   }
 
+  /** Names and values in turn: what `entries` gives, for where each is looked at for every request. */
+  get lines(): readonly string[] {
+    return this.#flat;
+  }
+
   *entries(): Generator<[string, string]> {
     for (let i = 0; i < this.#flat.length; i += 2) {
       yield [this.#flat[i] as string, this.#flat[i + 1] as string];

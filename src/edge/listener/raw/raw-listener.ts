@@ -57,7 +57,7 @@ export class RawListener {
       requestHeaderBytesMax: options.requestHeaderBytesMax,
       wheel: new DeadlineWheel(clock, WHEEL_TICK_MS),
       outbox: new Outbox(),
-      blobs: new BlobBytes(),
+      writer: { blobs: new BlobBytes(), clock, onError: (error) => options.onError(error) },
       closing: false,
       requests: 0,
       relayed: options.relayed ?? null,
