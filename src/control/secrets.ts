@@ -8,6 +8,8 @@ import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
 /** A secret as it is given out, once. */
 export interface NewSecret {
   readonly id: string;
+  /** The random part alone. */
+  readonly secret: string;
   readonly text: string;
   readonly hash: Buffer;
 }
@@ -16,7 +18,7 @@ export interface NewSecret {
 export function newSecret(kind: string): NewSecret {
   const id = randomBytes(6).toString("hex");
   const secret = randomBytes(32).toString("base64url");
-  return { id, text: `${kind}_${id}_${secret}`, hash: hashOf(secret) };
+  return { id, secret, text: `${kind}_${id}_${secret}`, hash: hashOf(secret) };
 }
 
 /** A secret as somebody gave it; null for what can not be one. */

@@ -88,8 +88,8 @@ export class Fields implements FieldReader {
     return new Fields(this.#flat.slice());
   }
 
-  /** Names and values in turn: what `entries` gives, for where each is looked at for every request. */
-  get lines(): readonly string[] {
+  /** Name, value, name, value: for loops that make nothing for each line. Not to be changed. */
+  get flat(): readonly string[] {
     return this.#flat;
   }
 
@@ -110,4 +110,12 @@ export class Fields implements FieldReader {
     for (const part of this.#flat) sum += part.length;
     return sum;
   }
+}
+
+/** Name, value, name, value of any fields: for loops that make nothing for each line. Not to be changed. */
+export function flatOf(fields: FieldReader): readonly string[] {
+  if (fields instanceof Fields) return fields.flat;
+  const flat: string[] = [];
+  for (const [name, value] of fields.entries()) flat.push(name, value);
+  return flat;
 }

@@ -11,12 +11,14 @@ import type { Config } from "../config/schema.ts";
 import { probeTcp } from "../edge/listener/ports.ts";
 import { isLoopback } from "../service/control-guard.ts";
 import { type DataDir, openDataDir } from "../service/data-dir.ts";
+import { REPORTED_ORIGINS_MAX } from "../service/fleet-wire.ts";
 import type { NodeLog } from "../service/log.ts";
 import type { OriginEvent } from "../upstream/health/origin-event.ts";
 import { Alerts } from "./alerts/alerts.ts";
 import { type ControlListener, type SnapshotView, startControlListener } from "./control-listener.ts";
 import { DrillService } from "./drill-service.ts";
 import type { Edge, EdgeAddresses } from "./edge-handle.ts";
+import { readBusAccess } from "./fleet/bus-access.ts";
 import { Fleet } from "./fleet/fleet.ts";
 import { joinedConfig } from "./fleet/fleet-sites.ts";
 import { InvalidationLog } from "./invalidation-log.ts";
@@ -171,9 +173,10 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
     fleet?.run({
       applySites: (sites) => configs.apply((current) => ({ ...current, sites })),
       takePurges: (entries, position) => purges.take(entries, position),
-      setUnsynced: (unsynced) => edge.setUnsynced(unsynced),
+      setFleet: (standing) => edge.setFleet(standing),
       ready: () => edge.ready(),
       stats: () => edge.stats(),
+      originsOut: () => originAlerts.out(REPORTED_ORIGINS_MAX),
     });
     options.source?.start(
       async (newer) => {
@@ -216,7 +219,11 @@ async function openFleet(options: NodeOptions, dataDir: DataDir, purgeLog: Purge
   }
   const fileOf = (name: string) => dataDir.file(name);
   const joinToken = options.joinToken ?? null;
-  return new Fleet({ config: joinedConfig(config), joinToken, fileOf, purgeLog, version, clock, log }, ca);
+  const bus = await readBusAccess(config);
+  return new Fleet(
+    { config: joinedConfig(config), joinToken, fileOf, purgeLog, version, clock, log, bus },
+    ca,
+  );
 }
 
 function running(

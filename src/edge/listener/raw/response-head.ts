@@ -111,14 +111,14 @@ function fieldLine(name: string, value: string): string {
 
 function written(response: ViewerResponse, bodyEnd: BodyEnd, isHead: boolean): WrittenHead {
   const { status, fields } = response;
-  const { lines } = fields;
+  const { flat } = fields;
   let closes = false;
   let hasLength = false;
   let dated = false;
   let text = `HTTP/1.1 ${status} ${reasonOf(status)}\r\n`;
-  for (let i = 0; i < lines.length; i += 2) {
-    const name = lines[i] as string;
-    const value = lines[i + 1] as string;
+  for (let i = 0; i < flat.length; i += 2) {
+    const name = flat[i] as string;
+    const value = flat[i + 1] as string;
     if (connectionFields.has(name)) continue;
     if (name === "connection") {
       // "close" is the one connection option that a pipeline may ask for.
