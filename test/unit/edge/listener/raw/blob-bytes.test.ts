@@ -73,7 +73,7 @@ test("parts make a Blob's bytes worth keeping once as much of it was copied as i
   const tenth = kept.hold(one, 100_000);
   expect(tenth).toBeInstanceOf(Promise);
   await tenth;
-  expect(kept.hold(one, 1)).toEqual({ bytes: expect.any(Uint8Array), users: 2 });
+  expect(kept.hold(one, 1)).toEqual(expect.objectContaining({ users: 2 }));
 });
 
 test("files and what is very large are not kept", () => {
