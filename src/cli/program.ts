@@ -2,6 +2,7 @@
 import { Argument, Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import { addAlertCommand } from "./alert.ts";
 import { addAuditCommand } from "./audit/command.ts";
+import { type CiCommandOptions, ciCommand, ciOptions, refuseWithoutCi } from "./ci/command.ts";
 import { configCheckCommand } from "./config-check.ts";
 import { type ControlOptions, controlCommand, readNatsName, readNatsUrl, readReplicas } from "./control.ts";
 import { controlOption, controlsOption } from "./control-client.ts";
@@ -82,12 +83,14 @@ ${EXIT_HELP}`,
     );
 
   // Subcommands inherit the settings above when they are made by `command`.
-  addListenOptions(
+  const dev = addListenOptions(
     root
       .command("dev")
       .description("run an edge on this machine in front of one origin; it answers for any Host")
       .addArgument(new Argument("[origin]", "http(s) URL or directory; without it a built-in demo site")),
-  )
+  );
+  for (const option of ciOptions()) dev.addOption(option);
+  dev
     .addHelpText(
       "after",
       `
@@ -98,9 +101,15 @@ Examples:
   $ proxima dev http://127.0.0.1:3000
   $ proxima dev https://www.example.com --http :0 --no-http3
   $ proxima dev ./public --access-log -
+  $ proxima dev http://127.0.0.1:3000 --ci --pops fra,nyc
+  $ proxima dev http://127.0.0.1:3000 --ci --config proxima.config.ts --json
 ${EXIT_HELP}`,
     )
-    .action((origin: string | undefined, options: ListenOptions) => devCommand(origin, options, program));
+    .action((origin: string | undefined, options: ListenOptions & CiCommandOptions) => {
+      if (options.ci === true) return ciCommand(origin, options, program);
+      refuseWithoutCi(options);
+      return devCommand(origin, options, program);
+    });
 
   addListenOptions(
     root

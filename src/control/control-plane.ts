@@ -32,6 +32,8 @@ export interface ControlPlaneOptions {
   readonly newAdminToken: boolean;
   /** A bus that is fed with the fleet's log; null for none. */
   readonly bus: { readonly access: BusAccess; readonly replicas: number } | null;
+  /** In place of the first token, one that is no secret: the local CI mode's. On loopback only. */
+  readonly knownToken?: string;
   readonly version: string;
   readonly command: string;
   readonly clock: Clock;
@@ -73,6 +75,12 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       `address ${formatAddress(address)} can be reached from other machines and needs TLS: give --tls-cert and --tls-key, or listen on 127.0.0.1`,
       { source: "node" },
     );
+  if (!isLoopback(address.hostname) && options.knownToken !== undefined)
+    throw new ProximaError(
+      "control_not_protected",
+      `address ${formatAddress(address)} can be reached from other machines, and its token is no secret: listen on 127.0.0.1`,
+      { source: "node" },
+    );
   const dataDir = openDataDir(options.dataDir, options.command);
   let parts: ControlParts | null = null;
   try {
@@ -82,7 +90,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       options.clock,
       (message) => log("error", message),
     );
-    const adminToken = makeAdminToken(parts, options.newAdminToken);
+    const adminToken = makeAdminToken(parts, options);
     const api = new Api(parts, (message) => log("error", message));
     const takeover =
       options.takeover == null ? null : await startTakeover(options.takeover, dataDir.path, api, log);
@@ -157,13 +165,17 @@ function feedBus(
 }
 
 /** At the first start, and when somebody who may write to the data directory asks for it. */
-function makeAdminToken(parts: ControlParts, wanted: boolean): string | null {
+function makeAdminToken(
+  parts: ControlParts,
+  { newAdminToken: wanted, knownToken }: ControlPlaneOptions,
+): string | null {
   const isFirst = parts.tokens.list().length === 0;
   if (!isFirst && !wanted) return null;
   return parts.database.transaction(() => {
     const { token, text } = parts.tokens.create(
       { name: isFirst ? "first" : "made at a start", scopes: ["admin"] },
       SYSTEM.id,
+      knownToken,
     );
     parts.audit.done(SYSTEM, "token.create", token.prefix, `${token.name}: admin for all sites`);
     return text;

@@ -1,5 +1,5 @@
 /** The parts of a control plane, made once and handed to its routes. */
-import type { Clock } from "../base/clock.ts";
+import { type Clock, MovableClock } from "../base/clock.ts";
 import { openSealer, type Sealer } from "../service/sealer.ts";
 import { Audit } from "./audit.ts";
 import { Batches } from "./batches.ts";
@@ -7,6 +7,7 @@ import { type LogKey, openLogKey } from "./bus/log-key.ts";
 import { type ChangeLog, LocalChangeLog } from "./change-log.ts";
 import { ControlDatabase } from "./database.ts";
 import type { Tell } from "./events.ts";
+import { FleetClock } from "./fleet-clock.ts";
 import { Idempotent } from "./idempotent.ts";
 import { Nodes } from "./nodes.ts";
 import { FleetPurges } from "./purges.ts";
@@ -32,6 +33,8 @@ export interface ControlParts {
   readonly batches: Batches;
   readonly rollouts: Rollouts;
   readonly idempotent: Idempotent;
+  /** The time of the fleet; null where nobody moves it. */
+  readonly fleetClock: FleetClock | null;
   close(): void;
 }
 
@@ -69,6 +72,7 @@ export function openParts(
     batches: new Batches(database, purges),
     rollouts,
     idempotent: new Idempotent(database, clock),
+    fleetClock: clock instanceof MovableClock ? new FleetClock(clock, log, nodes) : null,
     close() {
       rollouts.close();
       log.close();

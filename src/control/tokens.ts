@@ -8,7 +8,7 @@ import type { Sealer } from "../service/sealer.ts";
 import type { ControlDatabase } from "./database.ts";
 import { TOKENS_MAX } from "./limits.ts";
 import { Refused } from "./refusal.ts";
-import { isSame, newSecret, readSecretText } from "./secrets.ts";
+import { isSame, knownSecret, newSecret, readSecretText } from "./secrets.ts";
 
 /** What a token may do: admin may do everything; deploy may also read. */
 export const SCOPES = ["read", "purge", "deploy", "admin"] as const;
@@ -94,13 +94,13 @@ export class Tokens {
     );
   }
 
-  /** Makes a token. Its text is not known to anybody afterwards. */
-  create(request: TokenRequest, by: string): MadeToken {
+  /** Makes a token. Its text is not known to anybody afterwards, unless it is `known` before. */
+  create(request: TokenRequest, by: string, known?: string): MadeToken {
     const count =
       this.#database.get<{ n: number }>("SELECT count(*) AS n FROM tokens WHERE revoked_ms IS NULL")?.n ?? 0;
     if (count >= TOKENS_MAX)
       throw new Refused(409, `there are ${count} tokens; at most ${TOKENS_MAX} are allowed: revoke some`);
-    const secret = newSecret(TOKEN_KINDS.api);
+    const secret = known === undefined ? newSecret(TOKEN_KINDS.api) : knownSecret(known);
     const isKey = request.accessKey === true;
     const nowMs = Math.floor(this.#clock.now());
     const expiresMs =

@@ -125,7 +125,7 @@ export class Edge {
         Math.max(options.objectBytesMax, options.memoryBytesMax * FILL_MEMORY_SHARE),
       ),
       origins: new Origins({
-        clock,
+        clock: clock.steady,
         permissions: options.permissions,
         workers: options.peers?.slots ?? 1,
         tell: options.onOriginProblem ?? (() => {}),
@@ -136,10 +136,10 @@ export class Edge {
           ? null
           : new Shields({
               ...options.shields,
-              clock,
+              clock: clock.steady,
               tell: options.onOriginProblem ?? (() => {}),
             }),
-      stats: new Stats(clock),
+      stats: new Stats(clock.steady),
       snapshot: { number: 0, sites: new Map(), hosts: new HostIndex() },
     };
     this.#pipeline = new Pipeline(this.#context, (x, response) => this.#finish(x, response), options.onBug);

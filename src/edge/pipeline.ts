@@ -48,7 +48,8 @@ export class Pipeline {
     const context = this.#context;
     const x = new Exchange(request, context.clock.now());
     try {
-      const made = receive(x, context.settings) ?? route(x, context.snapshot, context.settings);
+      const made =
+        receive(x, context.settings, context.clock) ?? route(x, context.snapshot, context.settings);
       if (made !== null) return this.#made(x, made);
       const routed = x as RoutedExchange;
       if (request.http3 && !routed.site.http3) return this.#misdirected(x);

@@ -224,8 +224,16 @@ export const nodeRoutes: readonly Route[] = [
     run: ({ parts }) => {
       const { sequence, digest } = parts.log.head();
       const snapshot = parts.sites.newestSnapshot()?.number ?? null;
+      const clock = parts.fleetClock?.setting;
       return {
-        value: { log: parts.log.id, head: sequence, digest, snapshot, logKey: parts.logKey.open },
+        value: {
+          log: parts.log.id,
+          head: sequence,
+          digest,
+          snapshot,
+          logKey: parts.logKey.open,
+          ...(clock === undefined ? {} : { clock }),
+        },
       };
     },
   }),

@@ -5,6 +5,7 @@ import type { Stats } from "../../telemetry/stats.ts";
 import type { UpstreamErrorCode, UpstreamResponse } from "../../upstream/next-hop.ts";
 import { UpstreamError } from "../../upstream/next-hop.ts";
 import type { EdgeContext } from "../context.ts";
+import { inEdgeTime } from "../edge-time.ts";
 import type { Exchange, RoutedExchange } from "../exchange.ts";
 import type { ViewerResponse } from "../message.ts";
 import { madeAnswer } from "./answer.ts";
@@ -25,7 +26,7 @@ export async function askOrigin(
   const startMs = context.clock.now();
   context.stats.recordOriginRequest();
   try {
-    const response = await origin.hop.fetch(request, origin.timeouts);
+    const response = inEdgeTime(await origin.hop.fetch(request, origin.timeouts), context.clock, true);
     const durationMs = context.clock.now() - startMs;
     x.upstream = {
       name: response.answeredBy ?? origin.hop.name,

@@ -7,7 +7,7 @@
  * put in force first and its place noted after, so that a crash repeats it.
  */
 import { hostname } from "node:os";
-import type { Clock } from "../../base/clock.ts";
+import type { Clock, ClockSetting } from "../../base/clock.ts";
 import { messageOf, ProximaError } from "../../base/errors.ts";
 import { EVERY_SITE } from "../../cache/purge-table.ts";
 import type { SiteMemory } from "../../config/parse.ts";
@@ -60,6 +60,8 @@ export interface FleetOptions {
   readonly purgeLog: PurgeLog;
   readonly version: string;
   readonly clock: Clock;
+  /** Sets the node's clock as the fleet's; null on nodes that keep their machine's time. */
+  readonly setClock: ((setting: ClockSetting) => void) | null;
   readonly log: NodeLog;
   /** How the bus is reached that carries the fleet's log; null when it is read from the control plane. */
   readonly bus: BusAccess | null;
@@ -303,12 +305,14 @@ export class Fleet {
       }
       if (answer.changes.length === 0) {
         // A place may have been noted by a process that ended before its snapshot was in force.
-        const { snapshot } = await this.#log.head();
+        const { snapshot, clock } = await this.#log.head();
+        if (clock !== undefined) this.#setClock(clock);
         if (snapshot !== null) await this.#fetch(snapshot);
         return;
       }
       for (const step of this.#steps(answer)) {
         if (step.snapshot !== null) await this.#fetch(step.snapshot);
+        if (step.clock !== null) this.#setClock(step.clock);
         this.#options.purgeLog.take(step.purges(this.#targets), step.position);
       }
     }
@@ -359,6 +363,7 @@ export class Fleet {
         await this.#fetch(step.snapshot);
         await this.#applyNext();
       }
+      if (step.clock !== null) this.#setClock(step.clock);
       const purges = step.purges(this.#targets);
       await target.takePurges(purges, step.position);
       this.#applied = step.position.sequence;
@@ -390,7 +395,8 @@ export class Fleet {
     take: (entries: readonly LoggedPurge[], position: FleetPosition) => Promise<void>,
   ): Promise<void> {
     const { purgeLog, clock, log } = this.#options;
-    const { log: id, sequence: head, digest, snapshot } = await this.#log.head();
+    const { log: id, sequence: head, digest, snapshot, clock: setting } = await this.#log.head();
+    if (setting !== undefined) this.#setClock(setting);
     if (head <= purgeLog.newest)
       throw new ProximaError(
         "log_behind",
@@ -460,6 +466,12 @@ export class Fleet {
     this.#rollouts.follow(answer.staged ?? [], this.#node, rolloutProblems, stats);
     for (const problem of rolloutProblems.values())
       this.#options.log("error", `a new version is not in force here: ${problem}`);
+  }
+
+  #setClock({ offsetMs, frozenAtMs }: ClockSetting): void {
+    const { setClock, log } = this.#options;
+    if (setClock === null) log("warning", "the fleet's clock was moved; this node keeps its machine's time");
+    else setClock({ offsetMs, frozenAtMs });
   }
 
   #setProblem(problem: string | null): void {

@@ -1,4 +1,5 @@
 /** An answer of the fleet's log as what a node does with it, in order. */
+import type { ClockSetting } from "../../base/clock.ts";
 import type { Purge } from "../../cache/purge-table.ts";
 import { type ChangeBody, changeBody } from "../../service/fleet-wire.ts";
 import type { FleetPosition } from "../purge-log.ts";
@@ -13,9 +14,10 @@ export interface TargetsInForce {
   tagsOf(site: string, tags: readonly string[]): readonly string[];
 }
 
-/** A snapshot to be put in force, then purges to be applied, and the place behind them. */
+/** A snapshot to be put in force, then the clock to be set, then purges to be applied, and the place behind them. */
 export interface Step {
   readonly snapshot: number | null;
+  readonly clock: ClockSetting | null;
   /** Read when the snapshot before it is known: URLs become keys here, and tags are folded. */
   readonly purges: (targets: TargetsInForce) => LoggedPurge[];
   readonly position: FleetPosition;
@@ -31,13 +33,20 @@ export function stepsOf(
 ): Step[] {
   const steps: Step[] = [];
   let snapshot: number | null = null;
+  let clock: ClockSetting | null = null;
   let purges: { readonly sequence: number; readonly acceptedMs: number; readonly body: ChangeBody }[] = [];
   let position: FleetPosition | null = null;
   const end = (): void => {
     if (position === null) return;
     const taken = purges;
-    steps.push({ snapshot, purges: (targets) => taken.flatMap((one) => purgeOf(one, targets)), position });
+    steps.push({
+      snapshot,
+      clock,
+      purges: (targets) => taken.flatMap((one) => purgeOf(one, targets)),
+      position,
+    });
     snapshot = null;
+    clock = null;
     purges = [];
   };
   for (const { sequence, acceptedMs, digest, body } of answer.changes) {
@@ -47,6 +56,10 @@ export function stepsOf(
       // What was purged before it was purged by the snapshot before it.
       if (purges.length > 0) end();
       snapshot = parsed.data.snapshot;
+    } else if (parsed.data.kind === "clock") {
+      // What was purged before was purged at the time before.
+      if (purges.length > 0) end();
+      clock = parsed.data;
     } else if (parsed.data.kind === "purge") purges.push({ sequence, acceptedMs, body: parsed.data });
     position = { log: answer.log, sequence, digest };
   }
