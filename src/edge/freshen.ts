@@ -57,9 +57,9 @@ export function freshen(
   }
   entry.renew(asGiven(storage.freshness, response), response.responseTimeMs);
   // Confirmed as of when this was asked; tags that a 304 does not repeat stay.
-  entry.validSequence = flight.asked.sequence;
+  entry.validSequence = Math.min(flight.asked.sequence, response.validSequence ?? Number.POSITIVE_INFINITY);
   entry.validLocal = flight.asked.local;
-  const { tags } = readTags(response.fields, x.authority);
+  const { tags } = readTags(response.fields, x.authority, x.site.foldsTags);
   if (tags.length > 0) entry.tags = tags;
   context.store.recount(entry);
   // What was not worth its place on disk, or found none, may be now.
