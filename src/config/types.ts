@@ -605,6 +605,11 @@ export interface SiteInput {
    */
   vendorIds?: string[] | undefined;
   /**
+   * Further fields of answers that say what X-Cache says, for programs that look for those of another CDN.
+   * @default []
+   */
+  cacheStatusFields?: ("cf-cache-status" | "cdn-cache")[] | undefined;
+  /**
    * Whether capitals count in tags. "insensitive" takes what arrives, and what is purged, in small letters.
    * @default "sensitive"
    */

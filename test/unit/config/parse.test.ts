@@ -752,6 +752,7 @@ const BAD: [unknown, string, string][] = [
   ],
   [siteWith({ defaultDocument: "/index.html" }), "sites.shop.defaultDocument", '"index.html"'],
   [siteWith({ vendorIds: ["a b"] }), "sites.shop.vendorIds[0]", "1 to 64 letters"],
+  [siteWith({ cacheStatusFields: ["x"] }), "sites.shop.cacheStatusFields[0]", '"cf-cache-status"'],
   [siteWith({ tagCase: "upper" }), "sites.shop.tagCase", '"sensitive" or "insensitive"'],
   [siteWith({ http3: "x" }), "sites.shop.http3", "true or false"],
   [siteWith({ developmentMode: "x" }), "sites.shop.developmentMode", "true or false"],
