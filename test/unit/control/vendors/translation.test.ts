@@ -117,6 +117,7 @@ describe("fastly", () => {
       {},
       { site: { by: "id", id: "s" }, mode: "hard", targets: [{ scope: "tag", tags: ["key/a"] }] },
     ],
+    ["/service/s/purge/blog/1", {}, { targets: [{ scope: "tag", tags: ["blog/1"] }] }],
     ["/service/s/purge/k", { fields: soft }, { mode: "soft" }],
     [
       "/service/s/purge",
