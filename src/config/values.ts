@@ -345,6 +345,22 @@ export const nodeUrl = text(
   2048,
 );
 
+/** Address of a NATS server: no user and no password, which would be seen where it is shown. */
+export const natsUrl = text('a URL "nats://host:port", or "tls://host:port"', (value) => {
+  const url = /^(?:nats|tls):\/\/[^/\\\s?#@]+$/i.test(value) ? URL.parse(value) : null;
+  return url !== null && url.hostname !== "" && url.port !== "0";
+});
+
+/** Name of a fleet on a bus: in names of streams and in subjects. */
+export const natsName = text("a name of 1 to 32 letters, digits, - and _", (value) =>
+  /^[A-Za-z0-9_-]{1,32}$/.test(value),
+);
+
+/** Name of a user of a NATS server. */
+export const natsUser = text("a name of 1 to 200 characters without spaces", (value) =>
+  /^[\x21-\x7e]{1,200}$/.test(value),
+);
+
 /** Name of a node in its fleet. */
 export const nodeName = text("a name of 1 to 63 lower-case letters, digits, - and .", (value) =>
   /^[a-z0-9][a-z0-9.-]{0,62}$/.test(value),

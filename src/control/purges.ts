@@ -157,10 +157,11 @@ export class FleetPurges {
    * answer says which it was.
    */
   async wait(id: string, what: WaitFor, ms: number, signal: AbortSignal): Promise<FleetPurge> {
-    const endMs = this.#clock.now() + ms;
+    const { steady } = this.#clock;
+    const endMs = steady.now() + ms;
     let [wanted, lookedMs] = [0, 0];
     for (;;) {
-      const nowMs = this.#clock.now();
+      const nowMs = steady.now();
       const leftMs = endMs - nowMs;
       // Each news of a node is cheap to look at; the whole picture is not.
       if (

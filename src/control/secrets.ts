@@ -4,6 +4,7 @@
  * load for whoever sends wrong ones.
  */
 import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
+import { assert } from "../base/assert.ts";
 
 /** A secret as it is given out, once. */
 export interface NewSecret {
@@ -19,6 +20,14 @@ export function newSecret(kind: string): NewSecret {
   const id = randomBytes(6).toString("hex");
   const secret = randomBytes(32).toString("base64url");
   return { id, secret, text: `${kind}_${id}_${secret}`, hash: hashOf(secret) };
+}
+
+/** One whose text stands before: for what is not secret. */
+export function knownSecret(text: string): NewSecret {
+  const read = readSecretText(text);
+  assert(read !== null, "a known token has the shape of one");
+  const { kind, id, hash } = read;
+  return { id, secret: text.slice(`${kind}_${id}_`.length), text, hash };
 }
 
 /** A secret as somebody gave it; null for what can not be one. */

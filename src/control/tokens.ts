@@ -8,7 +8,7 @@ import type { Sealer } from "../service/sealer.ts";
 import type { ControlDatabase } from "./database.ts";
 import { TOKENS_MAX } from "./limits.ts";
 import { Refused } from "./refusal.ts";
-import { isSame, newSecret, readSecretText } from "./secrets.ts";
+import { isSame, knownSecret, newSecret, readSecretText } from "./secrets.ts";
 
 /** What a token may do: admin may do everything; deploy may also read. */
 export const SCOPES = ["read", "purge", "deploy", "admin"] as const;
@@ -24,6 +24,8 @@ export interface Token {
   readonly scopes: readonly Scope[];
   /** Sites it is for; null for all. */
   readonly sites: readonly string[] | null;
+  /** Host patterns that it may give to sites; null: see `forbiddenHost`. */
+  readonly hosts: readonly string[] | null;
   readonly createdAt: string;
   readonly createdBy: string;
   readonly expiresAt: string | null;
@@ -38,6 +40,7 @@ export interface TokenRequest {
   readonly name: string;
   readonly scopes: readonly Scope[];
   readonly sites?: readonly string[] | null | undefined;
+  readonly hosts?: readonly string[] | null | undefined;
   readonly expiresInSeconds?: number | undefined;
   /** An access key: its secret may sign requests as well. */
   readonly accessKey?: boolean | undefined;
@@ -60,6 +63,7 @@ interface Row {
   readonly hash: Uint8Array;
   readonly scopes: string;
   readonly sites: string | null;
+  readonly hosts: string | null;
   readonly created_ms: number;
   readonly created_by: string;
   readonly expires_ms: number | null;
@@ -90,24 +94,25 @@ export class Tokens {
     );
   }
 
-  /** Makes a token. Its text is not known to anybody afterwards. */
-  create(request: TokenRequest, by: string): MadeToken {
+  /** Makes a token. Its text is not known to anybody afterwards, unless it is `known` before. */
+  create(request: TokenRequest, by: string, known?: string): MadeToken {
     const count =
       this.#database.get<{ n: number }>("SELECT count(*) AS n FROM tokens WHERE revoked_ms IS NULL")?.n ?? 0;
     if (count >= TOKENS_MAX)
       throw new Refused(409, `there are ${count} tokens; at most ${TOKENS_MAX} are allowed: revoke some`);
-    const secret = newSecret(TOKEN_KINDS.api);
+    const secret = known === undefined ? newSecret(TOKEN_KINDS.api) : knownSecret(known);
     const isKey = request.accessKey === true;
     const nowMs = Math.floor(this.#clock.now());
     const expiresMs =
       request.expiresInSeconds === undefined ? null : Math.floor(nowMs + request.expiresInSeconds * 1_000);
     this.#database.run(
-      "INSERT INTO tokens (id, name, hash, scopes, sites, created_ms, created_by, expires_ms, sealed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+      "INSERT INTO tokens (id, name, hash, scopes, sites, hosts, created_ms, created_by, expires_ms, sealed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
       secret.id,
       request.name,
       secret.hash,
       JSON.stringify(request.scopes),
       request.sites == null ? null : JSON.stringify(request.sites),
+      request.hosts == null ? null : JSON.stringify(request.hosts),
       nowMs,
       by,
       expiresMs,
@@ -271,6 +276,7 @@ function tokenOf(row: Row): Token {
     // Written by `create` alone.
     scopes: JSON.parse(row.scopes) as Scope[],
     sites: row.sites === null ? null : (JSON.parse(row.sites) as string[]),
+    hosts: row.hosts === null ? null : (JSON.parse(row.hosts) as string[]),
     createdAt: new Date(row.created_ms).toISOString(),
     createdBy: row.created_by,
     expiresAt: date(row.expires_ms),

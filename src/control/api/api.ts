@@ -21,7 +21,8 @@ import { docsPage, STYLE_HASH } from "./docs-page.ts";
 import { Door, type Incoming, nobody, pathOf, TokenCaller, tooMany, unauthorized } from "./door.ts";
 import { openApiDocument } from "./openapi.ts";
 import type { Call, Caller, Reply, Route } from "./route.ts";
-import { routes } from "./routes.ts";
+import { routes as everyRoute } from "./routes.ts";
+import { clockRoutes } from "./routes-clock.ts";
 
 const AUTHORIZATION_CHARS_MAX = 500;
 
@@ -71,8 +72,10 @@ export class Api {
 
   #addRoutes(): void {
     const app = this.#app;
-    const document = openApiDocument(routes, this.#parts.version);
-    const page = docsPage(routes, this.#parts.version);
+    const { fleetClock, version } = this.#parts;
+    const routes = fleetClock === null ? everyRoute : [...everyRoute, ...clockRoutes(fleetClock)];
+    const document = openApiDocument(routes, version);
+    const page = docsPage(routes, version);
     app.get(
       "/healthz",
       () => new Response("ok\n", { headers: { "content-type": "text/plain; charset=utf-8" } }),

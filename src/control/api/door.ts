@@ -4,6 +4,7 @@
  * whatever language it is used in.
  */
 import type { Actor } from "../audit.ts";
+import type { HostRights } from "../host-claims.ts";
 import {
   NODE_BURST,
   NODE_PER_SECOND,
@@ -30,9 +31,9 @@ export interface Incoming {
 export class TokenCaller extends Caller {
   readonly scopes: readonly Scope[];
 
-  constructor(actor: Actor, sites: readonly string[] | null, scopes: readonly Scope[]) {
-    super(actor, null, sites);
-    this.scopes = scopes;
+  constructor(actor: Actor, rights: HostRights) {
+    super(actor, null, rights);
+    this.scopes = rights.scopes;
   }
 }
 
@@ -42,8 +43,8 @@ export function nobody(address: string): Caller {
 }
 
 /** Who came with a token that is good. */
-export function callerOf({ id, name, sites, scopes }: Token, address: string): TokenCaller {
-  return new TokenCaller({ id: `token:${id}`, name, address }, sites, scopes);
+export function callerOf(token: Token, address: string): TokenCaller {
+  return new TokenCaller({ id: `token:${token.id}`, name: token.name, address }, token);
 }
 
 /** Authentication, rates, and notes of refusals. */

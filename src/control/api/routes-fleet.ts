@@ -178,7 +178,11 @@ export const nodeRoutes: readonly Route[] = [
     run: ({ parts, body, fields }) => {
       const bearer = /^bearer +(\S+)$/i.exec((fields.get("authorization") ?? "").slice(0, 500))?.[1] ?? "";
       const joined = parts.nodes.join(bearer, body.name, parts.log.head().sequence);
-      return { status: 201, value: joined, audit: { target: body.name, detail: `node ${joined.node}` } };
+      return {
+        status: 201,
+        value: { ...joined, logKey: parts.logKey.open },
+        audit: { target: body.name, detail: `node ${joined.node}` },
+      };
     },
   }),
   define({
@@ -220,7 +224,17 @@ export const nodeRoutes: readonly Route[] = [
     run: ({ parts }) => {
       const { sequence, digest } = parts.log.head();
       const snapshot = parts.sites.newestSnapshot()?.number ?? null;
-      return { value: { log: parts.log.id, head: sequence, digest, snapshot } };
+      const clock = parts.fleetClock?.setting;
+      return {
+        value: {
+          log: parts.log.id,
+          head: sequence,
+          digest,
+          snapshot,
+          logKey: parts.logKey.open,
+          ...(clock === undefined ? {} : { clock }),
+        },
+      };
     },
   }),
   define({
@@ -239,7 +253,9 @@ export const nodeRoutes: readonly Route[] = [
       parts.database.relaxed(() => {
         const before = parts.nodes.report(node, report, address);
         parts.purges.reported(node, before, report);
+        parts.rollouts.reported(node, report);
       });
+      parts.rollouts.wake();
       return { value: { drained: parts.nodes.isDrained(node) } };
     },
   }),

@@ -35,7 +35,12 @@ function signed(id: string, secret: string, nowMs: number): ReceivedRequest {
 describe("an access key", () => {
   const folder = mkdtempSync(join(tmpdir(), "proxima-keys-"));
   const clock = new ManualClock();
-  let parts = openParts((name) => join(folder, name), "0.0.0-test", clock);
+  let parts = openParts(
+    (name) => join(folder, name),
+    "0.0.0-test",
+    clock,
+    () => {},
+  );
   afterAll(() => {
     parts.close();
     rmSync(folder, { recursive: true, force: true });
@@ -102,7 +107,12 @@ describe("an access key", () => {
       other.token.id,
     ]);
     database.close();
-    parts = openParts((name) => join(folder, name), "0.0.0-test", clock);
+    parts = openParts(
+      (name) => join(folder, name),
+      "0.0.0-test",
+      clock,
+      () => {},
+    );
     expect(ask(token.accessKeyId ?? "", secret)).toHaveProperty("token");
     expect(ask(other.id, secret)).toMatchObject({ fault: "unknown_key" });
   });
@@ -111,7 +121,13 @@ describe("an access key", () => {
     const file = join(folder, "seal.key");
     const text = readFileSync(file, "utf8");
     parts.close();
-    const open = () => openParts((name) => join(folder, name), "0.0.0-test", clock);
+    const open = () =>
+      openParts(
+        (name) => join(folder, name),
+        "0.0.0-test",
+        clock,
+        () => {},
+      );
     writeFileSync(file, "hello\n");
     expect(open).toThrow("does not hold a key");
     writeFileSync(file, text);
