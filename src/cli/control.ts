@@ -9,6 +9,7 @@ import { takeoverHosts } from "../control/takeover.ts";
 import { runUntilSignal } from "../service/signals.ts";
 import { SilentExit, UsageError } from "./failure.ts";
 import { type Io, styleFor } from "./io.ts";
+import { onLoopback } from "./option-values.ts";
 import { nodeLog, type Program } from "./serve.ts";
 import { environmentLines, takeoverCertificate } from "./takeover.ts";
 import { VERSION } from "./version.ts";
@@ -59,11 +60,6 @@ export async function controlCommand(options: ControlOptions, program: Program):
   io.out(banner(plane, options.nats, io.color));
   const status = await ended;
   if (status !== 0) throw new SilentExit(status);
-}
-
-/** An address without a host is on loopback. */
-function onLoopback({ hostname, port }: ListenAddress): ListenAddress {
-  return { hostname: hostname === "" ? "127.0.0.1" : hostname, port };
 }
 
 function banner(plane: ControlPlane, nats: readonly string[], color: boolean): string {

@@ -119,7 +119,7 @@ test("a database of the layout before is brought to this one, with what it holds
       "purges.applied_ms",
     ])
       database.run(`ALTER TABLE ${column.split(".")[0]} DROP COLUMN ${column.split(".")[1]}`);
-    database.run("PRAGMA user_version = 2");
+    database.run("PRAGMA user_version = 1");
     database.close();
   });
   expect((await control.ask("GET", "/v1/rollouts")).value.items).toEqual([]);
