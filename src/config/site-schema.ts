@@ -8,6 +8,7 @@ import { connection } from "./connection-schema.ts";
 import { degraded, health, originGroup } from "./group-schema.ts";
 import * as v from "./values.ts";
 import { typeNames } from "./values.ts";
+import { zoneOrigin } from "./zone-schema.ts";
 
 /** Limits of lists and records: more is an error of the config, not a slow start. */
 const HOSTS_MAX = 1000;
@@ -275,7 +276,7 @@ const directoryOrigin = z
   .register(typeNames, { name: "DirectoryOriginInput" });
 
 const origin = z
-  .union([urlOrigin, directoryOrigin, ...bucketOrigins])
+  .union([urlOrigin, directoryOrigin, zoneOrigin, ...bucketOrigins])
   .register(typeNames, { name: "OriginInput" });
 
 // ---- a site ----

@@ -5,6 +5,7 @@
 import { Database, type SQLQueryBindings } from "bun:sqlite";
 import { chmodSync } from "node:fs";
 import { messageOf, ProximaError } from "../base/errors.ts";
+import { ZONE_TABLES } from "./zones/tables.ts";
 
 const TABLES = `
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
@@ -105,7 +106,7 @@ CREATE INDEX batches_by_site ON batches (vendor, site, sequence);
 `;
 
 /** What brings the file from each layout to the next; a file that is beyond the last one is refused. */
-const LAYOUTS: readonly string[] = [TABLES, ACCESS_KEYS, ROLLOUT_TABLES, BATCHES];
+const LAYOUTS: readonly string[] = [TABLES, ACCESS_KEYS, ROLLOUT_TABLES, ZONE_TABLES, BATCHES];
 
 /** The file, opened. */
 export class ControlDatabase {

@@ -22,6 +22,8 @@ export interface RawListenerOptions {
   readonly listen: ListenAddress;
   /** True when other processes of the node listen on the same port. */
   readonly reusePort: boolean;
+  /** PEM texts, where it speaks TLS; left out: clear text. */
+  readonly tls?: { readonly cert: string; readonly key: string };
   readonly handler: RequestHandler;
   readonly requestHeaderBytesMax: number;
   readonly requestBodyBytesMax: number;
@@ -69,6 +71,7 @@ export class RawListener {
       ...options.listen,
       // The runtime takes it, its declared type leaves it out.
       ...{ reusePort: options.reusePort },
+      ...(options.tls === undefined ? {} : { tls: options.tls }),
       socket: {
         open: (socket) => this.#opened(socket),
         data: (socket, bytes) => socket.data?.onData(bytes),
