@@ -49,7 +49,7 @@ export async function takeBody(
       : null;
   if (payload.kind === "chunks" && length === null)
     throw bad("a body in chunks needs x-amz-decoded-content-length");
-  return await store.take(chunked ?? body, {
+  const taken = await store.take(chunked ?? body, {
     bytesMax,
     bytes: length,
     sha256: payload.kind === "hash" ? payload.hash : null,
@@ -60,6 +60,9 @@ export async function takeBody(
       return { ...told, ...announcedChecksums((name) => trailers.get(name) ?? null) };
     },
   });
+  if (!names.has("sha256")) return taken;
+  const sha256 = Buffer.from(taken.hash, "hex").toString("base64");
+  return { ...taken, checksums: { ...taken.checksums, sha256 } };
 }
 
 /** The checksums that were announced in fields (or trailers), beside MD5. */
