@@ -1,6 +1,8 @@
 /** The parts of a control plane, made once and handed to its routes. */
 import { type Clock, MovableClock } from "../base/clock.ts";
 import { openSealer, type Sealer } from "../service/sealer.ts";
+import type { BlobStore } from "../storage/blob-store.ts";
+import { DirectoryBlobs } from "../storage/directory-blobs.ts";
 import { Audit } from "./audit.ts";
 import { Batches } from "./batches.ts";
 import { type LogKey, openLogKey } from "./bus/log-key.ts";
@@ -14,6 +16,10 @@ import { FleetPurges } from "./purges.ts";
 import { Rollouts } from "./rollouts/rollouts.ts";
 import { Sites } from "./sites.ts";
 import { Tokens } from "./tokens.ts";
+import { Blobs } from "./zones/blobs.ts";
+import { ZoneFiles } from "./zones/zone-files.ts";
+import { ZoneSites } from "./zones/zone-sites.ts";
+import { Zones } from "./zones/zones.ts";
 
 /** All of them. */
 export interface ControlParts {
@@ -30,6 +36,7 @@ export interface ControlParts {
   readonly sites: Sites;
   readonly nodes: Nodes;
   readonly purges: FleetPurges;
+  readonly zones: Zones;
   readonly batches: Batches;
   readonly rollouts: Rollouts;
   readonly idempotent: Idempotent;
@@ -39,14 +46,15 @@ export interface ControlParts {
 }
 
 /**
- * Opens the database and what stands on it; `fileOf` gives the path of a name in the data directory. Throws a
- * ProximaError when it can not be used.
+ * Opens the database and what stands on it; `fileOf` gives the path of a name in the data directory. Content of
+ * push zones is in `store`, or in a folder of the data directory. Throws a ProximaError when it can not be used.
  */
 export function openParts(
   fileOf: (name: string) => string,
   version: string,
   clock: Clock,
   onError: (message: string) => void,
+  store: BlobStore | null = null,
 ): ControlParts {
   const sealer = openSealer(fileOf("seal.key"));
   const database = new ControlDatabase(fileOf("control.db"));
@@ -54,6 +62,14 @@ export function openParts(
   const audit = new Audit(database, clock);
   const nodes = new Nodes(database, clock);
   const purges = new FleetPurges(database, log, nodes, clock);
+  const zoneSites = new ZoneSites(database);
+  const zoneFiles = new ZoneFiles(database, log, purges, zoneSites, clock);
+  const blobs = new Blobs(
+    database,
+    store ?? new DirectoryBlobs(fileOf("zones")),
+    fileOf("zones-incoming"),
+    clock,
+  );
   const sites = new Sites(database, log, clock);
   const tell: Tell = () => {};
   const rollouts = new Rollouts({ database, sites, nodes, audit, clock, tell, onError });
@@ -69,6 +85,7 @@ export function openParts(
     sites,
     nodes,
     purges,
+    zones: new Zones(database, zoneFiles, blobs, zoneSites, clock),
     batches: new Batches(database, purges),
     rollouts,
     idempotent: new Idempotent(database, clock),

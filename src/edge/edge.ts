@@ -127,6 +127,7 @@ export class Edge {
       origins: new Origins({
         clock: clock.steady,
         permissions: options.permissions,
+        applied: () => purges.sequence,
         workers: options.peers?.slots ?? 1,
         tell: options.onOriginProblem ?? (() => {}),
         onEvent: options.onOriginEvent ?? (() => {}),

@@ -4,12 +4,14 @@ import { adminRoutes } from "./routes-admin.ts";
 import { fleetRoutes, nodeRoutes } from "./routes-fleet.ts";
 import { rolloutRoutes } from "./routes-rollouts.ts";
 import { siteRoutes } from "./routes-sites.ts";
+import { zoneRoutes } from "./routes-zones.ts";
 
 /** In the order of the document. */
 export const routes: readonly Route[] = [
   ...siteRoutes,
   ...rolloutRoutes,
   ...fleetRoutes,
+  ...zoneRoutes,
   ...adminRoutes,
   ...nodeRoutes,
 ];
