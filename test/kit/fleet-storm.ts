@@ -1,6 +1,6 @@
 /**
  * A storm of purges while parts of a fleet are killed: the leader of the log's stream, the control plane, an
- * edge; another edge is cut off, one comes late. After it every acknowledged purge has to stand in every
+ * edge; the edges' shield is cut off, an edge comes late. After it every acknowledged purge has to stand in every
  * node's journal, and no node may give what was purged.
  */
 import { Database } from "bun:sqlite";
@@ -36,10 +36,14 @@ export async function fleetStorm(nats: TestNats | null, purges: number): Promise
 
 async function storm(fleet: TestFleet, nats: TestNats | null, purges: number): Promise<StormReport> {
   const edges: FleetEdge[] = [];
-  await fleet.ask("POST", "/v1/apply", { sites: { shop: fleet.site() } });
-  for (const name of ["edge-a", "edge-b", "edge-c"])
-    edges.push(await joined(fleet, name, name === "edge-c" ? { cache: { disk: { size: "64MiB" } } } : {}));
-  const [a, b, c] = edges as [FleetEdge, FleetEdge, FleetEdge];
+  await fleet.ask("POST", "/v1/apply", { sites: { shop: fleet.site({ shields: ["fra"] }) } });
+  const secret = { file: await fleet.programs.write("secret", crypto.randomUUID()) };
+  // The one that is cut off is the others' shield: when it is back it is behind them.
+  const b = await joined(fleet, "edge-b", { tiers: { secret, accept: true } });
+  const tiers = { secret, shields: { fra: { urls: [b.http] } } };
+  const a = await joined(fleet, "edge-a", { tiers });
+  const c = await joined(fleet, "edge-c", { tiers, cache: { disk: { size: "64MiB" } } });
+  edges.push(a, b, c);
   const tokens = await Promise.all(
     Array.from({ length: TOKENS }, async (_, i) => {
       const { value } = await fleet.ask("POST", "/v1/tokens", { name: `storm-${i}`, scopes: ["purge"] });
@@ -76,7 +80,7 @@ async function storm(fleet: TestFleet, nats: TestNats | null, purges: number): P
   at(0.8, () => b.program.kill("SIGCONT"));
   at(0.9, async () => {
     await Promise.all(pending.splice(0));
-    edges.push(await joined(fleet, "edge-late"));
+    edges.push(await joined(fleet, "edge-late", { tiers }));
   });
   for (let i = 0; i < purges; i++) {
     await events.get(i)?.();
