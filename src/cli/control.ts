@@ -5,10 +5,12 @@ import { systemClock } from "../base/clock.ts";
 import type { ListenAddress } from "../config/address.ts";
 import { natsName, natsUrl } from "../config/values.ts";
 import { type ControlPlane, type ControlPlaneOptions, startControlPlane } from "../control/control-plane.ts";
+import { takeoverHosts } from "../control/takeover.ts";
 import { runUntilSignal } from "../service/signals.ts";
 import { SilentExit, UsageError } from "./failure.ts";
 import { type Io, styleFor } from "./io.ts";
 import { nodeLog, type Program } from "./serve.ts";
+import { environmentLines, takeoverCertificate } from "./takeover.ts";
 import { VERSION } from "./version.ts";
 
 /** Options of the command. */
@@ -19,6 +21,7 @@ export interface ControlOptions {
   readonly tlsKey?: string;
   readonly name: readonly string[];
   readonly newAdminToken?: boolean;
+  readonly takeover?: ListenAddress;
   readonly nats: readonly string[];
   readonly natsStream: string;
   readonly natsReplicas: number;
@@ -36,13 +39,16 @@ export async function controlCommand(options: ControlOptions, program: Program):
       ? null
       : { cert: await pem(options.tlsCert), key: await pem(options.tlsKey) };
   const log = nodeLog(io);
-  const { hostname } = options.listen;
   const plane = await startControlPlane({
-    address: { ...options.listen, hostname: hostname === "" ? "127.0.0.1" : hostname },
+    address: onLoopback(options.listen),
     dataDir: options.dataDir,
     tls,
     names: options.name,
     newAdminToken: options.newAdminToken === true,
+    takeover:
+      options.takeover === undefined
+        ? null
+        : { address: onLoopback(options.takeover), certificate: takeoverCertificate },
     bus: await busOf(options, io),
     version: VERSION,
     command: program.command,
@@ -55,6 +61,11 @@ export async function controlCommand(options: ControlOptions, program: Program):
   if (status !== 0) throw new SilentExit(status);
 }
 
+/** An address without a host is on loopback. */
+function onLoopback({ hostname, port }: ListenAddress): ListenAddress {
+  return { hostname: hostname === "" ? "127.0.0.1" : hostname, port };
+}
+
 function banner(plane: ControlPlane, nats: readonly string[], color: boolean): string {
   const style = styleFor(color);
   const url = `${plane.scheme}://${plane.address}`;
@@ -65,6 +76,12 @@ function banner(plane: ControlPlane, nats: readonly string[], color: boolean): s
     `  data     ${plane.dataDir}`,
   ];
   if (nats.length > 0) lines.push(`  bus      ${nats.join(", ")}`);
+  if (plane.takeover !== null)
+    lines.push(
+      `  takeover https://${plane.takeover.address} for ${takeoverHosts.join(", ")}`,
+      ...environmentLines(plane.takeover.caFile).map((line) => `           ${line}`),
+      "           (proxima takeover prints the entries for the hosts file)",
+    );
   if (plane.adminToken !== null)
     lines.push(
       `  token    ${plane.adminToken}`,

@@ -2,6 +2,7 @@
 import { Argument, Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import { addAlertCommand } from "./alert.ts";
 import { addAuditCommand } from "./audit/command.ts";
+import { type CiCommandOptions, ciCommand, ciOptions, refuseWithoutCi } from "./ci/command.ts";
 import { configCheckCommand } from "./config-check.ts";
 import { type ControlOptions, controlCommand, readNatsName, readNatsUrl, readReplicas } from "./control.ts";
 import { controlOption, controlsOption } from "./control-client.ts";
@@ -15,6 +16,7 @@ import { addListenOptions, type ListenOptions, readAddress } from "./options.ts"
 import { type PurgeCommandOptions, purgeCommand } from "./purge.ts";
 import type { Program } from "./serve.ts";
 import { addSimulateCommand } from "./simulate-command.ts";
+import { addTakeoverCommand } from "./takeover.ts";
 import { VERSION } from "./version.ts";
 import { addWarmCommand } from "./warm/command.ts";
 
@@ -81,12 +83,14 @@ ${EXIT_HELP}`,
     );
 
   // Subcommands inherit the settings above when they are made by `command`.
-  addListenOptions(
+  const dev = addListenOptions(
     root
       .command("dev")
       .description("run an edge on this machine in front of one origin; it answers for any Host")
       .addArgument(new Argument("[origin]", "http(s) URL or directory; without it a built-in demo site")),
-  )
+  );
+  for (const option of ciOptions()) dev.addOption(option);
+  dev
     .addHelpText(
       "after",
       `
@@ -97,9 +101,15 @@ Examples:
   $ proxima dev http://127.0.0.1:3000
   $ proxima dev https://www.example.com --http :0 --no-http3
   $ proxima dev ./public --access-log -
+  $ proxima dev http://127.0.0.1:3000 --ci --pops fra,nyc
+  $ proxima dev http://127.0.0.1:3000 --ci --config proxima.config.ts --json
 ${EXIT_HELP}`,
     )
-    .action((origin: string | undefined, options: ListenOptions) => devCommand(origin, options, program));
+    .action((origin: string | undefined, options: ListenOptions & CiCommandOptions) => {
+      if (options.ci === true) return ciCommand(origin, options, program);
+      refuseWithoutCi(options);
+      return devCommand(origin, options, program);
+    });
 
   addListenOptions(
     root
@@ -136,6 +146,12 @@ ${EXIT_HELP}`,
     .option("--tls-cert <FILE>", "certificate chain (PEM)")
     .option("--tls-key <FILE>", "its private key (PEM)")
     .option("--name <HOST>", "a further host name by which it is asked; may be repeated", collect, [])
+    .addOption(
+      new Option(
+        "--takeover <HOST:PORT>",
+        "also answer for the hosts of Cloudflare, Fastly, CloudFront, Bunny and Akamai there",
+      ).argParser(readAddress),
+    )
     .option("--new-admin-token", "make a further token that may do everything, and print it")
     .option("--nats <URL>", "a NATS server to feed with the fleet's log; may be repeated", readNatsUrl, [])
     .option("--nats-stream <NAME>", "name of the fleet on the bus", readNatsName, "proxima")
@@ -250,6 +266,7 @@ ${EXIT_HELP}`,
   addSimulateCommand(root, io, EXIT_HELP);
   addAuditCommand(root, io, EXIT_HELP);
   addAlertCommand(root, io, EXIT_HELP);
+  addTakeoverCommand(root, io, EXIT_HELP);
   return root;
 }
 

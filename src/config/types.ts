@@ -654,6 +654,18 @@ export interface SiteInput {
    */
   cache?: SiteCacheInput | undefined;
   /**
+   * Ids by which clients of other CDNs' APIs know this site, such as a zone, a service or a distribution. It
+   * always has its own id, and one that is made of it.
+   * Allowed: a list, each 1 to 64 letters, digits, dots, hyphens and underscores.
+   * @default []
+   */
+  vendorIds?: string[] | undefined;
+  /**
+   * Whether capitals count in tags. "insensitive" takes what arrives, and what is purged, in small letters.
+   * @default "sensitive"
+   */
+  tagCase?: "sensitive" | "insensitive" | undefined;
+  /**
    * Offers HTTP/3 for this site, where the node listens for it.
    * @default true
    */

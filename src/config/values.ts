@@ -102,6 +102,13 @@ export const hostPattern = hostKind(
   (host) => host === "*" || isHost(host.startsWith("*.") ? host.slice(2) : host),
 );
 
+/** An id of a zone, service, distribution or pull zone, as the vendors make them. */
+export const vendorId = text(
+  "1 to 64 letters, digits, dots, hyphens and underscores",
+  (value) => /^[\w.-]{1,64}$/.test(value),
+  64,
+);
+
 /** A name of a certificate: exact or `*.name`. */
 export const serverNamePattern = hostKind('a host name such as "shop.example" or "*.shop.example"', (host) =>
   isHost(host.startsWith("*.") ? host.slice(2) : host),

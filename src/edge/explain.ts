@@ -35,7 +35,7 @@ export function explain(
   }
   const request = probe(parsed, url, options);
   const x = new Exchange(request, context.clock.now());
-  const bad = receive(x, context.settings);
+  const bad = receive(x, context.settings, context.clock);
   if (bad !== null) return refused(url, steps, "request", `refused with ${bad.status}`, bad);
   steps.push({
     step: "request",

@@ -15,7 +15,7 @@ import type { CacheReason, CacheResult } from "./message.ts";
 export function lifeOf(
   x: RoutedExchange,
   entry: StoredResponse,
-  { origins, settings }: EdgeContext,
+  { origins, settings, clock }: EdgeContext,
   nowMs: number,
 ): Freshness {
   const { freshness } = entry;
@@ -26,7 +26,9 @@ export function lifeOf(
       whileRevalidateUntilMs: 0,
       ifErrorUntilMs: 0,
     };
-  const bounds = origins.degradedBounds(x.site, x.origin, nowMs);
+  // How an origin does is of the machine's time.
+  const machineMs = nowMs + clock.steady.now() - clock.now();
+  const bounds = origins.degradedBounds(x.site, x.origin, machineMs);
   if (bounds === null || !entry.reusable || freshness.softPurged === true) return freshness;
   if (forbidsStale(entry.fields, x.behavior.ttl)) return freshness;
   const { freshUntilMs, whileRevalidateUntilMs, ifErrorUntilMs } = freshness;

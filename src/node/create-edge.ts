@@ -31,7 +31,7 @@ export const createEdge = (async (setup) => {
   const { config, dataDir, clock, log, version } = setup;
   const { listen } = config;
   const https = listen.https === undefined ? null : listenAddress(listen.https);
-  const localCa = https === null ? null : await ensureLocalCa(dataDir.path, clock);
+  const localCa = https === null ? null : await ensureLocalCa(dataDir.path, clock.steady);
   const { history } = setup;
   const disk = await openDiskCache({ config, shards: allShards, limits: history.limits(), clock, log });
   const { plane, settings, accessLog } = makePlane({
@@ -56,7 +56,8 @@ export const createEdge = (async (setup) => {
   try {
     const { snapshot } = await plane.apply(config);
     plane.origins.checkHealth(true);
-    const certificates = https === null ? null : new Certificates(setup, localCa as LocalCa);
+    const certificates =
+      https === null ? null : new Certificates({ ...setup, clock: clock.steady }, localCa as LocalCa);
     const tls = certificates === null ? null : await certificates.first();
     const listeners = await startListeners({
       http: listen.http === undefined ? null : listenAddress(listen.http),
@@ -69,7 +70,7 @@ export const createEdge = (async (setup) => {
       altSvc: () => true,
       requestBodyBytesMax: config.limits.requestBody,
       requestHeaderBytesMax: config.limits.requestHeaderBytes,
-      clock,
+      clock: clock.steady,
       onError: (error) => log("error", messageOf(error)),
     });
     settings.httpsPort = listeners.httpsAddress?.port ?? null;
@@ -140,6 +141,10 @@ class ListeningEdge implements Edge {
 
   urlTarget(site: string, url: string): string | null {
     return this.#plane.urlTarget(site, url);
+  }
+
+  foldsTags(site: string): boolean {
+    return this.#plane.foldsTags(site);
   }
 
   purge(purge: Purge): ReturnType<Edge["purge"]> {

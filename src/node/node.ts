@@ -4,13 +4,14 @@
  * snapshot out of force.
  */
 import { readFile } from "node:fs/promises";
-import type { Clock } from "../base/clock.ts";
+import type { Clock, MovableClock } from "../base/clock.ts";
 import { messageOf, ProximaError } from "../base/errors.ts";
 import { type ListenAddress, parseListenAddress } from "../config/address.ts";
 import type { Config } from "../config/schema.ts";
 import { probeTcp } from "../edge/listener/ports.ts";
 import { isLoopback } from "../service/control-guard.ts";
 import { type DataDir, openDataDir } from "../service/data-dir.ts";
+import { REPORTED_ORIGINS_MAX } from "../service/fleet-wire.ts";
 import type { NodeLog } from "../service/log.ts";
 import type { OriginEvent } from "../upstream/health/origin-event.ts";
 import { Alerts } from "./alerts/alerts.ts";
@@ -75,6 +76,8 @@ export interface NodeOptions {
   /** The command line as a person typed it: what a second start on the data directory is told. */
   readonly command: string;
   readonly clock: Clock;
+  /** The same clock where the node takes its time from its fleet: the local CI mode. Nothing else lets a control plane move it. */
+  readonly movableClock?: MovableClock;
   readonly log: NodeLog;
 }
 
@@ -116,7 +119,7 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
     const invalidations =
       config.cache.disk === undefined ? null : new InvalidationLog(dataDir.file("invalidations.db"));
     undo.push(() => invalidations?.close());
-    const alerts = new Alerts({ config: config.alerts, clock, log });
+    const alerts = new Alerts({ config: config.alerts, clock: clock.steady, log });
     undo.push(() => alerts.stop());
     const board = new OriginBoard(log);
     const originAlerts = new OriginAlerts((event) => alerts.event(event), config.sites);
@@ -161,7 +164,7 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
             setFault: (...setting) => edge.setFault(...setting),
           },
           board,
-          clock,
+          clock.steady,
         ),
       },
       onError: (message) => log("error", message),
@@ -175,6 +178,7 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
       setFleet: (standing) => edge.setFleet(standing),
       ready: () => edge.ready(),
       stats: () => edge.stats(),
+      originsOut: () => originAlerts.out(REPORTED_ORIGINS_MAX),
     });
     options.source?.start(
       async (newer) => {
@@ -218,8 +222,19 @@ async function openFleet(options: NodeOptions, dataDir: DataDir, purgeLog: Purge
   const fileOf = (name: string) => dataDir.file(name);
   const joinToken = options.joinToken ?? null;
   const bus = await readBusAccess(config);
+  const { movableClock } = options;
   return new Fleet(
-    { config: joinedConfig(config), joinToken, fileOf, purgeLog, version, clock, log, bus },
+    {
+      config: joinedConfig(config),
+      joinToken,
+      fileOf,
+      purgeLog,
+      version,
+      clock: clock.steady,
+      setClock: movableClock === undefined ? null : (setting) => movableClock.set(setting),
+      log,
+      bus,
+    },
     ca,
   );
 }

@@ -17,7 +17,7 @@ const HOST = { host: "shop.example" };
 
 /** The control plane, and with a bus its servers too, are gone: what viewers notice, also over an edge's restart. */
 async function servesAlone(nats: TestNats | null): Promise<void> {
-  const fleet = new TestFleet(nats);
+  const fleet = new TestFleet([], nats);
   try {
     await fleet.ready();
     const origin = app(async (_request, { target }) => {
@@ -97,7 +97,7 @@ describe("a control plane that is gone costs viewers nothing, also over an edge'
 describe("over one NATS server", () => {
   test("edges follow while the control plane is away: one that starts then has all, one that never did joins from the bus alone", async () => {
     const nats = await startNats();
-    const fleet = new TestFleet(nats);
+    const fleet = new TestFleet([], nats);
     try {
       await fleet.ready();
       await fleet.ask("POST", "/v1/apply", { sites: { shop: fleet.site() } });
@@ -129,7 +129,7 @@ describe("over one NATS server", () => {
 
   test("an edge says that it is not in step while the server is away, and takes up what it missed", async () => {
     const nats = await startNats();
-    const fleet = new TestFleet(nats);
+    const fleet = new TestFleet([], nats);
     try {
       await fleet.ready();
       await fleet.ask("POST", "/v1/apply", { sites: { shop: fleet.site() } });

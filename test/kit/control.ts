@@ -37,7 +37,7 @@ export interface TestControl {
   readonly messages: string[];
   ask(method: string, path: string, body?: unknown, how?: Ask): Promise<ControlAnswer>;
   /** Makes a token; returns its secret. */
-  token(scopes: readonly string[], sites?: readonly string[]): Promise<string>;
+  token(scopes: readonly string[], sites?: readonly string[], hosts?: readonly string[]): Promise<string>;
   /** Refusals in the audit log, the newest first. */
   refusals(): Promise<
     { action: string; actor: string; actorName: string; address: string; detail: string }[]
@@ -103,11 +103,12 @@ export async function startTestControl(options: TestControlOptions = {}): Promis
     dataDir,
     messages,
     ask,
-    async token(scopes, sites) {
+    async token(scopes, sites, hosts) {
       const { value } = await ask("POST", "/v1/tokens", {
         name: scopes.join("-"),
         scopes,
         ...(sites === undefined ? {} : { sites }),
+        ...(hosts === undefined ? {} : { hosts }),
       });
       return value.secret;
     },

@@ -25,7 +25,7 @@ export interface StormReport {
 
 /** Runs one. Throws for whatever is not as it has to be. */
 export async function fleetStorm(nats: TestNats | null, purges: number): Promise<StormReport> {
-  const fleet = new TestFleet(nats);
+  const fleet = new TestFleet([], nats);
   try {
     await fleet.ready();
     return await storm(fleet, nats, purges);

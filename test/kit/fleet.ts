@@ -44,9 +44,11 @@ export class TestFleet {
   token = "";
   readonly #nats: TestNats | null;
   readonly #origin: Bun.Server<undefined>;
+  readonly #controlArgv: readonly string[];
 
-  /** With `nats` the log goes over these servers. */
-  constructor(nats: TestNats | null = null) {
+  /** `controlArgv`: further options of the control plane. With `nats` the log goes over these servers. */
+  constructor(controlArgv: readonly string[] = [], nats: TestNats | null = null) {
+    this.#controlArgv = controlArgv;
     this.#nats = nats;
     this.#origin = Bun.serve({
       hostname: "127.0.0.1",
@@ -196,6 +198,7 @@ export class TestFleet {
       ...servers,
       "--nats-replicas",
       String(this.#nats?.urls.length ?? 1),
+      ...this.#controlArgv,
     ]);
   }
 }

@@ -2,6 +2,7 @@
 import type { UpstreamResponse } from "../../upstream/next-hop.ts";
 import { UpstreamError } from "../../upstream/next-hop.ts";
 import type { EdgeContext } from "../context.ts";
+import { inEdgeTime } from "../edge-time.ts";
 import type { RoutedExchange } from "../exchange.ts";
 import { type OriginRequestOptions, shieldRequest } from "./origin-request.ts";
 
@@ -51,7 +52,8 @@ export async function askShields(
       ...(cacheStatus === null ? {} : { cacheStatus }),
     };
     const { freshMs, valid } = response.mark;
-    return { ...response, freshMs, ...(valid === null ? {} : { validSequence: valid }) };
+    const timed = inEdgeTime(response, clock, false);
+    return { ...timed, freshMs, ...(valid === null ? {} : { validSequence: valid }) };
   } catch (error) {
     stats.recordShieldRequest(true);
     const told = error instanceof UpstreamError ? `${error.code}: ${error.message}` : null;

@@ -2,6 +2,7 @@
  * The fleet's log as a node reads it: entries behind a place, in order, the newest place, and snapshots. Read
  * from the control plane itself or from a bus that it feeds (one contract: test/contract/fleet-log.test.ts).
  */
+import type { ClockSetting } from "../../base/clock.ts";
 import { ProximaError } from "../../base/errors.ts";
 import type { SnapshotAnswer } from "../../service/fleet-wire.ts";
 import type { FleetPosition } from "../purge-log.ts";
@@ -25,6 +26,8 @@ export interface LogAnswer {
 export interface LogHead extends FleetPosition {
   /** The newest snapshot; null when there is none. */
   readonly snapshot: number | null;
+  /** The fleet's clock, where it can be moved. */
+  readonly clock?: ClockSetting | undefined;
 }
 
 /**
@@ -67,8 +70,8 @@ export class ControlLog implements FleetLog {
   }
 
   async head(): Promise<LogHead> {
-    const { log, head, digest, snapshot } = await this.#client.head();
-    return { log, sequence: head, digest, snapshot };
+    const { log, head, digest, snapshot, clock } = await this.#client.head();
+    return { log, sequence: head, digest, snapshot, clock };
   }
 
   async snapshot(number: number): Promise<SnapshotAnswer | null> {

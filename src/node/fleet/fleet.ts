@@ -7,7 +7,7 @@
  * put in force first and its place noted after, so that a crash repeats it.
  */
 import { hostname } from "node:os";
-import type { Clock } from "../../base/clock.ts";
+import type { Clock, ClockSetting } from "../../base/clock.ts";
 import { messageOf, ProximaError } from "../../base/errors.ts";
 import { EVERY_SITE } from "../../cache/purge-table.ts";
 import type { SiteMemory } from "../../config/parse.ts";
@@ -25,6 +25,7 @@ import { FleetFiles, type Membership } from "./fleet-files.ts";
 import { ControlLog, type FleetLog, type LogAnswer } from "./fleet-log.ts";
 import { type FleetSites, fleetSites } from "./fleet-sites.ts";
 import { Reporter } from "./reporter.ts";
+import { RolloutWatch } from "./rollout-watch.ts";
 import { type LoggedPurge, type Step, stepsOf } from "./steps.ts";
 import { UrlTargets } from "./url-targets.ts";
 
@@ -46,6 +47,8 @@ export interface FleetTarget {
   setFleet(standing: FleetStanding): void;
   ready(): Readiness;
   stats(): StatsSnapshot | Promise<StatsSnapshot>;
+  /** Origins of groups that are left out now. */
+  originsOut(): NonNullable<NodeReport["originsOut"]>;
 }
 
 /** How a node joins. */
@@ -57,6 +60,8 @@ export interface FleetOptions {
   readonly purgeLog: PurgeLog;
   readonly version: string;
   readonly clock: Clock;
+  /** Sets the node's clock as the fleet's; null on nodes that keep their machine's time. */
+  readonly setClock: ((setting: ClockSetting) => void) | null;
   readonly log: NodeLog;
   /** How the bus is reached that carries the fleet's log; null when it is read from the control plane. */
   readonly bus: BusAccess | null;
@@ -90,6 +95,7 @@ export class Fleet {
   readonly #memory: SiteMemory = new Map();
   readonly #targets = new UrlTargets();
   readonly #reporter: Reporter;
+  readonly #rollouts: RolloutWatch;
   #node = "";
   /** The one in force. */
   #snapshot = 0;
@@ -98,6 +104,10 @@ export class Fleet {
   /** The newest entry of the log that is applied: the place is noted a moment before. */
   #applied = 0;
   #problem: string | null = null;
+  /** The newest snapshot that could not be put in force, since the last that could. */
+  #refused: number | null = null;
+  /** The last known good snapshot that the node started with, until what it counts for roll-outs has begun. */
+  #startedWith: ReadSnapshot | null = null;
   #synced = false;
   /** The start went on without the log: what is newest has to be asked for when it is back. */
   #startedWithout = false;
@@ -127,6 +137,7 @@ export class Fleet {
         if (this.#options.bus === null) this.#setSynced(false);
       },
     });
+    this.#rollouts = new RolloutWatch(options.clock);
     this.#name =
       join.name ??
       hostname()
@@ -164,6 +175,7 @@ export class Fleet {
     }
     this.#applied = this.#position?.sequence ?? 0;
     // What is known to be good first: a newer one that can not be put in force must not keep the node from starting.
+    this.#startedWith = good;
     if (good !== null) return good.sites;
     return this.#next?.sites ?? {};
   }
@@ -308,16 +320,15 @@ export class Fleet {
       }
       if (answer.changes.length === 0) {
         // A place may have been noted by a process that ended before its snapshot was in force.
-        const { snapshot } = await this.#log.head();
+        const { snapshot, clock } = await this.#log.head();
+        if (clock !== undefined) this.#setClock(clock);
         if (snapshot !== null) await this.#fetch(snapshot);
         return;
       }
       for (const step of this.#steps(answer)) {
         if (step.snapshot !== null) await this.#fetch(step.snapshot);
-        this.#options.purgeLog.take(
-          step.purges((site, urls) => this.#targets.keysOf(site, urls)),
-          step.position,
-        );
+        if (step.clock !== null) this.#setClock(step.clock);
+        this.#options.purgeLog.take(step.purges(this.#targets), step.position);
       }
     }
   }
@@ -349,6 +360,10 @@ export class Fleet {
       if (snapshot !== null) await this.#fetch(snapshot);
       this.#startedWithout = false;
     }
+    if (this.#startedWith !== null) {
+      await this.#watchRollouts(this.#startedWith);
+      this.#startedWith = null;
+    }
     await this.#applyNext();
     const position = this.#position;
     // The first request after a failure does not wait: it says that the control plane is back.
@@ -363,7 +378,8 @@ export class Fleet {
         await this.#fetch(step.snapshot);
         await this.#applyNext();
       }
-      const purges = step.purges((site, urls) => this.#targets.keysOf(site, urls));
+      if (step.clock !== null) this.#setClock(step.clock);
+      const purges = step.purges(this.#targets);
       await target.takePurges(purges, step.position);
       this.#applied = step.position.sequence;
       // A purge moves the edge itself.
@@ -394,7 +410,8 @@ export class Fleet {
     take: (entries: readonly LoggedPurge[], position: FleetPosition) => Promise<void>,
   ): Promise<void> {
     const { purgeLog, clock, log } = this.#options;
-    const { log: id, sequence: head, digest, snapshot } = await this.#log.head();
+    const { log: id, sequence: head, digest, snapshot, clock: setting } = await this.#log.head();
+    if (setting !== undefined) this.#setClock(setting);
     if (head <= purgeLog.newest)
       throw new ProximaError(
         "log_behind",
@@ -436,7 +453,7 @@ export class Fleet {
   }
 
   async #read(answer: SnapshotAnswer): Promise<ReadSnapshot> {
-    const read = await fleetSites(answer, this.#options.config, this.#memory);
+    const read = await fleetSites(answer, this.#node, this.#options.config, this.#memory);
     this.#targets.remember(read.sites);
     return { answer, ...read };
   }
@@ -450,11 +467,26 @@ export class Fleet {
     if (problem === null) {
       this.#snapshot = next.answer.number;
       this.#files.setSnapshot(next.answer);
+      await this.#watchRollouts(next);
     }
+    this.#refused = problem === null ? null : next.answer.number;
     this.#setProblem(
       problem === null ? next.problem : `snapshot ${next.answer.number} is not in force: ${problem}`,
     );
     this.#reporter.now();
+  }
+
+  async #watchRollouts({ answer, rolloutProblems }: ReadSnapshot): Promise<void> {
+    const stats = await this.#mustTarget().stats();
+    this.#rollouts.follow(answer.staged ?? [], this.#node, rolloutProblems, stats);
+    for (const problem of rolloutProblems.values())
+      this.#options.log("error", `a new version is not in force here: ${problem}`);
+  }
+
+  #setClock({ offsetMs, frozenAtMs }: ClockSetting): void {
+    const { setClock, log } = this.#options;
+    if (setClock === null) log("warning", "the fleet's clock was moved; this node keeps its machine's time");
+    else setClock({ offsetMs, frozenAtMs });
   }
 
   #setProblem(problem: string | null): void {
@@ -501,9 +533,10 @@ export class Fleet {
     const target = this.#mustTarget();
     const stats = await target.stats();
     const ready = this.ready(target.ready());
+    this.#rollouts.sample(stats);
     return {
       version: this.#options.version,
-      snapshot: { number: this.#snapshot, problem: this.#problem },
+      snapshot: { number: this.#snapshot, problem: this.#problem, refused: this.#refused },
       applied: this.#applied,
       ready: {
         ready: ready.ready,
@@ -517,6 +550,8 @@ export class Fleet {
         memoryBytes: stats.memory.residentBytes,
         uptimeSeconds: stats.uptimeSeconds,
       },
+      rollouts: this.#rollouts.reports(stats),
+      originsOut: target.originsOut(),
     };
   }
 

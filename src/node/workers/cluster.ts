@@ -454,6 +454,10 @@ class Cluster implements Edge {
     return key === null ? null : keyParts(key).url;
   }
 
+  foldsTags(site: string): boolean {
+    return Object.hasOwn(this.#config.sites, site) && this.#config.sites[site]?.tagCase === "insensitive";
+  }
+
   purge(purge: Purge): ReturnType<Edge["purge"]> {
     const applied = this.broadcast({ kind: "purge", purge }).then(() => undefined);
     return { applied, counted: applied.then(() => this.counted(purge.sequence)) };

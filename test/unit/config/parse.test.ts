@@ -777,6 +777,8 @@ const BAD: [unknown, string, string][] = [
     "from 200 to 599",
   ],
   [siteWith({ defaultDocument: "/index.html" }), "sites.shop.defaultDocument", '"index.html"'],
+  [siteWith({ vendorIds: ["a b"] }), "sites.shop.vendorIds[0]", "1 to 64 letters"],
+  [siteWith({ tagCase: "upper" }), "sites.shop.tagCase", '"sensitive" or "insensitive"'],
   [siteWith({ http3: "x" }), "sites.shop.http3", "true or false"],
   [siteWith({ developmentMode: "x" }), "sites.shop.developmentMode", "true or false"],
 ];
