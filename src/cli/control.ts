@@ -3,7 +3,9 @@ import { readFile } from "node:fs/promises";
 import { systemClock } from "../base/clock.ts";
 import type { ListenAddress } from "../config/address.ts";
 import { type ControlPlane, startControlPlane } from "../control/control-plane.ts";
+import { addressSet, isPublicIp } from "../http/ip.ts";
 import { runUntilSignal } from "../service/signals.ts";
+import { guardedPost } from "../upstream/guarded-post.ts";
 import { SilentExit, UsageError } from "./failure.ts";
 import { styleFor } from "./io.ts";
 import { nodeLog, type Program } from "./serve.ts";
@@ -17,6 +19,7 @@ export interface ControlOptions {
   readonly tlsKey?: string;
   readonly name: readonly string[];
   readonly newAdminToken?: boolean;
+  readonly webhookAddress: readonly string[];
 }
 
 /** Runs the command until the process is told to end. */
@@ -28,6 +31,9 @@ export async function controlCommand(options: ControlOptions, program: Program):
     options.tlsCert === undefined || options.tlsKey === undefined
       ? null
       : { cert: await pem(options.tlsCert), key: await pem(options.tlsKey) };
+  const permitted = addressSet(options.webhookAddress);
+  // Tenants name webhooks: without a word of the operator none leads into his network, or to this very machine.
+  const allowAddress = (address: string): boolean => isPublicIp(address) || permitted.has(address);
   const log = nodeLog(io);
   const { hostname } = options.listen;
   const plane = await startControlPlane({
@@ -35,6 +41,7 @@ export async function controlCommand(options: ControlOptions, program: Program):
     dataDir: options.dataDir,
     tls,
     names: options.name,
+    sendWebhook: (url, body, fields) => guardedPost(url, body, fields, { clock: systemClock, allowAddress }),
     newAdminToken: options.newAdminToken === true,
     version: VERSION,
     command: program.command,

@@ -13,6 +13,7 @@ import { Api } from "./api/api.ts";
 import { SYSTEM } from "./audit.ts";
 import { DEPLOY_BODY_BYTES_MAX } from "./limits.ts";
 import { type ControlParts, openParts } from "./parts.ts";
+import type { SendWebhook } from "./webhooks/courier.ts";
 
 /** How a control plane is started. */
 export interface ControlPlaneOptions {
@@ -24,6 +25,8 @@ export interface ControlPlaneOptions {
   readonly names: readonly string[];
   /** Makes a further token that may do everything, for who has lost the first. */
   readonly newAdminToken: boolean;
+  /** Sends a message to a webhook: to addresses alone that this machine may be made to ask. */
+  readonly sendWebhook: SendWebhook;
   readonly version: string;
   readonly command: string;
   readonly clock: Clock;
@@ -67,9 +70,13 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
   const dataDir = openDataDir(options.dataDir, options.command);
   let parts: ControlParts | null = null;
   try {
-    parts = openParts(dataDir.file("control.db"), options.version, options.clock, (message) =>
-      log("error", message),
-    );
+    parts = openParts({
+      fileOf: (name) => dataDir.file(name),
+      version: options.version,
+      clock: options.clock,
+      sendWebhook: options.sendWebhook,
+      onError: (message) => log("error", message),
+    });
     const adminToken = makeAdminToken(parts, options.newAdminToken);
     const api = new Api(parts, (message) => log("error", message));
     const server = listen(options, api);

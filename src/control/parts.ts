@@ -4,12 +4,18 @@ import { Audit } from "./audit.ts";
 import { type ChangeLog, LocalChangeLog } from "./change-log.ts";
 import { ControlDatabase } from "./database.ts";
 import type { Tell } from "./events.ts";
+import { Hooks } from "./hooks/hooks.ts";
 import { Idempotent } from "./idempotent.ts";
+import { Meters } from "./meters.ts";
 import { Nodes } from "./nodes.ts";
 import { FleetPurges } from "./purges.ts";
 import { Rollouts } from "./rollouts/rollouts.ts";
+import { Seal } from "./seal.ts";
 import { Sites } from "./sites.ts";
 import { Tokens } from "./tokens.ts";
+import { FleetWatch } from "./watch.ts";
+import { type SendWebhook, WebhookCourier } from "./webhooks/courier.ts";
+import { Webhooks } from "./webhooks/webhooks.ts";
 
 /** All of them. */
 export interface ControlParts {
@@ -23,25 +29,50 @@ export interface ControlParts {
   readonly nodes: Nodes;
   readonly purges: FleetPurges;
   readonly rollouts: Rollouts;
+  readonly hooks: Hooks;
+  readonly webhooks: Webhooks;
+  readonly watch: FleetWatch;
   readonly idempotent: Idempotent;
+  readonly meters: Meters;
   close(): void;
 }
 
+/** What they are made from. */
+export interface PartsSetup {
+  /** Path of a name in the data directory. */
+  readonly fileOf: (name: string) => string;
+  readonly version: string;
+  readonly clock: Clock;
+  readonly sendWebhook: SendWebhook;
+  readonly onError: (message: string) => void;
+}
+
 /** Opens the database and what stands on it. Throws a ProximaError when it can not be used. */
-export function openParts(
-  file: string,
-  version: string,
-  clock: Clock,
-  onError: (message: string) => void,
-): ControlParts {
-  const database = new ControlDatabase(file);
+export function openParts({ fileOf, version, clock, sendWebhook, onError }: PartsSetup): ControlParts {
+  const seal = new Seal(fileOf("seal.key"));
+  const database = new ControlDatabase(fileOf("control.db"));
   const log = new LocalChangeLog(database, clock);
   const audit = new Audit(database, clock);
   const nodes = new Nodes(database, clock);
+  const meters = new Meters(clock);
+  const webhooks = new Webhooks(database, clock, seal);
+  const tell: Tell = (event) => webhooks.tell(event);
   const purges = new FleetPurges(database, log, nodes, clock);
-  const sites = new Sites(database, log, clock);
-  const tell: Tell = () => {};
+  purges.onApplied = (purge) => {
+    meters.purges.record(purge.appliedAfterMs);
+    tell({ type: "purge.applied", sites: [purge.site], data: { ...purge } });
+  };
+  const sites = new Sites(database, log, clock, tell);
   const rollouts = new Rollouts({ database, sites, nodes, audit, clock, tell, onError });
+  const watch = new FleetWatch({ database, nodes, clock, tell });
+  const courier = new WebhookCourier({
+    webhooks,
+    database,
+    clock,
+    send: sendWebhook,
+    random: Math.random,
+    onError,
+  });
   return {
     version,
     clock,
@@ -53,8 +84,14 @@ export function openParts(
     nodes,
     purges,
     rollouts,
+    hooks: new Hooks({ database, clock, seal, sites, purges }),
+    webhooks,
+    watch,
     idempotent: new Idempotent(database, clock),
+    meters,
     close() {
+      courier.close();
+      watch.close();
       rollouts.close();
       log.close();
       purges.close();

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ManualClock } from "../../src/base/clock.ts";
 import { type ControlPlane, startControlPlane } from "../../src/control/control-plane.ts";
+import type { SendWebhook } from "../../src/control/webhooks/courier.ts";
 
 /** An answer, its body parsed. */
 export interface ControlAnswer {
@@ -31,6 +32,8 @@ export interface TestControl {
   readonly admin: string;
   readonly dataDir: string;
   readonly messages: string[];
+  /** How webhooks are sent; refuses them unless the test says otherwise. */
+  sendWebhook: SendWebhook;
   ask(method: string, path: string, body?: unknown, how?: Ask): Promise<ControlAnswer>;
   /** Makes a token; returns its secret. */
   token(scopes: readonly string[], sites?: readonly string[], hosts?: readonly string[]): Promise<string>;
@@ -55,6 +58,7 @@ export async function startTestControl(): Promise<TestControl> {
       tls: null,
       names: [],
       newAdminToken: false,
+      sendWebhook: (url, body, fields) => kit.sendWebhook(url, body, fields),
       version: "0.0.0-test",
       command: "test",
       clock,
@@ -83,8 +87,9 @@ export async function startTestControl(): Promise<TestControl> {
       value: isJson ? JSON.parse(text) : null,
     };
   };
-  return {
+  const kit: TestControl = {
     clock,
+    sendWebhook: () => Promise.reject(new Error("the test sends none")),
     url,
     admin,
     dataDir,
@@ -112,6 +117,7 @@ export async function startTestControl(): Promise<TestControl> {
       rmSync(dataDir, { recursive: true, force: true });
     },
   };
+  return kit;
 }
 
 /** A site's config that is valid. */

@@ -30,7 +30,7 @@ import { Refused, titleOf } from "../refusal.ts";
 import { allows, type Scope } from "../tokens.ts";
 import { docsPage, STYLE_HASH } from "./docs-page.ts";
 import { openApiDocument } from "./openapi.ts";
-import { type Call, Caller, type Reply, type Route } from "./route.ts";
+import { type Call, Caller, type RawBody, type Reply, type Route } from "./route.ts";
 import { routes } from "./routes.ts";
 
 /** Longest time that a JSON body may hold the event loop in one go, in milliseconds. */
@@ -139,11 +139,13 @@ export class Api {
       this.#mustBeInRate(route, caller);
       this.#mustBeAllowed(route, caller);
       const query = parsed(route.query, Object.fromEntries(new URL(request.url).searchParams), "query");
-      const body = parsed(
-        route.body,
-        route.body === null ? undefined : await readJson(request, route.bodyBytesMax),
-        "",
-      );
+      const body = route.raw
+        ? await readJson(request, route.bodyBytesMax)
+        : parsed(
+            route.body,
+            route.body === null ? undefined : (await readJson(request, route.bodyBytesMax)).value,
+            "",
+          );
       const call: Call<unknown, unknown> = {
         caller,
         parts: this.#parts,
@@ -155,10 +157,15 @@ export class Api {
         signal: AbortSignal.any([request.signal, this.#closing.signal]),
       };
       const reply = route.action === null ? await route.run(call) : await this.#change(route, call);
-      return answerOf(reply, route.status);
+      return this.#counted(route, answerOf(reply, route.status));
     } catch (error) {
-      return this.#refused(error, route, incoming, actor);
+      return this.#counted(route, this.#refused(error, route, incoming, actor));
     }
+  }
+
+  #counted(route: Route, response: Response): Response {
+    this.#parts.meters.answered(`${route.method} ${route.path}`, response.status);
+    return response;
   }
 
   /** Runs a route that changes something: the change, its audit entry and the kept answer are one transaction. */
@@ -172,7 +179,9 @@ export class Api {
       if (known !== null) return { ...(JSON.parse(known) as Reply), status: 200 };
       const made = route.run(call);
       if (made instanceof Promise) throw new Error(`${route.path} changes something and waits`);
-      parts.audit.done(caller.actor, route.action ?? "", made.audit?.target ?? "", made.audit?.detail ?? "");
+      const actor =
+        made.audit?.actor === undefined ? caller.actor : { ...caller.actor, id: made.audit.actor };
+      parts.audit.done(actor, route.action ?? "", made.audit?.target ?? "", made.audit?.detail ?? "");
       if (key !== null) parts.idempotent.keep(caller.actor.id, key, about, JSON.stringify(made));
       return made;
     });
@@ -285,6 +294,8 @@ function tooMany(seconds: number, why: string): Refused {
 }
 
 function idempotencyKeyOf(route: Route, { fields, body }: Call<unknown, unknown>): string | null {
+  // A sender of messages is known by its signature, which this field is not part of.
+  if (route.raw) return null;
   const inBody =
     typeof body === "object" && body !== null && "idempotencyKey" in body
       ? String(body.idempotencyKey)
@@ -320,7 +331,7 @@ function parsed(schema: z.ZodType | null, value: unknown, what: string): unknown
 }
 
 /** Reads a JSON body within its limit; what does not end in time is the server's matter. */
-async function readJson(request: Request, bytesMax: number): Promise<unknown> {
+async function readJson(request: Request, bytesMax: number): Promise<RawBody> {
   const tooLarge = () => new Refused(413, `the body of this request has ${bytesMax} bytes at most`);
   if (Number(request.headers.get("content-length") ?? 0) > bytesMax) throw tooLarge();
   const pieces: Uint8Array[] = [];
@@ -331,9 +342,10 @@ async function readJson(request: Request, bytesMax: number): Promise<unknown> {
       if (size > bytesMax) throw tooLarge();
       pieces.push(piece);
     }
+  const bytes = Buffer.concat(pieces);
   let text: string;
   try {
-    text = new TextDecoder("utf-8", { fatal: true }).decode(Buffer.concat(pieces));
+    text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch {
     throw new Refused(400, "the body is not UTF-8");
   }
@@ -344,7 +356,7 @@ async function readJson(request: Request, bytesMax: number): Promise<unknown> {
     const step = steps.next();
     if (step.done === true) {
       const { fault } = step.value;
-      if (fault === null) return JSON.parse(text) as unknown;
+      if (fault === null) return { bytes, value: JSON.parse(text) as unknown };
       throw new Refused(
         400,
         `the body is not JSON: line ${fault.position.line}, column ${fault.position.column}: ${fault.message}`,

@@ -11,6 +11,7 @@ import {
   nodeReport,
   POLL_SECONDS_MAX,
 } from "../../service/fleet-wire.ts";
+import { absoluteUrl } from "../absolute-url.ts";
 import { PURGE_BODY_BYTES_MAX } from "../limits.ts";
 import type { ControlParts } from "../parts.ts";
 import { Refused } from "../refusal.ts";
@@ -138,6 +139,7 @@ export const fleetRoutes: readonly Route[] = [
     answer: s.node,
     run: ({ parts, params }) => {
       const node = parts.nodes.remove(parts.nodes.get(params.node ?? "").id);
+      parts.watch.removed(node.id);
       return { value: node, audit: { target: node.name, detail: node.id } };
     },
   }),
@@ -238,6 +240,7 @@ export const nodeRoutes: readonly Route[] = [
         const before = parts.nodes.report(node, report, address);
         parts.purges.reported(node, before, report);
         parts.rollouts.reported(node, report);
+        parts.watch.reported(node, report);
       });
       parts.rollouts.wake();
       return { value: { drained: parts.nodes.isDrained(node) } };
@@ -274,16 +277,6 @@ function readOrder(parts: ControlParts, caller: Caller, body: unknown) {
     if (error instanceof ProximaError && error.source === "viewer") throw new Refused(400, error.message);
     throw error;
   }
-}
-
-/** A URL as it travels; each node finds its key. Null for what viewers can not ask for. */
-function absoluteUrl(text: string): string | null {
-  const url = URL.parse(text);
-  if (url === null || (url.protocol !== "http:" && url.protocol !== "https:")) return null;
-  url.hash = "";
-  url.username = "";
-  url.password = "";
-  return url.href;
 }
 
 function setDrained({ parts, params }: Call<unknown, unknown>, drained: boolean) {

@@ -2,14 +2,18 @@
 import type { Route } from "./route.ts";
 import { adminRoutes } from "./routes-admin.ts";
 import { fleetRoutes, nodeRoutes } from "./routes-fleet.ts";
+import { hookRoutes } from "./routes-hooks.ts";
 import { rolloutRoutes } from "./routes-rollouts.ts";
 import { siteRoutes } from "./routes-sites.ts";
+import { webhookRoutes } from "./routes-webhooks.ts";
 
 /** In the order of the document. */
 export const routes: readonly Route[] = [
   ...siteRoutes,
   ...rolloutRoutes,
   ...fleetRoutes,
+  ...hookRoutes,
+  ...webhookRoutes,
   ...adminRoutes,
   ...nodeRoutes,
 ];
