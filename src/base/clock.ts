@@ -9,6 +9,11 @@ export interface Clock {
   now(): number;
   /** Calls `run` once, `delayMs` from now. Returns a function that cancels it. Never keeps the process alive. */
   after(delayMs: number, run: () => void): () => void;
+  /**
+   * The clock that nobody moves: for sockets, deadlines, health, and all else that is of the machine and not of
+   * what is cached. It is the same clock unless this one is a MovableClock.
+   */
+  readonly steady: Clock;
 }
 
 /** The machine's clock. */
@@ -19,7 +24,53 @@ export const systemClock: Clock = {
     timer.unref();
     return () => clearTimeout(timer);
   },
+  get steady() {
+    return systemClock;
+  },
 };
+
+/** How a movable clock differs from the machine's. */
+export interface ClockSetting {
+  /** What is added to the machine's time, in milliseconds. */
+  readonly offsetMs: number;
+  /** The time at which it stands, in milliseconds since the epoch; null while it runs. */
+  readonly frozenAtMs: number | null;
+}
+
+/** A movable clock as it begins. */
+export const UNMOVED: ClockSetting = { offsetMs: 0, frozenAtMs: null };
+
+/**
+ * A clock that can be set ahead, and made to stand still: the local CI mode's. Only `now` is moved. Timers
+ * are waits of the machine and keep to its time, also while the clock stands: nothing in the cache depends
+ * on a timer that fires.
+ */
+export class MovableClock implements Clock {
+  readonly steady: Clock;
+  #setting: ClockSetting;
+
+  constructor(steady: Clock = systemClock, setting: ClockSetting = UNMOVED) {
+    this.steady = steady;
+    this.#setting = setting;
+  }
+
+  now(): number {
+    const { offsetMs, frozenAtMs } = this.#setting;
+    return frozenAtMs ?? this.steady.now() + offsetMs;
+  }
+
+  after(delayMs: number, run: () => void): () => void {
+    return this.steady.after(delayMs, run);
+  }
+
+  get setting(): ClockSetting {
+    return this.#setting;
+  }
+
+  set(setting: ClockSetting): void {
+    this.#setting = setting;
+  }
+}
 
 /** A clock that stands still until it is moved; timers run, in order, while it moves past them. */
 export class ManualClock implements Clock {
@@ -33,6 +84,10 @@ export class ManualClock implements Clock {
 
   now(): number {
     return this.#nowMs;
+  }
+
+  get steady(): Clock {
+    return this;
   }
 
   after(delayMs: number, run: () => void): () => void {

@@ -4,8 +4,9 @@ import { messageOf } from "../base/errors.ts";
 import { addressSet } from "../http/ip.ts";
 import { addAlertCommand } from "./alert.ts";
 import { addAuditCommand } from "./audit/command.ts";
+import { type CiCommandOptions, ciCommand, ciOptions, refuseWithoutCi } from "./ci/command.ts";
 import { configCheckCommand } from "./config-check.ts";
-import { type ControlOptions, controlCommand } from "./control.ts";
+import { type ControlOptions, controlCommand, readNatsName, readNatsUrl, readReplicas } from "./control.ts";
 import { controlOption, controlsOption } from "./control-client.ts";
 import { devCommand } from "./dev.ts";
 import { addDrillCommand } from "./drill.ts";
@@ -17,6 +18,7 @@ import { addListenOptions, type ListenOptions, readAddress } from "./options.ts"
 import { type PurgeCommandOptions, purgeCommand } from "./purge.ts";
 import type { Program } from "./serve.ts";
 import { addSimulateCommand } from "./simulate-command.ts";
+import { addTakeoverCommand } from "./takeover.ts";
 import { VERSION } from "./version.ts";
 import { addWarmCommand } from "./warm/command.ts";
 
@@ -83,12 +85,14 @@ ${EXIT_HELP}`,
     );
 
   // Subcommands inherit the settings above when they are made by `command`.
-  addListenOptions(
+  const dev = addListenOptions(
     root
       .command("dev")
       .description("run an edge on this machine in front of one origin; it answers for any Host")
       .addArgument(new Argument("[origin]", "http(s) URL or directory; without it a built-in demo site")),
-  )
+  );
+  for (const option of ciOptions()) dev.addOption(option);
+  dev
     .addHelpText(
       "after",
       `
@@ -99,9 +103,15 @@ Examples:
   $ proxima dev http://127.0.0.1:3000
   $ proxima dev https://www.example.com --http :0 --no-http3
   $ proxima dev ./public --access-log -
+  $ proxima dev http://127.0.0.1:3000 --ci --pops fra,nyc
+  $ proxima dev http://127.0.0.1:3000 --ci --config proxima.config.ts --json
 ${EXIT_HELP}`,
     )
-    .action((origin: string | undefined, options: ListenOptions) => devCommand(origin, options, program));
+    .action((origin: string | undefined, options: ListenOptions & CiCommandOptions) => {
+      if (options.ci === true) return ciCommand(origin, options, program);
+      refuseWithoutCi(options);
+      return devCommand(origin, options, program);
+    });
 
   addListenOptions(
     root
@@ -144,14 +154,27 @@ ${EXIT_HELP}`,
       readRange,
       [],
     )
+    .addOption(
+      new Option(
+        "--takeover <HOST:PORT>",
+        "also answer for the hosts of Cloudflare, Fastly, CloudFront, Bunny and Akamai there",
+      ).argParser(readAddress),
+    )
     .option("--new-admin-token", "make a further token that may do everything, and print it")
+    .option("--nats <URL>", "a NATS server to feed with the fleet's log; may be repeated", readNatsUrl, [])
+    .option("--nats-stream <NAME>", "name of the fleet on the bus", readNatsName, "proxima")
+    .option("--nats-replicas <N>", "copies of the log among the servers: 1, 3 or 5", readReplicas, 1)
+    .option("--nats-credentials <FILE>", "NATS credentials (.creds)")
+    .option("--nats-ca <FILE>", "authorities (PEM) to trust for the servers")
     .addHelpText(
       "after",
       `
-The first start prints a token that may do everything, once.
+The first start prints a token that may do everything, once. For NATS servers that ask for them PROXIMA_NATS_TOKEN,
+or PROXIMA_NATS_USER and PROXIMA_NATS_PASSWORD, are taken.
 
 Examples:
   $ proxima control
+  $ proxima control --nats nats://127.0.0.1:4222
   $ proxima control --listen 0.0.0.0:8090 --tls-cert control.pem --tls-key control.key --name control.example
 ${EXIT_HELP}`,
     )
@@ -251,6 +274,7 @@ ${EXIT_HELP}`,
   addSimulateCommand(root, io, EXIT_HELP);
   addAuditCommand(root, io, EXIT_HELP);
   addAlertCommand(root, io, EXIT_HELP);
+  addTakeoverCommand(root, io, EXIT_HELP);
   return root;
 }
 

@@ -3,6 +3,7 @@
  * change log and what it leaves in the audit log are one transaction. What was acknowledged is on the disk.
  */
 import { Database, type SQLQueryBindings } from "bun:sqlite";
+import { chmodSync } from "node:fs";
 import { messageOf, ProximaError } from "../base/errors.ts";
 
 const TABLES = `
@@ -52,6 +53,9 @@ CREATE TRIGGER audit_is_append_only BEFORE UPDATE ON audit BEGIN SELECT RAISE(AB
 CREATE TRIGGER audit_is_kept BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'the audit log is only appended to'); END;
 `;
 
+/** Secrets of access keys, sealed. */
+const ACCESS_KEYS = "ALTER TABLE tokens ADD COLUMN sealed BLOB;";
+
 /** Roll-outs, hooks, webhooks; hosts that a token may claim. */
 const ROLLOUT_TABLES = `
 ALTER TABLE snapshots ADD COLUMN staged TEXT;
@@ -93,7 +97,7 @@ CREATE INDEX deliveries_by_webhook ON deliveries (webhook, created_ms);
 `;
 
 /** What brings the file from each layout to the next; a file that is beyond the last one is refused. */
-const LAYOUTS: readonly string[] = [TABLES, ROLLOUT_TABLES];
+const LAYOUTS: readonly string[] = [TABLES, ACCESS_KEYS, ROLLOUT_TABLES];
 
 /** The file, opened. */
 export class ControlDatabase {
@@ -103,6 +107,8 @@ export class ControlDatabase {
   constructor(file: string) {
     try {
       this.#db = new Database(file, { create: true, strict: true });
+      // It holds the key of the log.
+      chmodSync(file, 0o600);
       this.#db.run("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;");
       const layout =
         this.#db.query<{ user_version: number }, []>("PRAGMA user_version").get()?.user_version ?? 0;

@@ -42,6 +42,10 @@ export const JOIN_SECONDS_MAX = 7 * 86_400;
 /** How long an old token may stay good beside the one it was rotated to, in seconds. */
 export const ROTATE_OVERLAP_SECONDS_MAX = 7 * 86_400;
 
+/** Longest wait for the nodes to take a moved clock, and how often one looks, in milliseconds. */
+export const CLOCK_WAIT_MS_MAX = 10_000;
+export const CLOCK_LOOK_EVERY_MS = 5;
+
 /** Longest wait for a purge in one request, in seconds. */
 export const PURGE_WAIT_SECONDS_MAX = 60;
 

@@ -7,7 +7,7 @@ export class News {
   readonly #waiting = new Set<() => void>();
 
   constructor(clock: Clock) {
-    this.#clock = clock;
+    this.#clock = clock.steady;
   }
 
   /** Resolves at the next news, after `ms` milliseconds, or when the signal fires. */

@@ -49,7 +49,7 @@ interface Row {
 export class Nodes {
   readonly #database: ControlDatabase;
   readonly #clock: Clock;
-  /** When each node was last heard of: a poll is a sign of life too, and not worth a write. */
+  /** When each node was last heard of, by the machine's time: a poll is a sign of life too, and not worth a write. */
   readonly #seen = new Map<string, number>();
 
   constructor(database: ControlDatabase, clock: Clock) {
@@ -139,7 +139,7 @@ export class Nodes {
 
   /** A node was heard of. */
   saw(id: string): void {
-    this.#seen.set(id, this.#now());
+    this.#seen.set(id, this.#machineNow());
   }
 
   /** Takes a report. Returns how far the node had come before. */
@@ -148,7 +148,7 @@ export class Nodes {
     const before = this.#mustGet(id).applied;
     this.#database.run(
       "UPDATE nodes SET seen_ms = ?, address = ?, applied = ?, report = ? WHERE id = ?",
-      this.#now(),
+      this.#machineNow(),
       address,
       report.applied,
       JSON.stringify({ ...report, counted: [] }),
@@ -261,9 +261,9 @@ export class Nodes {
       name: row.name,
       joinedAt: new Date(row.joined_ms).toISOString(),
       address: row.address,
-      state: this.#now() - seenMs < UNREACHABLE_MS ? "reachable" : "unreachable",
+      state: this.#machineNow() - seenMs < UNREACHABLE_MS ? "reachable" : "unreachable",
       drained: row.drained === 1,
-      seenAt: seenMs === 0 ? null : new Date(seenMs).toISOString(),
+      seenAt: seenMs === 0 ? null : new Date(seenMs - this.#machineNow() + this.#now()).toISOString(),
       applied: row.applied,
       // Written by `report` alone.
       report: row.report === null ? null : (JSON.parse(row.report) as NodeReport),
@@ -272,5 +272,10 @@ export class Nodes {
 
   #now(): number {
     return Math.floor(this.#clock.now());
+  }
+
+  /** Whether a node lives is the machine's matter: a clock that is set ahead makes none unreachable. */
+  #machineNow(): number {
+    return Math.floor(this.#clock.steady.now());
   }
 }

@@ -1,16 +1,19 @@
 /** The parts of a control plane, made once and handed to its routes. */
-import type { Clock } from "../base/clock.ts";
+import { type Clock, MovableClock } from "../base/clock.ts";
+import { openSealer, type Sealer } from "../service/sealer.ts";
 import { Audit } from "./audit.ts";
+import { Batches } from "./batches.ts";
+import { type LogKey, openLogKey } from "./bus/log-key.ts";
 import { type ChangeLog, LocalChangeLog } from "./change-log.ts";
 import { ControlDatabase } from "./database.ts";
 import type { Tell } from "./events.ts";
+import { FleetClock } from "./fleet-clock.ts";
 import { Hooks } from "./hooks/hooks.ts";
 import { Idempotent } from "./idempotent.ts";
 import { Meters } from "./meters.ts";
 import { Nodes } from "./nodes.ts";
 import { FleetPurges } from "./purges.ts";
 import { Rollouts } from "./rollouts/rollouts.ts";
-import { Seal } from "./seal.ts";
 import { Sites } from "./sites.ts";
 import { Tokens } from "./tokens.ts";
 import { FleetWatch } from "./watch.ts";
@@ -23,17 +26,24 @@ export interface ControlParts {
   readonly clock: Clock;
   readonly database: ControlDatabase;
   readonly log: ChangeLog;
+  /** Signs what goes over a bus. */
+  readonly logKey: LogKey;
   readonly audit: Audit;
   readonly tokens: Tokens;
+  /** For secrets that have to be known again. */
+  readonly sealer: Sealer;
   readonly sites: Sites;
   readonly nodes: Nodes;
   readonly purges: FleetPurges;
+  readonly batches: Batches;
   readonly rollouts: Rollouts;
   readonly hooks: Hooks;
   readonly webhooks: Webhooks;
   readonly watch: FleetWatch;
   readonly idempotent: Idempotent;
   readonly meters: Meters;
+  /** The time of the fleet; null where nobody moves it. */
+  readonly fleetClock: FleetClock | null;
   close(): void;
 }
 
@@ -49,13 +59,13 @@ export interface PartsSetup {
 
 /** Opens the database and what stands on it. Throws a ProximaError when it can not be used. */
 export function openParts({ fileOf, version, clock, sendWebhook, onError }: PartsSetup): ControlParts {
-  const seal = new Seal(fileOf("seal.key"));
+  const sealer = openSealer(fileOf("seal.key"));
   const database = new ControlDatabase(fileOf("control.db"));
   const log = new LocalChangeLog(database, clock);
   const audit = new Audit(database, clock);
   const nodes = new Nodes(database, clock);
   const meters = new Meters(clock);
-  const webhooks = new Webhooks(database, clock, seal);
+  const webhooks = new Webhooks(database, clock, sealer);
   const tell: Tell = (event) => webhooks.tell(event);
   const purges = new FleetPurges(database, log, nodes, clock);
   purges.onApplied = (purge) => {
@@ -78,17 +88,21 @@ export function openParts({ fileOf, version, clock, sendWebhook, onError }: Part
     clock,
     database,
     log,
+    logKey: openLogKey(database),
     audit,
-    tokens: new Tokens(database, clock),
+    sealer,
+    tokens: new Tokens(database, clock, sealer),
     sites,
     nodes,
     purges,
+    batches: new Batches(database, purges),
     rollouts,
-    hooks: new Hooks({ database, clock, seal, sites, purges }),
+    hooks: new Hooks({ database, clock, sealer, sites, purges }),
     webhooks,
     watch,
     idempotent: new Idempotent(database, clock),
     meters,
+    fleetClock: clock instanceof MovableClock ? new FleetClock(clock, log, nodes) : null,
     close() {
       courier.close();
       watch.close();

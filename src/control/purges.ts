@@ -117,9 +117,15 @@ export class FleetPurges {
   }
 
   get(id: string): FleetPurge {
+    const purge = this.find(id);
+    if (purge === null) throw new Refused(404, "there is no purge with this id (any more)");
+    return purge;
+  }
+
+  /** The same, null when there is none. */
+  find(id: string): FleetPurge | null {
     const row = this.#database.get<Row>("SELECT * FROM purges WHERE id = ?", id);
-    if (row === null) throw new Refused(404, "there is no purge with this id (any more)");
-    return this.#view(row);
+    return row === null ? null : this.#view(row);
   }
 
   /** The newest first, older than the sequence `before`, of these sites. */
@@ -163,10 +169,11 @@ export class FleetPurges {
    * answer says which it was.
    */
   async wait(id: string, what: WaitFor, ms: number, signal: AbortSignal): Promise<FleetPurge> {
-    const endMs = this.#clock.now() + ms;
+    const { steady } = this.#clock;
+    const endMs = steady.now() + ms;
     let [wanted, lookedMs] = [0, 0];
     for (;;) {
-      const nowMs = this.#clock.now();
+      const nowMs = steady.now();
       const leftMs = endMs - nowMs;
       // Each news of a node is cheap to look at; the whole picture is not.
       if (

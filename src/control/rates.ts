@@ -15,7 +15,7 @@ export class Rates {
   readonly #buckets = new Map<string, Bucket>();
 
   constructor(clock: Clock, perSecond: number, burst: number) {
-    this.#clock = clock;
+    this.#clock = clock.steady;
     this.#perSecond = perSecond;
     this.#burst = burst;
   }

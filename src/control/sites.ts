@@ -110,6 +110,22 @@ export class Sites {
     return [...new Set([...active, ...staged])].sort();
   }
 
+  /** The site in force that has claimed exactly this pattern of hosts; null when none has. */
+  siteOfHost(pattern: string): string | null {
+    return (
+      this.#database.get<{ site: string }>("SELECT site FROM hosts WHERE host = ?", pattern)?.site ?? null
+    );
+  }
+
+  /** The sites in force, and the ids that vendors' clients know them by. */
+  vendorIds(): { readonly site: string; readonly vendorIds: readonly string[] }[] {
+    return this.#database
+      .all<{ site: string; ids: string | null }>(
+        "SELECT sites.id AS site, json_extract(versions.config, '$.vendorIds') AS ids FROM sites JOIN versions ON versions.site = sites.id AND versions.number = sites.active ORDER BY sites.id",
+      )
+      .map(({ site, ids }) => ({ site, vendorIds: ids === null ? [] : (JSON.parse(ids) as string[]) }));
+  }
+
   get(id: string): SiteView {
     return this.#view(this.#mustGet(id));
   }

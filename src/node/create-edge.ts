@@ -12,6 +12,7 @@ import { type ListenAddress, parseListenAddress } from "../config/address.ts";
 import type { Config } from "../config/schema.ts";
 import type { Edge as DataPlane } from "../edge/edge.ts";
 import { type EdgeListeners, startListeners } from "../edge/listener/edge-listener.ts";
+import type { FleetStanding } from "../edge/settings.ts";
 import { ensureLocalCa, type LocalCa } from "../edge/tls/local-ca.ts";
 import type { DataDir } from "../service/data-dir.ts";
 import { formatAddress } from "../service/listen-error.ts";
@@ -30,7 +31,7 @@ export const createEdge = (async (setup) => {
   const { config, dataDir, clock, log, version } = setup;
   const { listen } = config;
   const https = listen.https === undefined ? null : listenAddress(listen.https);
-  const localCa = https === null ? null : await ensureLocalCa(dataDir.path, clock);
+  const localCa = https === null ? null : await ensureLocalCa(dataDir.path, clock.steady);
   const { history } = setup;
   const disk = await openDiskCache({ config, shards: allShards, limits: history.limits(), clock, log });
   const { plane, settings, accessLog } = makePlane({
@@ -55,7 +56,8 @@ export const createEdge = (async (setup) => {
   try {
     const { snapshot } = await plane.apply(config);
     plane.origins.checkHealth(true);
-    const certificates = https === null ? null : new Certificates(setup, localCa as LocalCa);
+    const certificates =
+      https === null ? null : new Certificates({ ...setup, clock: clock.steady }, localCa as LocalCa);
     const tls = certificates === null ? null : await certificates.first();
     const listeners = await startListeners({
       http: listen.http === undefined ? null : listenAddress(listen.http),
@@ -68,7 +70,7 @@ export const createEdge = (async (setup) => {
       altSvc: () => true,
       requestBodyBytesMax: config.limits.requestBody,
       requestHeaderBytesMax: config.limits.requestHeaderBytes,
-      clock,
+      clock: clock.steady,
       onError: (error) => log("error", messageOf(error)),
     });
     settings.httpsPort = listeners.httpsAddress?.port ?? null;
@@ -90,7 +92,7 @@ export const createEdge = (async (setup) => {
 class ListeningEdge implements Edge {
   readonly addresses: Edge["addresses"];
   readonly #plane: DataPlane;
-  readonly #settings: { unsynced: boolean };
+  readonly #settings: { fleet: FleetStanding };
   readonly #listeners: EdgeListeners;
   readonly #log: AccessLog | null;
   readonly #certificates: Certificates | null;
@@ -98,7 +100,7 @@ class ListeningEdge implements Edge {
 
   constructor(
     plane: DataPlane,
-    settings: { unsynced: boolean },
+    settings: { fleet: FleetStanding },
     listeners: EdgeListeners,
     log: AccessLog | null,
     certificates: Certificates | null,
@@ -141,6 +143,10 @@ class ListeningEdge implements Edge {
     return this.#plane.urlTarget(site, url);
   }
 
+  foldsTags(site: string): boolean {
+    return this.#plane.foldsTags(site);
+  }
+
   purge(purge: Purge): ReturnType<Edge["purge"]> {
     // Applied in this very call: what is looked up from now on is held against it.
     this.#plane.purges.apply(purge);
@@ -169,8 +175,9 @@ class ListeningEdge implements Edge {
       : { ready: true, reasons: this.#plane.problems() };
   }
 
-  setUnsynced(unsynced: boolean): void {
-    this.#settings.unsynced = unsynced;
+  setFleet(standing: FleetStanding): void {
+    this.#settings.fleet = standing;
+    this.#plane.purges.standAt(standing.applied);
   }
 
   certificates(): ReturnType<Edge["certificates"]> {

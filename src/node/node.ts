@@ -4,7 +4,7 @@
  * snapshot out of force.
  */
 import { readFile } from "node:fs/promises";
-import type { Clock } from "../base/clock.ts";
+import type { Clock, MovableClock } from "../base/clock.ts";
 import { messageOf, ProximaError } from "../base/errors.ts";
 import { type ListenAddress, parseListenAddress } from "../config/address.ts";
 import type { Config } from "../config/schema.ts";
@@ -18,6 +18,7 @@ import { Alerts } from "./alerts/alerts.ts";
 import { type ControlListener, type SnapshotView, startControlListener } from "./control-listener.ts";
 import { DrillService } from "./drill-service.ts";
 import type { Edge, EdgeAddresses } from "./edge-handle.ts";
+import { readBusAccess } from "./fleet/bus-access.ts";
 import { Fleet } from "./fleet/fleet.ts";
 import { joinedConfig } from "./fleet/fleet-sites.ts";
 import { InvalidationLog } from "./invalidation-log.ts";
@@ -75,6 +76,8 @@ export interface NodeOptions {
   /** The command line as a person typed it: what a second start on the data directory is told. */
   readonly command: string;
   readonly clock: Clock;
+  /** The same clock where the node takes its time from its fleet: the local CI mode. Nothing else lets a control plane move it. */
+  readonly movableClock?: MovableClock;
   readonly log: NodeLog;
 }
 
@@ -116,7 +119,7 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
     const invalidations =
       config.cache.disk === undefined ? null : new InvalidationLog(dataDir.file("invalidations.db"));
     undo.push(() => invalidations?.close());
-    const alerts = new Alerts({ config: config.alerts, clock, log });
+    const alerts = new Alerts({ config: config.alerts, clock: clock.steady, log });
     undo.push(() => alerts.stop());
     const board = new OriginBoard(log);
     const originAlerts = new OriginAlerts((event) => alerts.event(event), config.sites);
@@ -161,7 +164,7 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
             setFault: (...setting) => edge.setFault(...setting),
           },
           board,
-          clock,
+          clock.steady,
         ),
       },
       onError: (message) => log("error", message),
@@ -172,7 +175,7 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
     fleet?.run({
       applySites: (sites) => configs.apply((current) => ({ ...current, sites })),
       takePurges: (entries, position) => purges.take(entries, position),
-      setUnsynced: (unsynced) => edge.setUnsynced(unsynced),
+      setFleet: (standing) => edge.setFleet(standing),
       ready: () => edge.ready(),
       stats: () => edge.stats(),
       originsOut: () => originAlerts.out(REPORTED_ORIGINS_MAX),
@@ -218,7 +221,22 @@ async function openFleet(options: NodeOptions, dataDir: DataDir, purgeLog: Purge
   }
   const fileOf = (name: string) => dataDir.file(name);
   const joinToken = options.joinToken ?? null;
-  return new Fleet({ config: joinedConfig(config), joinToken, fileOf, purgeLog, version, clock, log }, ca);
+  const bus = await readBusAccess(config);
+  const { movableClock } = options;
+  return new Fleet(
+    {
+      config: joinedConfig(config),
+      joinToken,
+      fileOf,
+      purgeLog,
+      version,
+      clock: clock.steady,
+      setClock: movableClock === undefined ? null : (setting) => movableClock.set(setting),
+      log,
+      bus,
+    },
+    ca,
+  );
 }
 
 function running(

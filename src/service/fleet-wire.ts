@@ -24,6 +24,9 @@ export const REPORTED_ORIGINS_MAX = 200;
 /** Purges in one report. */
 export const REPORTED_PURGES_MAX = 1_000;
 
+/** How far a fleet's clock can be from the machine's, in milliseconds: a hundred years. */
+export const CLOCK_OFFSET_MS_MAX = 100 * 366 * 86_400_000;
+
 const sequence = z.int().min(0);
 const shortText = z.string().max(500);
 
@@ -41,8 +44,21 @@ const purgeChange = z.object({
 /** The control plane started: numbers after it are above all that were given before, in whatever copy of the log. */
 const startChange = z.object({ kind: z.literal("start") });
 
+/** How the fleet's clock differs from the machines': only nodes of the local CI mode follow it. */
+const clockSetting = z.object({
+  offsetMs: z.number().min(-CLOCK_OFFSET_MS_MAX).max(CLOCK_OFFSET_MS_MAX),
+  /** The time at which it stands, in milliseconds since the epoch; null while it runs. */
+  frozenAtMs: z.number().min(0).nullable(),
+});
+const clockChange = clockSetting.extend({ kind: z.literal("clock") });
+
 /** What an entry says. */
-export const changeBody = z.discriminatedUnion("kind", [snapshotChange, purgeChange, startChange]);
+export const changeBody = z.discriminatedUnion("kind", [
+  snapshotChange,
+  purgeChange,
+  startChange,
+  clockChange,
+]);
 /** What an entry says. */
 export type ChangeBody = z.infer<typeof changeBody>;
 
@@ -81,6 +97,10 @@ export const headAnswer = z.object({
   digest: z.string().max(100),
   /** The newest snapshot; null when there is none. */
   snapshot: z.int().nullable(),
+  /** Public key by which entries on the bus are checked (SPKI, DER, base64); left out without a bus. */
+  logKey: z.string().max(200).optional(),
+  /** The fleet's clock, where it can be moved. */
+  clock: clockSetting.optional(),
 });
 
 /**
@@ -116,7 +136,15 @@ const nodeName = z
 export const joinRequest = z.strictObject({ name: nodeName, version: shortText });
 
 /** Answer to it. */
-export const joinAnswer = z.object({ node: z.string().max(100), credential: z.string().max(200) });
+export const joinAnswer = z.object({
+  node: z.string().max(100),
+  credential: z.string().max(200),
+  /** Public key by which entries on the bus are checked (SPKI, DER, base64). */
+  logKey: z.string().max(200).optional(),
+});
+
+/** Answer to a report. */
+export const reportAnswer = z.object({ drained: z.boolean() });
 
 /** Requests of viewers and what became of them. */
 const requestCounts = z.object({

@@ -2,8 +2,12 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { ManualClock } from "../../src/base/clock.ts";
-import { type ControlPlane, startControlPlane } from "../../src/control/control-plane.ts";
+import { ManualClock, systemClock } from "../../src/base/clock.ts";
+import {
+  type ControlPlane,
+  type ControlPlaneOptions,
+  startControlPlane,
+} from "../../src/control/control-plane.ts";
 import type { SendWebhook } from "../../src/control/webhooks/courier.ts";
 
 /** An answer, its body parsed. */
@@ -46,8 +50,16 @@ export interface TestControl {
   stop(): Promise<void>;
 }
 
+/** How it is started. */
+export interface TestControlOptions {
+  /** The machine's clock, for what goes on by itself. */
+  readonly realTime?: boolean;
+  /** Called before each start. */
+  readonly bus?: () => ControlPlaneOptions["bus"];
+}
+
 /** Starts one. */
-export async function startTestControl(): Promise<TestControl> {
+export async function startTestControl(options: TestControlOptions = {}): Promise<TestControl> {
   const dataDir = mkdtempSync(join(tmpdir(), "proxima-control-"));
   const clock = new ManualClock();
   const messages: string[] = [];
@@ -59,9 +71,10 @@ export async function startTestControl(): Promise<TestControl> {
       names: [],
       newAdminToken: false,
       sendWebhook: (url, body, fields) => kit.sendWebhook(url, body, fields),
+      bus: options.bus?.() ?? null,
       version: "0.0.0-test",
       command: "test",
-      clock,
+      clock: options.realTime === true ? systemClock : clock,
       log: (level, message) => messages.push(`${level}: ${message}`),
     });
   let plane = await start(0);

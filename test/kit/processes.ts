@@ -9,6 +9,11 @@ export function childrenOf(pid: number): number[] {
   return found.sort((a, b) => (statOf(a)?.start ?? 0) - (statOf(b)?.start ?? 0) || a - b);
 }
 
+/** Does this process run? One that has ended and whose parent has not heard of it yet does not. */
+export function isRunning(pid: number): boolean {
+  return statOf(pid) !== null;
+}
+
 /** Ports of the viewers whose connections to `port` this process holds. */
 export function viewersOf(pid: number, port: number): Set<number> {
   const inodes = new Set<string>();

@@ -37,6 +37,15 @@ ${help}`;
   addTokenCommands(root, io, shared);
 }
 
+/** Options of a new token. */
+interface NewToken {
+  readonly scope: string[];
+  readonly site: string[];
+  readonly host: string[];
+  readonly expires?: number;
+  readonly accessKey?: boolean;
+}
+
 /** Gives a command what all of them share. */
 export type Shared = (command: Command, example: string) => Command;
 
@@ -234,27 +243,24 @@ function addTokenCommands(root: Command, io: Io, shared: Shared): void {
         new Option("--expires <SECONDS>", "how long it is good for; left out, for ever").argParser(
           readNumber,
         ),
-      ),
+      )
+      .option("--access-key", "an access key, which S3 clients sign with: prints its id and its secret, too"),
     "tokens create ci --scope deploy --scope purge --site shop --host shop.example",
-  ).action(
-    async (
-      name: string,
-      options: FleetOptions & { scope: string[]; site: string[]; host: string[]; expires?: number },
-    ) => {
-      const answer = await new FleetClient(options.control, io).ask({
-        method: "POST",
-        path: "/v1/tokens",
-        body: {
-          name,
-          scopes: options.scope,
-          ...(options.site.length === 0 ? {} : { sites: options.site }),
-          ...(options.host.length === 0 ? {} : { hosts: options.host }),
-          ...(options.expires === undefined ? {} : { expiresInSeconds: options.expires }),
-        },
-      });
-      io.out(options.json === true ? `${JSON.stringify(answer, null, 2)}\n` : `${shown(answer.secret)}\n`);
-    },
-  );
+  ).action(async (name: string, options: FleetOptions & NewToken) => {
+    const answer = await new FleetClient(options.control, io).ask({
+      method: "POST",
+      path: "/v1/tokens",
+      body: {
+        name,
+        scopes: options.scope,
+        ...(options.site.length === 0 ? {} : { sites: options.site }),
+        ...(options.host.length === 0 ? {} : { hosts: options.host }),
+        ...(options.expires === undefined ? {} : { expiresInSeconds: options.expires }),
+        ...(options.accessKey === true ? { accessKey: true } : {}),
+      },
+    });
+    printSecret(io, options, answer);
+  });
   shared(
     tokens
       .command("rotate")
@@ -270,7 +276,7 @@ function addTokenCommands(root: Command, io: Io, shared: Shared): void {
       path: `/v1/tokens/${encodeURIComponent(id)}/rotate`,
       body: { overlapSeconds: options.overlap },
     });
-    io.out(options.json === true ? `${JSON.stringify(answer, null, 2)}\n` : `${shown(answer.secret)}\n`);
+    printSecret(io, options, answer);
   });
   shared(
     tokens.command("revoke").description("revoke a token, at once").argument("<ID>"),
@@ -284,6 +290,17 @@ function addTokenCommands(root: Command, io: Io, shared: Shared): void {
       options.json === true ? `${JSON.stringify(answer, null, 2)}\n` : `${shown(answer.prefix)} is revoked\n`,
     );
   });
+}
+
+/** A secret alone; of an access key in the form that clients of AWS take from a file or the environment. */
+function printSecret(io: Io, options: FleetOptions, answer: Record<string, unknown>): void {
+  const token = isRecord(answer.token) ? answer.token : {};
+  if (options.json === true) io.out(`${JSON.stringify(answer, null, 2)}\n`);
+  else if (typeof answer.secretAccessKey !== "string") io.out(`${shown(answer.secret)}\n`);
+  else
+    io.out(
+      `AWS_ACCESS_KEY_ID=${shown(token.accessKeyId)}\nAWS_SECRET_ACCESS_KEY=${shown(answer.secretAccessKey)}\nPROXIMA_CONTROL_TOKEN=${shown(answer.secret)}\n`,
+    );
 }
 
 async function list(

@@ -276,6 +276,10 @@ export const token = z
     expiresAt: time.nullable(),
     revokedAt: time.nullable(),
     usedAt: time.nullable(),
+    accessKeyId: z
+      .string()
+      .nullable()
+      .describe("Of an access key: the id to sign requests with (AWS SigV4)."),
   })
   .meta({ id: "Token" });
 export const tokenRequest = z.strictObject({
@@ -297,6 +301,10 @@ export const tokenRequest = z.strictObject({
     .max(10 * 365 * 86_400)
     .optional()
     .describe("Left out: it does not expire."),
+  accessKey: z
+    .boolean()
+    .optional()
+    .describe("An access key: its secret also signs requests (AWS SigV4), and is kept, sealed, for that."),
 });
 export const rotateRequest = z.strictObject({
   overlapSeconds: z
@@ -306,7 +314,14 @@ export const rotateRequest = z.strictObject({
     .prefault(0)
     .describe("How long the old one stays good."),
 });
-export const tokenAnswer = z.object({ token, secret: z.string().describe("Shown this once.") });
+export const tokenAnswer = z.object({
+  token,
+  secret: z.string().describe("Shown this once."),
+  secretAccessKey: z
+    .string()
+    .optional()
+    .describe("Of an access key: what to sign with, beside token.accessKeyId. Shown this once."),
+});
 
 // ---- nodes ----
 

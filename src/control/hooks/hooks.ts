@@ -6,6 +6,7 @@
 import type { Clock } from "../../base/clock.ts";
 import { ProximaError } from "../../base/errors.ts";
 import { parsePurgeRequest } from "../../cache/purge-request.ts";
+import type { Sealer } from "../../service/sealer.ts";
 import { checkSignature, newWebhookSecret } from "../../service/webhook-signature.ts";
 import { absoluteUrl } from "../absolute-url.ts";
 import type { ControlDatabase } from "../database.ts";
@@ -19,7 +20,6 @@ import {
 import type { FleetPurges } from "../purges.ts";
 import { Rates } from "../rates.ts";
 import { Refused } from "../refusal.ts";
-import type { Seal } from "../seal.ts";
 import type { Sites } from "../sites.ts";
 import { HOOK_TARGETS_MAX, type HookConfig, type Mapped, type MappedPurge, mapMessage } from "./mapping.ts";
 
@@ -73,7 +73,7 @@ interface Row {
 export interface HookParts {
   readonly database: ControlDatabase;
   readonly clock: Clock;
-  readonly seal: Seal;
+  readonly sealer: Sealer;
   readonly sites: Sites;
   readonly purges: FleetPurges;
 }
@@ -132,7 +132,7 @@ export class Hooks {
       name,
       config.site,
       text,
-      this.#parts.seal.close(secret, placeOf(name)),
+      this.#parts.sealer.seal(secret, placeOf(name)),
       this.#now(),
       by,
     );
@@ -145,7 +145,7 @@ export class Hooks {
     const secret = newWebhookSecret();
     this.#parts.database.run(
       "UPDATE hooks SET secret = ?, old_secret = ?, old_until_ms = ? WHERE name = ?",
-      this.#parts.seal.close(secret, placeOf(name)),
+      this.#parts.sealer.seal(secret, placeOf(name)),
       overlapSeconds > 0 ? old : null,
       overlapSeconds > 0 ? this.#now() + overlapSeconds * 1_000 : null,
       name,
@@ -250,7 +250,7 @@ export class Hooks {
   #secretsOf(row: Row): string[] {
     const isOldGood = row.old_secret !== null && (row.old_until_ms ?? 0) > this.#now();
     const sealed = isOldGood && row.old_secret !== null ? [row.secret, row.old_secret] : [row.secret];
-    const opened = sealed.flatMap((one) => this.#parts.seal.open(one, placeOf(row.name)) ?? []);
+    const opened = sealed.flatMap((one) => this.#parts.sealer.open(one, placeOf(row.name)) ?? []);
     if (opened.length === 0)
       throw new Refused(
         503,

@@ -5,12 +5,12 @@
  */
 import { randomBytes, randomUUID } from "node:crypto";
 import type { Clock } from "../../base/clock.ts";
+import type { Sealer } from "../../service/sealer.ts";
 import { newWebhookSecret } from "../../service/webhook-signature.ts";
 import type { ControlDatabase } from "../database.ts";
 import type { EventType, FleetEvent } from "../events.ts";
 import { DELIVERIES_KEPT_MAX, DELIVERIES_WAITING_MAX, WEBHOOKS_MAX } from "../limits.ts";
 import { Refused } from "../refusal.ts";
-import type { Seal } from "../seal.ts";
 
 /** A webhook without its secret; its URL may be one too. */
 export interface WebhookView {
@@ -92,14 +92,14 @@ interface DeliveryRow {
 export class Webhooks {
   readonly #database: ControlDatabase;
   readonly #clock: Clock;
-  readonly #seal: Seal;
+  readonly #sealer: Sealer;
   /** Called when there is something new to deliver. */
   onDue: () => void = () => {};
 
-  constructor(database: ControlDatabase, clock: Clock, seal: Seal) {
+  constructor(database: ControlDatabase, clock: Clock, sealer: Sealer) {
     this.#database = database;
     this.#clock = clock;
-    this.#seal = seal;
+    this.#sealer = sealer;
   }
 
   /** Makes one. Its secret is told this once. */
@@ -114,7 +114,7 @@ export class Webhooks {
       id,
       request.name,
       new URL(request.url).host,
-      this.#seal.close(JSON.stringify({ url: request.url, secret } satisfies Target), placeOf(id)),
+      this.#sealer.seal(JSON.stringify({ url: request.url, secret } satisfies Target), placeOf(id)),
       JSON.stringify(request.events),
       request.sites == null ? null : JSON.stringify(request.sites),
       this.#now(),
@@ -143,7 +143,7 @@ export class Webhooks {
   /** Where it goes; null when that can not be read any more. */
   target(id: string): Target | null {
     const row = this.#database.get<Row>("SELECT * FROM webhooks WHERE id = ?", id);
-    const text = row === null ? null : this.#seal.open(row.target, placeOf(id));
+    const text = row === null ? null : this.#sealer.open(row.target, placeOf(id));
     return text === null ? null : (JSON.parse(text) as Target);
   }
 

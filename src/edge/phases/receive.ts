@@ -2,9 +2,10 @@
  * receive: limits, the URL in its one form, and who the viewer is. What is ambiguous is refused here,
  * before a key is made or an origin is asked.
  */
+import type { Clock } from "../../base/clock.ts";
 import { parseAuthority } from "../../http/authority.ts";
 import { countCdnLoop, withoutLast } from "../../http/cdn-loop.ts";
-import { type FieldReader, Fields } from "../../http/fields.ts";
+import { type FieldReader, Fields, flatOf } from "../../http/fields.ts";
 import { parseForwardedFor } from "../../http/forwarded.ts";
 import { parseIp } from "../../http/ip.ts";
 import { parseTarget, TARGET_CHARS_MAX } from "../../http/target.ts";
@@ -24,7 +25,7 @@ import { madeAnswer, refusedEdge } from "./answer.ts";
 const METHOD = /^[A-Z][A-Z0-9_-]{0,31}$/;
 
 /** Fills in the exchange's first part; returns an answer when the request is refused. */
-export function receive(x: Exchange, settings: EdgeSettings): ViewerResponse | null {
+export function receive(x: Exchange, settings: EdgeSettings, clock: Clock): ViewerResponse | null {
   const { fields } = x.request;
   if (x.method === "CONNECT" || x.method === "TRACE" || !METHOD.test(x.method)) {
     return refuse(x, 405, `method ${x.method.slice(0, 32)} is not served here`, settings);
@@ -65,7 +66,7 @@ export function receive(x: Exchange, settings: EdgeSettings): ViewerResponse | n
   x.query = target.query;
   const signature = settings.tierKeys === null ? null : fields.get(TIER_FIELD);
   if (signature !== null) {
-    const refusal = receiveEdge(x, settings, signature);
+    const refusal = receiveEdge(x, settings, signature, clock.steady.now());
     if (refusal !== null) return refusedEdge(x, settings, refusal);
     if (x.authority === PROBE_HOST) return { status: 204, fields: markedFields(), body: null };
     return null;
@@ -78,7 +79,7 @@ export function receive(x: Exchange, settings: EdgeSettings): ViewerResponse | n
 }
 
 /** A request that says it comes from an edge of ours: null when that is so, and this node may answer it as a shield. */
-function receiveEdge(x: Exchange, settings: EdgeSettings, signature: string): Refusal | null {
+function receiveEdge(x: Exchange, settings: EdgeSettings, signature: string, nowMs: number): Refusal | null {
   const { fields } = x.request;
   const signed = {
     method: x.method,
@@ -86,11 +87,14 @@ function receiveEdge(x: Exchange, settings: EdgeSettings, signature: string): Re
     target: x.query === null ? x.path : `${x.path}?${x.query}`,
     fields,
   };
-  const claim = verifyTier(signature, settings.tierKeys ?? [], signed, x.startMs);
+  const claim = verifyTier(signature, settings.tierKeys ?? [], signed, nowMs);
   if (typeof claim === "string") return claim;
   x.fromEdge = true;
   x.scheme = fields.get("x-forwarded-proto") === "https" ? "https" : "http";
   x.forwardedClient = claim.client === "" ? null : claim.client;
+  // Numbers of another log say nothing here.
+  const { asked } = claim;
+  if (asked !== null && asked.log === settings.fleet.log) x.askedSequence = asked.sequence;
   // The last one is the edge's own: the fleet may have one token for all of its nodes.
   const loop = withoutLast(fields.get("cdn-loop"));
   return countCdnLoop(loop, settings.loopId) > LOOP_COUNT_MAX ? "loop" : null;
@@ -116,7 +120,9 @@ function originalClient(forwardedFor: string | null, peer: string, settings: Edg
 /** The size of the header section as it is sent: with ": " and the line's end. */
 function headerChars(fields: FieldReader): number {
   let sum = 0;
-  for (const [name, value] of fields.entries()) sum += name.length + value.length + 4;
+  const flat = flatOf(fields);
+  for (let i = 0; i < flat.length; i += 2)
+    sum += (flat[i] as string).length + (flat[i + 1] as string).length + 4;
   return sum;
 }
 

@@ -2,6 +2,7 @@
 import type { UpstreamResponse } from "../../upstream/next-hop.ts";
 import { UpstreamError } from "../../upstream/next-hop.ts";
 import type { EdgeContext } from "../context.ts";
+import { inEdgeTime } from "../edge-time.ts";
 import type { RoutedExchange } from "../exchange.ts";
 import { type OriginRequestOptions, shieldRequest } from "./origin-request.ts";
 
@@ -20,7 +21,7 @@ export async function askShields(
   context: EdgeContext,
   options: OriginRequestOptions,
 ): Promise<UpstreamResponse | null> {
-  const { shields, clock, settings, origins, stats } = context;
+  const { shields, clock, settings, origins, stats, purges } = context;
   if (shields === null || !isShielded(x, context)) return null;
   const request = shieldRequest(x, settings, options);
   const { timeouts, headMsMax } = origins.get(x.site, x.origin);
@@ -31,6 +32,7 @@ export async function askShields(
       {
         ...request,
         client: x.client,
+        asked: settings.fleet.log === null ? null : { log: settings.fleet.log, sequence: purges.sequence },
         shields: x.site.config.shields,
         key: `${request.authority} ${x.path}`,
       },
@@ -49,7 +51,9 @@ export async function askShields(
       reused: response.reused,
       ...(cacheStatus === null ? {} : { cacheStatus }),
     };
-    return { ...response, freshMs: response.mark.freshMs };
+    const { freshMs, valid } = response.mark;
+    const timed = inEdgeTime(response, clock, false);
+    return { ...timed, freshMs, ...(valid === null ? {} : { validSequence: valid }) };
   } catch (error) {
     stats.recordShieldRequest(true);
     const told = error instanceof UpstreamError ? `${error.code}: ${error.message}` : null;

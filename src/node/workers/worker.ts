@@ -13,6 +13,7 @@ import { type EdgeListeners, startListeners } from "../../edge/listener/edge-lis
 import { type OwnerListener, startOwnerListener } from "../../edge/listener/owner-listener.ts";
 import { Peers } from "../../edge/peers.ts";
 import type { NotedInvalidation } from "../../edge/purges.ts";
+import type { FleetStanding } from "../../edge/settings.ts";
 import { installFaultHandlers } from "../../service/faults.ts";
 import type { NodeLog } from "../../service/log.ts";
 import type { AccessLog } from "../../telemetry/access-log.ts";
@@ -39,7 +40,7 @@ interface Running {
   readonly peers: Peers;
   readonly settings: {
     httpsPort: number | null;
-    unsynced: boolean;
+    fleet: FleetStanding;
     readonly trustedProxies: { has(address: string): boolean } | null;
   };
   readonly accessLog: AccessLog | null;
@@ -169,8 +170,10 @@ export function runWorker(): void {
         const slot = base === undefined ? init.slot : peers.slotOf(base);
         return { explanation, owner: slot === init.slot ? null : slot };
       },
-      unsynced(unsynced) {
-        mustRun().settings.unsynced = unsynced;
+      fleet(standing) {
+        const { settings, plane } = mustRun();
+        settings.fleet = standing;
+        plane.purges.standAt(standing.applied);
         return null;
       },
       async reopenLog() {

@@ -110,7 +110,13 @@ test("a database of the layout before is brought to this one, with what it holds
       "deliveries",
     ])
       database.run(`DROP TABLE ${table}`);
-    for (const column of ["snapshots.staged", "tokens.hosts", "nodes.lost_ms", "purges.applied_ms"])
+    for (const column of [
+      "snapshots.staged",
+      "tokens.hosts",
+      "tokens.sealed",
+      "nodes.lost_ms",
+      "purges.applied_ms",
+    ])
       database.run(`ALTER TABLE ${column.split(".")[0]} DROP COLUMN ${column.split(".")[1]}`);
     database.run("PRAGMA user_version = 1");
     database.close();

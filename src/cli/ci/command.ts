@@ -1,0 +1,178 @@
+/** `proxima dev --ci [origin]`: a whole CDN on loopback for a test run, with a clock that can be moved. */
+import { InvalidArgumentError, Option } from "commander";
+import type { ListenAddress } from "../../config/address.ts";
+import { isLoopback } from "../../service/control-guard.ts";
+import { runUntilSignal } from "../../service/signals.ts";
+import { SilentExit, UsageError } from "../failure.ts";
+import { type Io, styleFor } from "../io.ts";
+import type { ListenOptions } from "../options.ts";
+import { readOrigin } from "../origin.ts";
+import { type DemoSite, nodeLog, type Program } from "../serve.ts";
+import { VERSION } from "../version.ts";
+import { rawOrigin, siteOf, sitesOfConfig } from "./sites.ts";
+import { type CiStack, startCiStack } from "./stack.ts";
+
+/** Options of `dev` that are for a local CI run alone. */
+export interface CiCommandOptions {
+  readonly ci?: boolean;
+  readonly pops?: readonly string[];
+  /** False with --no-shield. */
+  readonly shield: boolean;
+  readonly config?: string;
+  /** Milliseconds since the epoch. */
+  readonly clock?: number;
+  readonly json?: boolean;
+  readonly untilStdinEnds?: boolean;
+}
+
+const POPS_DEFAULT = ["fra", "nyc", "tyo"] as const;
+const POPS_MAX = 16;
+const POP_NAME = /^[a-z0-9][a-z0-9-]{0,30}$/;
+const CACHE_BYTES = 64 * 1024 * 1024;
+/** How long the end may take once nobody waits for it any more, in milliseconds. */
+const END_MS_MAX = 3_000;
+const ANY_PORT: ListenAddress = { hostname: "127.0.0.1", port: 0 };
+
+/** The options, for `dev`'s command. */
+export function ciOptions(): readonly Option[] {
+  return [
+    new Option("--ci", "a whole CDN for a test run: control plane, shield, PoPs, a clock that can be moved"),
+    new Option("--pops <NAMES>", `with --ci: names of the PoPs, such as ${POPS_DEFAULT.join(",")}`).argParser(
+      readPops,
+    ),
+    new Option("--no-shield", "with --ci: no shield between the PoPs and the origin"),
+    new Option("--config <FILE>", "with --ci: the sites of a config; an origin stands in for all of theirs"),
+    new Option("--clock <TIME>", "with --ci: when its time begins, such as 2027-01-01T00:00:00Z").argParser(
+      readTime,
+    ),
+    new Option("--json", "with --ci: say where everything is as one line of JSON"),
+    new Option("--until-stdin-ends", "with --ci: end when standard input does, as when the parent is killed"),
+  ];
+}
+
+/** Says which option needs --ci, when it is not given. */
+export function refuseWithoutCi(options: CiCommandOptions): void {
+  const given = [
+    ...(options.pops === undefined ? [] : ["--pops"]),
+    ...(options.shield ? [] : ["--no-shield"]),
+    ...(options.config === undefined ? [] : ["--config"]),
+    ...(options.clock === undefined ? [] : ["--clock"]),
+    ...(options.json === undefined ? [] : ["--json"]),
+    ...(options.untilStdinEnds === undefined ? [] : ["--until-stdin-ends"]),
+  ];
+  if (given.length > 0) throw new UsageError(`${given.join(", ")}: this is for dev --ci`);
+}
+
+/** Runs the command until the process is told to end. */
+export async function ciCommand(
+  argument: string | undefined,
+  options: CiCommandOptions & ListenOptions,
+  program: Program,
+): Promise<void> {
+  const { io } = program;
+  refuseOthers(options);
+  const origin = argument === undefined && options.config !== undefined ? null : readOrigin(argument);
+  const demo: DemoSite | null = origin?.kind === "demo" ? await program.startDemo() : null;
+  try {
+    const raw =
+      origin === null ? null : origin.kind === "demo" ? { url: demo?.url ?? "" } : rawOrigin(origin);
+    const sites =
+      options.config === undefined
+        ? siteOf(raw ?? {}, options.shield)
+        : await sitesOfConfig(options.config, raw, options.shield);
+    const log = nodeLog(io);
+    const stack = await startCiStack({
+      pops: options.pops ?? POPS_DEFAULT,
+      shield: options.shield,
+      sites,
+      http: options.http ?? ANY_PORT,
+      control: options.control ?? ANY_PORT,
+      memoryBytesMax: options.cacheMemory ?? CACHE_BYTES,
+      startMs: options.clock ?? null,
+      createEdge: program.createEdge,
+      log,
+    });
+    const ended = runUntilSignal(stack, log);
+    if (options.untilStdinEnds === true) endWithStdin();
+    io.out(options.json === true ? `${JSON.stringify(described(stack))}\n` : banner(stack, io));
+    const status = await ended;
+    if (status !== 0) throw new SilentExit(status);
+  } finally {
+    await demo?.stop();
+  }
+}
+
+/** What the ready line says: its members are part of the program's interface. */
+function described({ control, token, pops, shield, dataDir }: CiStack): Record<string, unknown> {
+  return { ready: true, version: VERSION, pid: process.pid, control, token, pops, shield, dataDir };
+}
+
+function banner(stack: CiStack, { color }: Io): string {
+  const style = styleFor(color);
+  const rows = [
+    ...Object.entries(stack.pops).map(([name, { url }]) => [name, url] as const),
+    ...(stack.shield === null ? [] : [["shield", stack.shield.url] as const]),
+    ["control", `${stack.control}/v1 (${stack.control}/docs)`] as const,
+    ["token", `${stack.token} (known to all: for loopback only)`] as const,
+    ["data", `${stack.dataDir} (goes at the end)`] as const,
+  ];
+  const width = Math.max(...rows.map(([name]) => name.length));
+  return [
+    style.bold(`proxima ${VERSION} is a CDN for tests`),
+    "",
+    ...rows.map(([name, text]) => `  ${name.padEnd(width)}  ${text}`),
+    "",
+    `  curl -X POST ${stack.control}/v1/clock -H 'Authorization: Bearer ${stack.token}' \\`,
+    `    -H 'Content-Type: application/json' -d '{"advance":"1h"}'`,
+    "",
+    "",
+  ].join("\n");
+}
+
+/** What a run decides for itself. */
+function refuseOthers(options: ListenOptions): void {
+  const given = [
+    ...(options.https === undefined ? [] : ["--https"]),
+    ...(options.dataDir === undefined ? [] : ["--data-dir"]),
+    ...(options.accessLog === undefined ? [] : ["--access-log"]),
+    ...(options.workers === undefined ? [] : ["--workers"]),
+  ];
+  if (given.length > 0) throw new UsageError(`${given.join(", ")}: dev --ci does not take this`);
+  const { control } = options;
+  if (control !== undefined && control.hostname !== "" && !isLoopback(control.hostname))
+    throw new UsageError(
+      `--control ${control.hostname}: the token of dev --ci is known to all, so its control plane listens on loopback only`,
+    );
+}
+
+/** The end of standard input is the parent's end, also when that was killed outright. */
+function endWithStdin(): void {
+  const end = (): void => {
+    process.kill(process.pid, "SIGTERM");
+    setTimeout(() => process.exit(1), END_MS_MAX);
+  };
+  process.stdin.on("end", end);
+  process.stdin.on("error", end);
+  process.stdin.resume();
+}
+
+function readPops(text: string): string[] {
+  const names = text.split(",");
+  const bad = names.find((name) => !POP_NAME.test(name) || name === "shield");
+  if (bad !== undefined)
+    throw new InvalidArgumentError(
+      `Expected names with commas between them, each of lower-case letters, digits and -, and not "shield"; got "${bad}".`,
+    );
+  if (new Set(names).size !== names.length || names.length > POPS_MAX)
+    throw new InvalidArgumentError(`Expected 1 to ${POPS_MAX} names, none of them twice.`);
+  return names;
+}
+
+function readTime(text: string): number {
+  const ms = /^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d))?$/.test(text)
+    ? Date.parse(text)
+    : Number.NaN;
+  if (Number.isNaN(ms) || ms < 0)
+    throw new InvalidArgumentError("Expected a time such as 2027-01-01T00:00:00Z.");
+  return ms;
+}
