@@ -4,6 +4,7 @@ import { isRecord } from "../control-client.ts";
 import { type Io, styleFor } from "../io.ts";
 import { FleetClient, type FleetOptions, shown, table } from "./client.ts";
 import { applyCommand, type DeployOptions, planCommand, waitForNodes } from "./deploy.ts";
+import { addHookCommands, addWebhookCommands } from "./hooks.ts";
 import {
   addRolloutCommands,
   followRollout,
@@ -33,6 +34,8 @@ ${help}`;
   addDeployCommands(root, io, shared);
   addVersionCommands(root, io, shared);
   addRolloutCommands(root, io, shared);
+  addHookCommands(root, io, shared);
+  addWebhookCommands(root, io, shared);
   addNodeCommands(root, io, shared);
   addTokenCommands(root, io, shared);
 }
