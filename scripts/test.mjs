@@ -139,7 +139,8 @@ function runTests(args, env) {
 async function testAndReport({ files, flags, temporary }) {
   const mark = randomBytes(8).toString("hex");
   /** @type {NodeJS.ProcessEnv} */
-  const env = { ...process.env, TMPDIR: temporary, [runVariable]: mark };
+  // The compile cache of Node's programs under test would outlive the test that started them.
+  const env = { ...process.env, TMPDIR: temporary, NODE_DISABLE_COMPILE_CACHE: "1", [runVariable]: mark };
   if (process.stdout.isTTY && env.NO_COLOR === undefined) env.FORCE_COLOR = "1";
   const { code, signal, pid, tail, second } = await runTests(
     [

@@ -116,7 +116,7 @@ export class Fill {
 
   /** Starts reading. A retained fill reads on without viewers; a window waits for them. */
   start(): void {
-    void this.#pump();
+    this.#pump();
   }
 
   /** Resolves true when the body is complete and retained, false when it will not be. Never rejects. */
@@ -136,7 +136,7 @@ export class Fill {
   join(): BodyReader {
     const reader = new FillReader(this);
     this.#readers.add(reader);
-    void this.#pump();
+    this.#pump();
     return reader;
   }
 
@@ -151,7 +151,7 @@ export class Fill {
   /** A reader moved on: drop what nobody needs, and read further. */
   moved(): void {
     if (!this.#retain) this.#dropConsumed();
-    if (this.#state === "filling") void this.#pump();
+    if (this.#state === "filling") this.#pump();
   }
 
   leave(reader: FillReader): void {
@@ -160,22 +160,37 @@ export class Fill {
     this.moved();
   }
 
-  /** Reads from the source until it ends, or the window is full. */
-  async #pump(): Promise<void> {
-    if (this.#reading || this.#state !== "filling") return;
+  /** Reads from the source until it ends, or the window is full. What is here already is taken without a promise. */
+  #pump(): void {
+    if (this.#reading) return;
+    while (this.#state === "filling" && this.#mayRead()) {
+      const piece = this.#source.readNow?.();
+      if (piece === undefined) {
+        void this.#pumpLater();
+        return;
+      }
+      this.#take(piece);
+    }
+  }
+
+  async #pumpLater(): Promise<void> {
     this.#reading = true;
     try {
       while (this.#state === "filling" && this.#mayRead()) {
         const piece = await this.#source.read();
         if (this.#state !== "filling") return;
-        if (piece === null) this.#complete();
-        else this.#push(piece);
+        this.#take(piece);
       }
     } catch (error) {
       this.#fail(error);
     } finally {
       this.#reading = false;
     }
+  }
+
+  #take(piece: Uint8Array | null): void {
+    if (piece === null) this.#complete();
+    else this.#push(piece);
   }
 
   #mayRead(): boolean {
@@ -276,6 +291,7 @@ class FillReader implements BodyReader {
   readonly #fill: Fill;
   #waiting: PromiseWithResolvers<void> | null = null;
   #ended = false;
+  #cancelled = false;
   #error: unknown = null;
 
   constructor(fill: Fill) {
@@ -285,6 +301,7 @@ class FillReader implements BodyReader {
   async read(): Promise<Uint8Array | null> {
     for (;;) {
       if (this.#error !== null) throw this.#error;
+      if (this.#cancelled) throw givenUp();
       const piece = this.#fill.pieceAt(this.index);
       if (piece === "wait") {
         this.#waiting = Promise.withResolvers<void>();
@@ -314,7 +331,8 @@ class FillReader implements BodyReader {
 
   cancel(): void {
     if (this.#ended) return;
-    this.#error ??= new ProximaError("viewer_gone", "the viewer gave up the response", { source: "viewer" });
+    // Nearly nobody reads after that: the error, which is dear, is made for who does.
+    this.#cancelled = true;
     this.#end();
   }
 
@@ -324,4 +342,8 @@ class FillReader implements BodyReader {
     this.wake();
     this.#fill.leave(this);
   }
+}
+
+function givenUp(): ProximaError {
+  return new ProximaError("viewer_gone", "the viewer gave up the response", { source: "viewer" });
 }

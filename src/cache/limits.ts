@@ -13,6 +13,18 @@ export const INLINE_BODY_BYTES_MAX = 64 * 1024;
 /** How long a URL whose answer could not be stored is fetched without collapsing (hit-for-miss), in milliseconds. */
 export const PASS_MS = 10_000;
 
+/** Unstorable answers in a row after which those who ask for a new URL of the same folder do not wait for each other; and so many times more for each folder further above. */
+export const FORECAST_ANSWERS = 8;
+export const FORECAST_FACTOR = 4;
+
+/** How long an unstorable answer, and one that could be stored, speak for their folder, in milliseconds. */
+export const FORECAST_UNSTORABLE_MS = 10 * 60 * 1000;
+export const FORECAST_STORABLE_MS = 24 * 60 * 60 * 1000;
+
+/** Folders of one URL that are looked at, the root first, and folders that are remembered. */
+export const FORECAST_LEVELS_MAX = 8;
+export const FORECAST_FOLDERS_MAX = 8_192;
+
 /** How long no further background refresh starts after one failed, in milliseconds. */
 export const REFRESH_BACKOFF_MS = 1_000;
 
@@ -57,3 +69,6 @@ export const LOCAL_SWEEP_MS = 60_000;
 
 /** How long after a sweep that the disk did not take whole it is tried again, in milliseconds. */
 export const SWEEP_AGAIN_MS = 5_000;
+
+/** How long a shield may take to apply what the edge that asks it has applied already, in milliseconds. */
+export const FLEET_CATCH_UP_MS_MAX = 1_000;

@@ -6,7 +6,7 @@ import * as z from "zod";
 import { ProximaError } from "../base/errors.ts";
 import { normalPathPart } from "../http/target.ts";
 import { PURGE_PATTERNS_MAX, type Purge } from "./purge-table.ts";
-import { TAG_CHARS_MAX } from "./tags.ts";
+import { foldedTargets, TAG_CHARS_MAX } from "./tags.ts";
 
 /** Targets of one purge. */
 const PURGE_TARGETS_MAX = 10_000;
@@ -20,6 +20,8 @@ export interface PurgeSites {
   sites(): readonly string[];
   /** What a URL is purged by on a site: on a node its key without the scheme; null when the site does not serve it. */
   urlTarget(site: string, url: string): string | null;
+  /** True where capitals do not count in the tags of a site. Left out: they do. */
+  foldsTags?(site: string): boolean;
 }
 
 /**
@@ -105,7 +107,8 @@ export function parsePurgeRequest(body: unknown, sites: PurgeSites): PurgeOrder 
         : 'neither a path such as "/blog/" nor a host and a path such as "www.example.com/blog/"';
     throw invalid(`${member}[${i}]: "${target.slice(0, 100)}" is ${wanted}`);
   });
-  return { site, scope, targets: [...new Set(targets)], mode, idempotencyKey };
+  const folded = scope === "tag" && sites.foldsTags?.(site) === true ? foldedTargets(targets) : targets;
+  return { site, scope, targets: [...new Set(folded)], mode, idempotencyKey };
 }
 
 function urlTarget(site: string, url: string, index: number, sites: PurgeSites): string {

@@ -18,6 +18,8 @@ const TAG_FIELDS: readonly (readonly [name: string, separator: RegExp])[] = [
   ["cache-tag", /\s*,\s*/],
   ["edge-cache-tag", /\s*,\s*/],
   ["cdn-tag", /\s*,\s*/],
+  // A store's field for what an upload was tagged with, as CloudFront reads it.
+  ["x-amz-meta-cache-tag", /\s*,\s*/],
 ];
 
 /** Every field that tags come in; none of them reaches a viewer. */
@@ -31,8 +33,11 @@ export interface Tags {
 
 const NONE: Tags = { tags: [], dropped: 0 };
 
-/** Reads the tags. A cache group is named apart from a tag of the same text, and belongs to its host (RFC 9875 section 2). */
-export function readTags(fields: FieldReader, authority: string): Tags {
+/**
+ * Reads the tags. A cache group is named apart from a tag of the same text, and belongs to its host (RFC 9875
+ * section 2). `fold`: tags are taken in small letters (the site's tagCase); groups never are.
+ */
+export function readTags(fields: FieldReader, authority: string, fold = false): Tags {
   let tags: Set<string> | null = null;
   let dropped = 0;
   const add = (tag: string): void => {
@@ -45,10 +50,23 @@ export function readTags(fields: FieldReader, authority: string): Tags {
     const value = fields.get(name);
     // xkey repeats its field, and a combined value has commas then.
     if (value !== null)
-      for (const part of value.trim().split(name === "xkey" ? /[\s,]+/ : separator)) add(part.trim());
+      for (const part of value.trim().split(name === "xkey" ? /[\s,]+/ : separator)) {
+        const tag = part.trim();
+        add(fold ? foldTag(tag) : tag);
+      }
   }
   for (const group of readGroups(fields.get("cache-groups"))) add(groupTag(group, authority));
   return tags === null && dropped === 0 ? NONE : { tags: tags === null ? [] : [...tags], dropped };
+}
+
+/** A tag as a site has it in which capitals do not count. */
+export function foldTag(tag: string): string {
+  return tag.toLowerCase();
+}
+
+/** What a purge of tags is held against where they are folded: what was stored before they were goes as well. */
+export function foldedTargets(tags: readonly string[]): string[] {
+  return [...new Set(tags.flatMap((tag) => [tag, foldTag(tag)]))];
 }
 
 /** The groups of Cache-Groups or Cache-Group-Invalidation: a list of strings (RFC 9875 section 2); a malformed field says nothing. */

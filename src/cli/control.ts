@@ -1,12 +1,16 @@
 /** `proxima control`: the control plane of a fleet. */
 import { readFile } from "node:fs/promises";
+import { InvalidArgumentError } from "commander";
 import { systemClock } from "../base/clock.ts";
 import type { ListenAddress } from "../config/address.ts";
-import { type ControlPlane, startControlPlane } from "../control/control-plane.ts";
+import { natsName, natsUrl } from "../config/values.ts";
+import { type ControlPlane, type ControlPlaneOptions, startControlPlane } from "../control/control-plane.ts";
+import { takeoverHosts } from "../control/takeover.ts";
 import { runUntilSignal } from "../service/signals.ts";
 import { SilentExit, UsageError } from "./failure.ts";
-import { styleFor } from "./io.ts";
+import { type Io, styleFor } from "./io.ts";
 import { nodeLog, type Program } from "./serve.ts";
+import { environmentLines, takeoverCertificate } from "./takeover.ts";
 import { VERSION } from "./version.ts";
 
 /** Options of the command. */
@@ -17,6 +21,12 @@ export interface ControlOptions {
   readonly tlsKey?: string;
   readonly name: readonly string[];
   readonly newAdminToken?: boolean;
+  readonly takeover?: ListenAddress;
+  readonly nats: readonly string[];
+  readonly natsStream: string;
+  readonly natsReplicas: number;
+  readonly natsCredentials?: string;
+  readonly natsCa?: string;
 }
 
 /** Runs the command until the process is told to end. */
@@ -29,25 +39,34 @@ export async function controlCommand(options: ControlOptions, program: Program):
       ? null
       : { cert: await pem(options.tlsCert), key: await pem(options.tlsKey) };
   const log = nodeLog(io);
-  const { hostname } = options.listen;
   const plane = await startControlPlane({
-    address: { ...options.listen, hostname: hostname === "" ? "127.0.0.1" : hostname },
+    address: onLoopback(options.listen),
     dataDir: options.dataDir,
     tls,
     names: options.name,
     newAdminToken: options.newAdminToken === true,
+    takeover:
+      options.takeover === undefined
+        ? null
+        : { address: onLoopback(options.takeover), certificate: takeoverCertificate },
+    bus: await busOf(options, io),
     version: VERSION,
     command: program.command,
     clock: systemClock,
     log,
   });
   const ended = runUntilSignal(plane, log);
-  io.out(banner(plane, io.color));
+  io.out(banner(plane, options.nats, io.color));
   const status = await ended;
   if (status !== 0) throw new SilentExit(status);
 }
 
-function banner(plane: ControlPlane, color: boolean): string {
+/** An address without a host is on loopback. */
+function onLoopback({ hostname, port }: ListenAddress): ListenAddress {
+  return { hostname: hostname === "" ? "127.0.0.1" : hostname, port };
+}
+
+function banner(plane: ControlPlane, nats: readonly string[], color: boolean): string {
   const style = styleFor(color);
   const url = `${plane.scheme}://${plane.address}`;
   const lines = [
@@ -56,12 +75,59 @@ function banner(plane: ControlPlane, color: boolean): string {
     `  api      ${url}/v1 (${url}/docs)`,
     `  data     ${plane.dataDir}`,
   ];
+  if (nats.length > 0) lines.push(`  bus      ${nats.join(", ")}`);
+  if (plane.takeover !== null)
+    lines.push(
+      `  takeover https://${plane.takeover.address} for ${takeoverHosts.join(", ")}`,
+      ...environmentLines(plane.takeover.caFile).map((line) => `           ${line}`),
+      "           (proxima takeover prints the entries for the hosts file)",
+    );
   if (plane.adminToken !== null)
     lines.push(
       `  token    ${plane.adminToken}`,
       "           may do everything; it is shown this once and kept nowhere",
     );
   return `${lines.join("\n")}\n\n`;
+}
+
+/** The bus that the options name; its secrets come from the environment, where no list of processes shows them. */
+async function busOf(options: ControlOptions, { env }: Io): Promise<ControlPlaneOptions["bus"]> {
+  const { nats, natsStream, natsReplicas, natsCredentials, natsCa } = options;
+  if (nats.length === 0) return null;
+  const { PROXIMA_NATS_TOKEN: token, PROXIMA_NATS_USER: name, PROXIMA_NATS_PASSWORD: password } = env;
+  if ((name === undefined) !== (password === undefined))
+    throw new UsageError("PROXIMA_NATS_USER and PROXIMA_NATS_PASSWORD stand together: set both, or neither");
+  return {
+    access: {
+      servers: nats,
+      name: natsStream,
+      credentials: natsCredentials === undefined ? null : await pem(natsCredentials),
+      token: token ?? null,
+      user: name === undefined || password === undefined ? null : { name, password },
+      ca: natsCa === undefined ? null : await pem(natsCa),
+    },
+    replicas: natsReplicas,
+  };
+}
+
+/** A server's URL: no user and no password. */
+export function readNatsUrl(text: string, before: readonly string[]): string[] {
+  if (!natsUrl.safeParse(text).success)
+    throw new InvalidArgumentError('Expected "nats://host:port", or "tls://host:port".');
+  return [...before, text];
+}
+
+/** Name of the fleet on the bus. */
+export function readNatsName(text: string): string {
+  if (!natsName.safeParse(text).success)
+    throw new InvalidArgumentError("Expected 1 to 32 letters, digits, - and _.");
+  return text;
+}
+
+/** Copies of the streams. */
+export function readReplicas(text: string): number {
+  if (!/^[135]$/.test(text)) throw new InvalidArgumentError("Expected 1, 3 or 5.");
+  return Number(text);
 }
 
 async function pem(path: string): Promise<string> {

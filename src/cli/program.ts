@@ -4,7 +4,7 @@ import { addAlertCommand } from "./alert.ts";
 import { addAuditCommand } from "./audit/command.ts";
 import { type CiCommandOptions, ciCommand, ciOptions, refuseWithoutCi } from "./ci/command.ts";
 import { configCheckCommand } from "./config-check.ts";
-import { type ControlOptions, controlCommand } from "./control.ts";
+import { type ControlOptions, controlCommand, readNatsName, readNatsUrl, readReplicas } from "./control.ts";
 import { controlOption, controlsOption } from "./control-client.ts";
 import { devCommand } from "./dev.ts";
 import { addDrillCommand } from "./drill.ts";
@@ -16,6 +16,7 @@ import { addListenOptions, type ListenOptions, readAddress } from "./options.ts"
 import { type PurgeCommandOptions, purgeCommand } from "./purge.ts";
 import type { Program } from "./serve.ts";
 import { addSimulateCommand } from "./simulate-command.ts";
+import { addTakeoverCommand } from "./takeover.ts";
 import { VERSION } from "./version.ts";
 import { addWarmCommand } from "./warm/command.ts";
 
@@ -145,14 +146,27 @@ ${EXIT_HELP}`,
     .option("--tls-cert <FILE>", "certificate chain (PEM)")
     .option("--tls-key <FILE>", "its private key (PEM)")
     .option("--name <HOST>", "a further host name by which it is asked; may be repeated", collect, [])
+    .addOption(
+      new Option(
+        "--takeover <HOST:PORT>",
+        "also answer for the hosts of Cloudflare, Fastly, CloudFront, Bunny and Akamai there",
+      ).argParser(readAddress),
+    )
     .option("--new-admin-token", "make a further token that may do everything, and print it")
+    .option("--nats <URL>", "a NATS server to feed with the fleet's log; may be repeated", readNatsUrl, [])
+    .option("--nats-stream <NAME>", "name of the fleet on the bus", readNatsName, "proxima")
+    .option("--nats-replicas <N>", "copies of the log among the servers: 1, 3 or 5", readReplicas, 1)
+    .option("--nats-credentials <FILE>", "NATS credentials (.creds)")
+    .option("--nats-ca <FILE>", "authorities (PEM) to trust for the servers")
     .addHelpText(
       "after",
       `
-The first start prints a token that may do everything, once.
+The first start prints a token that may do everything, once. For NATS servers that ask for them PROXIMA_NATS_TOKEN,
+or PROXIMA_NATS_USER and PROXIMA_NATS_PASSWORD, are taken.
 
 Examples:
   $ proxima control
+  $ proxima control --nats nats://127.0.0.1:4222
   $ proxima control --listen 0.0.0.0:8090 --tls-cert control.pem --tls-key control.key --name control.example
 ${EXIT_HELP}`,
     )
@@ -252,6 +266,7 @@ ${EXIT_HELP}`,
   addSimulateCommand(root, io, EXIT_HELP);
   addAuditCommand(root, io, EXIT_HELP);
   addAlertCommand(root, io, EXIT_HELP);
+  addTakeoverCommand(root, io, EXIT_HELP);
   return root;
 }
 

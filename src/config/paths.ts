@@ -30,7 +30,7 @@ export function resolveNodePaths(node: NodeConfig, folder: string): NodeConfig {
     ...(accessLog === undefined
       ? {}
       : { accessLog: { file: accessLog.file === "-" ? "-" : resolve(folder, accessLog.file) } }),
-    ...(join?.caFile === undefined ? {} : { join: { ...join, caFile: resolve(folder, join.caFile) } }),
+    ...(join === undefined ? {} : { join: resolveJoinPaths(join, folder) }),
     ...(tiers === undefined ? {} : { tiers: resolveTiersPaths(tiers, folder) }),
     ...(purges === undefined ? {} : { purges: resolveFiles(purges, folder) }),
     ...(alerts === undefined
@@ -52,6 +52,26 @@ export function resolveNodePaths(node: NodeConfig, folder: string): NodeConfig {
             ...(permitted.secretDirectories === undefined
               ? {}
               : { secretDirectories: all(permitted.secretDirectories) }),
+          },
+        }),
+  };
+}
+
+function resolveJoinPaths(join: NonNullable<NodeConfig["join"]>, folder: string): typeof join {
+  const { caFile, nats } = join;
+  const path = (file: string | undefined, name: string) =>
+    file === undefined ? {} : { [name]: resolve(folder, file) };
+  return {
+    ...join,
+    ...path(caFile, "caFile"),
+    ...(nats === undefined
+      ? {}
+      : {
+          nats: {
+            ...resolveFiles(nats, folder),
+            ...(nats.user === undefined ? {} : { user: resolveFiles(nats.user, folder) }),
+            ...path(nats.caFile, "caFile"),
+            ...path(nats.credentialsFile, "credentialsFile"),
           },
         }),
   };

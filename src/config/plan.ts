@@ -119,6 +119,8 @@ export interface SitePlan {
   readonly redirects: readonly RedirectRule[];
   readonly errorPages: ReadonlyMap<string, { readonly path: string; readonly status: number | null }>;
   readonly defaultDocument: string | null;
+  /** Capitals do not count in its tags. */
+  readonly foldsTags: boolean;
   readonly http3: boolean;
   readonly developmentMode: boolean;
   /** The site's part of the node's memory; null without a quota. */

@@ -14,6 +14,8 @@ import { typeNames } from "./values.ts";
 
 /** Address ranges and folders in one list. */
 const RANGES_MAX = 5000;
+/** NATS servers that a node is told of. */
+const NATS_SERVERS_MAX = 32;
 
 const listen = z
   .strictObject({
@@ -151,6 +153,45 @@ const nodeShape = {
       caFile: v.filePath
         .optional()
         .describe("File of the authorities (PEM) to trust for it. Left out: the well-known ones."),
+      revalidateAfterSeconds: v
+        .whole("seconds", 0, 86_400)
+        .optional()
+        .describe(
+          "After so long without the fleet's log nothing stored is served without asking its origin. Left out: it is served on, marked as unsynced.",
+        ),
+      nats: z
+        .strictObject({
+          servers: z
+            .array(v.natsUrl)
+            .min(1)
+            .max(NATS_SERVERS_MAX)
+            .describe("NATS servers; one that is up is enough."),
+          stream: v.natsName
+            .prefault("proxima")
+            .describe("Name of the fleet on the bus: its streams and subjects begin with it."),
+          credentialsFile: v.filePath
+            .optional()
+            .describe("File of NATS credentials (.creds) of this node. Left out: none."),
+          token: v.secretRef.optional().describe("Token that the servers ask for. Left out: none."),
+          user: z
+            .strictObject({
+              name: v.natsUser.describe("User name that the servers ask for."),
+              password: v.secretRef.describe("Its password."),
+            })
+            .register(typeNames, { name: "NatsUserInput" })
+            .optional()
+            .describe("User and password that the servers ask for. Left out: none."),
+          caFile: v.filePath
+            .optional()
+            .describe(
+              "File of the authorities (PEM) to trust for the servers. Left out: the well-known ones.",
+            ),
+        })
+        .register(typeNames, { name: "NatsInput" })
+        .optional()
+        .describe(
+          "NATS servers that carry the fleet's log. Left out: the log is read from the control plane.",
+        ),
     })
     .register(typeNames, { name: "JoinInput" })
     .optional()

@@ -17,6 +17,7 @@ const BEHAVIORS_MAX = 500;
 const REDIRECTS_MAX = 5000;
 const REWRITES_MAX = 50;
 const NAMES_MAX = 200;
+const VENDOR_IDS_MAX = 50;
 
 const YEAR_SECONDS = 31_536_000;
 
@@ -356,6 +357,19 @@ const siteObject = z
       .register(typeNames, { name: "SiteCacheInput" })
       .prefault({})
       .describe("This site's part of the cache in memory, which is divided among workers like cache.memory."),
+    vendorIds: z
+      .array(v.vendorId)
+      .max(VENDOR_IDS_MAX)
+      .prefault([])
+      .describe(
+        "Ids by which clients of other CDNs' APIs know this site, such as a zone, a service or a distribution. It always has its own id, and one that is made of it.",
+      ),
+    tagCase: z
+      .enum(["sensitive", "insensitive"])
+      .prefault("sensitive")
+      .describe(
+        'Whether capitals count in tags. "insensitive" takes what arrives, and what is purged, in small letters.',
+      ),
     http3: z.boolean().prefault(true).describe("Offers HTTP/3 for this site, where the node listens for it."),
     developmentMode: z
       .boolean()

@@ -544,6 +544,62 @@ export interface JoinInput {
    * Allowed: a path of a file or folder; a relative one starts at the config file's folder.
    */
   caFile?: string | undefined;
+  /**
+   * After so long without the fleet's log nothing stored is served without asking its origin. Left out: it
+   * is served on, marked as unsynced.
+   * Allowed: a whole number of seconds from 0 to 86400.
+   */
+  revalidateAfterSeconds?: number | undefined;
+  /**
+   * NATS servers that carry the fleet's log. Left out: the log is read from the control plane.
+   */
+  nats?: NatsInput | undefined;
+}
+
+/** Settings: nats. */
+export interface NatsInput {
+  /**
+   * NATS servers; one that is up is enough.
+   * Allowed: a list of at least one, each a URL "nats://host:port", or "tls://host:port".
+   */
+  servers: string[];
+  /**
+   * Name of the fleet on the bus: its streams and subjects begin with it.
+   * Allowed: a name of 1 to 32 letters, digits, - and _.
+   * @default "proxima"
+   */
+  stream?: string | undefined;
+  /**
+   * File of NATS credentials (.creds) of this node. Left out: none.
+   * Allowed: a path of a file or folder; a relative one starts at the config file's folder.
+   */
+  credentialsFile?: string | undefined;
+  /**
+   * Token that the servers ask for. Left out: none.
+   */
+  token?: { env: string } | { file: string } | undefined;
+  /**
+   * User and password that the servers ask for. Left out: none.
+   */
+  user?: NatsUserInput | undefined;
+  /**
+   * File of the authorities (PEM) to trust for the servers. Left out: the well-known ones.
+   * Allowed: a path of a file or folder; a relative one starts at the config file's folder.
+   */
+  caFile?: string | undefined;
+}
+
+/** Settings: nats user. */
+export interface NatsUserInput {
+  /**
+   * User name that the servers ask for.
+   * Allowed: a name of 1 to 200 characters without spaces.
+   */
+  name: string;
+  /**
+   * Its password.
+   */
+  password: { env: string } | { file: string };
 }
 
 /** Settings: limits. */
@@ -615,6 +671,18 @@ export interface SiteInput {
    * This site's part of the cache in memory, which is divided among workers like cache.memory.
    */
   cache?: SiteCacheInput | undefined;
+  /**
+   * Ids by which clients of other CDNs' APIs know this site, such as a zone, a service or a distribution. It
+   * always has its own id, and one that is made of it.
+   * Allowed: a list, each 1 to 64 letters, digits, dots, hyphens and underscores.
+   * @default []
+   */
+  vendorIds?: string[] | undefined;
+  /**
+   * Whether capitals count in tags. "insensitive" takes what arrives, and what is purged, in small letters.
+   * @default "sensitive"
+   */
+  tagCase?: "sensitive" | "insensitive" | undefined;
   /**
    * Offers HTTP/3 for this site, where the node listens for it.
    * @default true

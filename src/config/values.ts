@@ -102,6 +102,13 @@ export const hostPattern = hostKind(
   (host) => host === "*" || isHost(host.startsWith("*.") ? host.slice(2) : host),
 );
 
+/** An id of a zone, service, distribution or pull zone, as the vendors make them. */
+export const vendorId = text(
+  "1 to 64 letters, digits, dots, hyphens and underscores",
+  (value) => /^[\w.-]{1,64}$/.test(value),
+  64,
+);
+
 /** A name of a certificate: exact or `*.name`. */
 export const serverNamePattern = hostKind('a host name such as "shop.example" or "*.shop.example"', (host) =>
   isHost(host.startsWith("*.") ? host.slice(2) : host),
@@ -336,6 +343,22 @@ export const nodeUrl = text(
     return url !== null && url.hostname !== "" && url.port !== "0";
   },
   2048,
+);
+
+/** Address of a NATS server: no user and no password, which would be seen where it is shown. */
+export const natsUrl = text('a URL "nats://host:port", or "tls://host:port"', (value) => {
+  const url = /^(?:nats|tls):\/\/[^/\\\s?#@]+$/i.test(value) ? URL.parse(value) : null;
+  return url !== null && url.hostname !== "" && url.port !== "0";
+});
+
+/** Name of a fleet on a bus: in names of streams and in subjects. */
+export const natsName = text("a name of 1 to 32 letters, digits, - and _", (value) =>
+  /^[A-Za-z0-9_-]{1,32}$/.test(value),
+);
+
+/** Name of a user of a NATS server. */
+export const natsUser = text("a name of 1 to 200 characters without spaces", (value) =>
+  /^[\x21-\x7e]{1,200}$/.test(value),
 );
 
 /** Name of a node in its fleet. */

@@ -4,9 +4,10 @@
  * digest of each entry holds that of the one before: a node that is beyond this log, or on another branch of
  * it, is found by its place alone.
  */
-import { createHash, randomUUID } from "node:crypto";
+import { randomUUID } from "node:crypto";
 import type { Clock } from "../base/clock.ts";
 import { CHANGE_TARGETS_MAX, CHANGES_MAX, type Change, type ChangeBody } from "../service/fleet-wire.ts";
+import { entryDigest } from "../service/log-digest.ts";
 import type { ControlDatabase } from "./database.ts";
 import { CHANGE_TARGETS_KEPT_MAX, CHANGES_KEPT_MAX, TRIM_EVERY } from "./limits.ts";
 import { News } from "./news.ts";
@@ -27,6 +28,8 @@ export interface ChangeLog {
   append(body: ChangeBody, targets?: number): Change;
   /** Entries behind a place, in order, as many as one answer holds; null when the log does not have the place (any more). */
   since(place: LogPlace): readonly Change[] | null;
+  /** The newest place that is not after `sequence`; the oldest that is kept when all are. */
+  placeAt(sequence: number): LogPlace;
   /** Resolves when there may be entries after `sequence`, when `ms` have passed, or when the signal says so. */
   changed(sequence: number, ms: number, signal: AbortSignal): Promise<void>;
   /** Wakes who waits, though there is no new entry: something else has changed. */
@@ -112,6 +115,17 @@ export class LocalChangeLog implements ChangeLog {
     return changes;
   }
 
+  placeAt(sequence: number): LogPlace {
+    return (
+      this.#database.get<LogPlace>(
+        "SELECT sequence, digest FROM changes WHERE sequence <= ? ORDER BY sequence DESC LIMIT 1",
+        sequence,
+      ) ??
+      this.#database.get<LogPlace>("SELECT sequence, digest FROM changes ORDER BY sequence LIMIT 1") ??
+      this.head()
+    );
+  }
+
   changed(sequence: number, ms: number, signal: AbortSignal): Promise<void> {
     if (this.#closed || signal.aborted || this.head().sequence > sequence) return Promise.resolve();
     return this.#news.next(ms, signal);
@@ -137,10 +151,7 @@ export class LocalChangeLog implements ChangeLog {
   #insert(sequence: number, body: ChangeBody, targets: number): Change {
     const text = JSON.stringify(body);
     const acceptedMs = Math.floor(this.#clock.now());
-    const digest = createHash("sha256")
-      .update(`${this.head().digest}\n${sequence}\n${acceptedMs}\n${text}`)
-      .digest("hex")
-      .slice(0, 32);
+    const digest = entryDigest(this.head().digest, sequence, acceptedMs, text);
     this.#database.run(
       "INSERT INTO changes (sequence, accepted_ms, digest, targets, body) VALUES (?, ?, ?, ?, ?)",
       sequence,

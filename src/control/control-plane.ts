@@ -4,6 +4,7 @@
  */
 import type { Clock } from "../base/clock.ts";
 import { messageOf, ProximaError } from "../base/errors.ts";
+import type { BusAccess } from "../service/bus/bus-connection.ts";
 import { type ControlIdentity, isLoopback, refuseForeign } from "../service/control-guard.ts";
 import { openDataDir } from "../service/data-dir.ts";
 import { formatAddress, listenError } from "../service/listen-error.ts";
@@ -11,8 +12,11 @@ import type { NodeLog } from "../service/log.ts";
 import { problem } from "../service/problem.ts";
 import { Api } from "./api/api.ts";
 import { SYSTEM } from "./audit.ts";
+import { BusFeed } from "./bus/bus-feed.ts";
 import { DEPLOY_BODY_BYTES_MAX } from "./limits.ts";
 import { type ControlParts, openParts } from "./parts.ts";
+import { Refused } from "./refusal.ts";
+import { startTakeover, type Takeover, type TakeoverOptions } from "./takeover.ts";
 
 /** How a control plane is started. */
 export interface ControlPlaneOptions {
@@ -22,8 +26,12 @@ export interface ControlPlaneOptions {
   readonly tls: { readonly cert: string; readonly key: string } | null;
   /** Host names, beside loopback's and the address's own, by which it is asked. */
   readonly names: readonly string[];
+  /** The vendors' APIs under their own host names; null for none. */
+  readonly takeover?: TakeoverOptions | null;
   /** Makes a further token that may do everything, for who has lost the first. */
   readonly newAdminToken: boolean;
+  /** A bus that is fed with the fleet's log; null for none. */
+  readonly bus: { readonly access: BusAccess; readonly replicas: number } | null;
   /** In place of the first token, one that is no secret: the local CI mode's. On loopback only. */
   readonly knownToken?: string;
   readonly version: string;
@@ -38,6 +46,7 @@ export interface ControlPlane {
   readonly address: string;
   readonly scheme: "http" | "https";
   readonly dataDir: string;
+  readonly takeover: Pick<Takeover, "address" | "caFile"> | null;
   /** A token that may do everything, made at this start; to be shown once and kept nowhere. Null otherwise. */
   readonly adminToken: string | null;
   reload(): Promise<void>;
@@ -75,17 +84,26 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
   const dataDir = openDataDir(options.dataDir, options.command);
   let parts: ControlParts | null = null;
   try {
-    parts = openParts(dataDir.file("control.db"), options.version, options.clock);
+    parts = openParts(
+      (name) => dataDir.file(name),
+      options.version,
+      options.clock,
+      (message) => log("error", message),
+    );
     const adminToken = makeAdminToken(parts, options);
     const api = new Api(parts, (message) => log("error", message));
-    const server = listen(options, api);
+    const takeover =
+      options.takeover == null ? null : await startTakeover(options.takeover, dataDir.path, api, log);
+    const server = await orStop(takeover, () => listen(options, api));
     const opened = parts;
+    const feed = options.bus === null ? null : feedBus(options.bus, opened, log);
     let stopping: Promise<void> | null = null;
     const stop = async () => {
       api.close();
       opened.log.close();
-      await Promise.race([server.stop(), Bun.sleep(STOP_WAIT_MS)]);
-      await server.stop(true);
+      await feed?.close();
+      await Promise.race([Promise.all([server.stop(), takeover?.stop(false)]), Bun.sleep(STOP_WAIT_MS)]);
+      await Promise.all([server.stop(true), takeover?.stop(true)]);
       opened.close();
       dataDir.release();
     };
@@ -93,6 +111,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       address: formatAddress({ hostname: address.hostname, port: server.port ?? address.port }),
       scheme: tls === null ? "http" : "https",
       dataDir: dataDir.path,
+      takeover,
       adminToken,
       reload: () => Promise.resolve(),
       reopenLog: () => Promise.resolve(),
@@ -106,6 +125,43 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     dataDir.release();
     throw error;
   }
+}
+
+/** Ends a listener when what comes after it fails. */
+async function orStop<T>(takeover: Takeover | null, start: () => T): Promise<T> {
+  try {
+    return start();
+  } catch (error) {
+    await takeover?.stop(true);
+    throw error;
+  }
+}
+
+/** Feeds the bus with the log from now on. */
+function feedBus(
+  { access, replicas }: NonNullable<ControlPlaneOptions["bus"]>,
+  { log, logKey, sites, clock }: ControlParts,
+  tell: NodeLog,
+): BusFeed {
+  return new BusFeed({
+    access,
+    replicas,
+    log,
+    key: logKey,
+    snapshots: {
+      newest: () => sites.newestSnapshot()?.number ?? null,
+      text(number) {
+        try {
+          return sites.snapshotText(number);
+        } catch (error) {
+          if (error instanceof Refused && error.status === 404) return null;
+          throw error;
+        }
+      },
+    },
+    clock,
+    tell,
+  });
 }
 
 /** At the first start, and when somebody who may write to the data directory asks for it. */
@@ -131,9 +187,10 @@ function listen({ address, tls, names, log }: ControlPlaneOptions, api: Api): Bu
   const answer = async (request: Request, server: Bun.Server<undefined>): Promise<Response> => {
     if (identity === null) return problem(503, "Service Unavailable", "the control plane is starting");
     const incoming = { request, address: server.requestIP(request)?.address ?? "" };
-    const refusal = refuseForeign(request.method, request.headers, identity);
+    const vendor = api.vendors.of(request);
+    const refusal = refuseForeign(request.method, request.headers, identity, vendor === null);
     if (refusal !== null) return api.refuse(incoming, refusal.status, refusal.detail);
-    return await api.answer(incoming);
+    return await (vendor === null ? api.answer(incoming) : api.vendors.answer(vendor, incoming));
   };
   try {
     const server = Bun.serve({

@@ -3,10 +3,8 @@
  * change log and what it leaves in the audit log are one transaction. What was acknowledged is on the disk.
  */
 import { Database, type SQLQueryBindings } from "bun:sqlite";
+import { chmodSync } from "node:fs";
 import { messageOf, ProximaError } from "../base/errors.ts";
-
-/** The layout of the file; an older one is brought to it, a newer one is refused. */
-const LAYOUT = 1;
 
 const TABLES = `
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
@@ -55,6 +53,52 @@ CREATE TRIGGER audit_is_append_only BEFORE UPDATE ON audit BEGIN SELECT RAISE(AB
 CREATE TRIGGER audit_is_kept BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'the audit log is only appended to'); END;
 `;
 
+/** Secrets of access keys, sealed. */
+const ACCESS_KEYS = "ALTER TABLE tokens ADD COLUMN sealed BLOB;";
+
+/** Roll-outs, hooks, webhooks; hosts that a token may claim. */
+const ROLLOUT_TABLES = `
+ALTER TABLE snapshots ADD COLUMN staged TEXT;
+ALTER TABLE tokens ADD COLUMN hosts TEXT;
+ALTER TABLE nodes ADD COLUMN lost_ms INTEGER;
+ALTER TABLE purges ADD COLUMN applied_ms INTEGER;
+CREATE TABLE rollouts (
+  id TEXT PRIMARY KEY, sites TEXT NOT NULL, settings TEXT NOT NULL, state TEXT NOT NULL, stage INTEGER NOT NULL,
+  nodes TEXT NOT NULL, snapshot INTEGER NOT NULL, stage_ms INTEGER NOT NULL, hold_ms INTEGER, reason TEXT,
+  created_ms INTEGER NOT NULL, created_by TEXT NOT NULL, ended_ms INTEGER) STRICT;
+CREATE INDEX rollouts_open ON rollouts (state) WHERE ended_ms IS NULL;
+CREATE TABLE rollout_counts (
+  rollout TEXT NOT NULL, node TEXT NOT NULL, arm TEXT NOT NULL, since_ms INTEGER NOT NULL, at_ms INTEGER NOT NULL,
+  problem TEXT, last_requests INTEGER NOT NULL, last_errors INTEGER NOT NULL, requests INTEGER NOT NULL,
+  errors INTEGER NOT NULL, mark_requests INTEGER NOT NULL, mark_errors INTEGER NOT NULL,
+  before_requests INTEGER NOT NULL, before_errors INTEGER NOT NULL, PRIMARY KEY (rollout, node, arm)) STRICT, WITHOUT ROWID;
+CREATE TABLE rollout_events (
+  sequence INTEGER PRIMARY KEY AUTOINCREMENT, rollout TEXT NOT NULL, at_ms INTEGER NOT NULL, what TEXT NOT NULL,
+  detail TEXT NOT NULL) STRICT;
+CREATE INDEX rollout_events_by_rollout ON rollout_events (rollout, sequence);
+CREATE TABLE origins_out (
+  site TEXT NOT NULL, origin TEXT NOT NULL, node TEXT NOT NULL, PRIMARY KEY (site, origin, node)) STRICT, WITHOUT ROWID;
+CREATE TABLE hooks (
+  name TEXT PRIMARY KEY, site TEXT NOT NULL, config TEXT NOT NULL, secret BLOB NOT NULL, old_secret BLOB,
+  old_until_ms INTEGER, created_ms INTEGER NOT NULL, created_by TEXT NOT NULL, used_ms INTEGER) STRICT;
+CREATE TABLE hook_messages (
+  hook TEXT NOT NULL, message TEXT NOT NULL, at_ms INTEGER NOT NULL, answer TEXT NOT NULL,
+  PRIMARY KEY (hook, message)) STRICT, WITHOUT ROWID;
+CREATE INDEX hook_messages_by_time ON hook_messages (at_ms);
+CREATE TABLE webhooks (
+  id TEXT PRIMARY KEY, name TEXT NOT NULL, host TEXT NOT NULL, target BLOB NOT NULL, events TEXT NOT NULL, sites TEXT,
+  created_ms INTEGER NOT NULL, created_by TEXT NOT NULL) STRICT;
+CREATE TABLE deliveries (
+  id TEXT PRIMARY KEY, webhook TEXT NOT NULL, type TEXT NOT NULL, body TEXT NOT NULL, state TEXT NOT NULL,
+  created_ms INTEGER NOT NULL, attempts INTEGER NOT NULL, next_ms INTEGER NOT NULL, ended_ms INTEGER,
+  problem TEXT) STRICT;
+CREATE INDEX deliveries_due ON deliveries (next_ms) WHERE state = 'waiting';
+CREATE INDEX deliveries_by_webhook ON deliveries (webhook, created_ms);
+`;
+
+/** What brings the file from each layout to the next; a file that is beyond the last one is refused. */
+const LAYOUTS: readonly string[] = [TABLES, ACCESS_KEYS, ROLLOUT_TABLES];
+
 /** The file, opened. */
 export class ControlDatabase {
   readonly #db: Database;
@@ -63,17 +107,19 @@ export class ControlDatabase {
   constructor(file: string) {
     try {
       this.#db = new Database(file, { create: true, strict: true });
+      // It holds the key of the log.
+      chmodSync(file, 0o600);
       this.#db.run("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;");
       const layout =
         this.#db.query<{ user_version: number }, []>("PRAGMA user_version").get()?.user_version ?? 0;
-      if (layout > LAYOUT)
+      if (layout > LAYOUTS.length)
         throw new Error(
-          `it was written by a newer version of the program (layout ${layout}, this one knows ${LAYOUT})`,
+          `it was written by a newer version of the program (layout ${layout}, this one knows ${LAYOUTS.length})`,
         );
-      if (layout === 0)
+      if (layout < LAYOUTS.length)
         this.transaction(() => {
-          this.#db.run(TABLES);
-          this.#db.run(`PRAGMA user_version = ${LAYOUT}`);
+          for (const step of LAYOUTS.slice(layout)) this.#db.run(step);
+          this.#db.run(`PRAGMA user_version = ${LAYOUTS.length}`);
         });
     } catch (cause) {
       throw new ProximaError(

@@ -1,6 +1,7 @@
 /** Config as code: a set of sites is compared with what is active, and made so, all of it or nothing. */
 import { type Difference, differencesOf } from "./diff.ts";
 import { Refused } from "./refusal.ts";
+import type { RolloutRequest, Rollouts, RolloutView } from "./rollouts/rollouts.ts";
 import { checkSiteConfig, type SiteProblem } from "./site-check.ts";
 import type { Sites, SnapshotView } from "./sites.ts";
 
@@ -13,6 +14,8 @@ export interface DeploymentRequest {
   /** The snapshot that the author saw; when another one is in force, nothing is done. */
   readonly expectedSnapshot?: number | undefined;
   readonly note?: string | undefined;
+  /** To some of the nodes first; left out, to all at once. */
+  readonly rollout?: RolloutRequest | undefined;
 }
 
 /** What becomes of a site. */
@@ -34,27 +37,28 @@ export interface Plan {
   readonly changes: readonly PlannedChange[];
 }
 
-/**
- * Compares. `mayTouch` throws for a site that the caller has no say over. Throws a Refused 422 with the
- * problems of every site.
- */
-export function planDeployment(
-  sites: Sites,
-  request: DeploymentRequest,
-  mayTouch: (site: string) => void,
-): Plan {
+/** What the caller has a say over: each throws for what he has not. */
+export interface DeployRights {
+  touch(site: string): void;
+  /** May the site have these hosts? */
+  claim(site: string, hosts: readonly string[]): void;
+}
+
+/** Compares. Throws a Refused 422 with the problems of every site, and what `may` throws. */
+export function planDeployment(sites: Sites, request: DeploymentRequest, may: DeployRights): Plan {
   const newest = sites.newestSnapshot();
   const active = newest?.active ?? {};
   const changes: PlannedChange[] = [];
   const problems: SiteProblem[] = [];
   for (const [id, config] of Object.entries(request.sites)) {
-    mayTouch(id);
+    may.touch(id);
     const check = checkSiteConfig(id, config);
     if (!check.ok) {
       for (const problem of check.problems)
         problems.push({ ...problem, path: `sites.${id}${problem.path === "" ? "" : `.${problem.path}`}` });
       continue;
     }
+    may.claim(id, check.hosts);
     const from = Object.hasOwn(active, id) ? (active[id] as number) : null;
     const { differences, more } = differencesOf(
       from === null ? {} : sites.config(id, from),
@@ -81,20 +85,28 @@ export function planDeployment(
   if (request.prune === true)
     for (const [id, from] of Object.entries(active)) {
       if (Object.hasOwn(request.sites, id)) continue;
-      mayTouch(id);
+      may.touch(id);
       changes.push({ site: id, action: "delete", from, differences: [], moreDifferences: 0, warnings: [] });
     }
   return { snapshot: newest?.number ?? 0, changes };
 }
 
-/** Makes it so. The snapshot is null when there was nothing to do. */
+/** What an application has done. */
+export interface Deployed {
+  readonly plan: Plan;
+  /** Null when there was nothing to do, and with a roll-out. */
+  readonly snapshot: SnapshotView | null;
+  readonly rollout: RolloutView | null;
+}
+
+/** Makes it so, or begins to. */
 export function applyDeployment(
-  sites: Sites,
+  { sites, rollouts }: { readonly sites: Sites; readonly rollouts: Rollouts },
   request: DeploymentRequest,
-  mayTouch: (site: string) => void,
+  may: DeployRights,
   by: string,
-): { readonly plan: Plan; readonly snapshot: SnapshotView | null } {
-  const plan = planDeployment(sites, request, mayTouch);
+): Deployed {
+  const plan = planDeployment(sites, request, may);
   if (request.expectedSnapshot !== undefined && request.expectedSnapshot !== plan.snapshot)
     throw new Refused(
       409,
@@ -110,9 +122,21 @@ export function applyDeployment(
     if (action === "create" && !exists(sites, site)) sites.create(site, by);
     targets.set(site, sites.createVersion(site, request.sites[site], request.note ?? "", by).version.number);
   }
+  if (request.rollout !== undefined && targets.size > 0) {
+    const staged = new Map<string, number>();
+    for (const [site, version] of targets) {
+      if (version === null)
+        throw new Refused(
+          409,
+          `site "${site}" would be ended, which has no stages: leave prune out, and prune when the roll-out is over`,
+        );
+      staged.set(site, version);
+    }
+    return { plan, snapshot: null, rollout: rollouts.start(staged, request.rollout, by) };
+  }
   const snapshot = sites.activate(targets, by);
   for (const [site, version] of targets) if (version === null) sites.delete(site, by);
-  return { plan, snapshot };
+  return { plan, snapshot, rollout: null };
 }
 
 function exists(sites: Sites, id: string): boolean {

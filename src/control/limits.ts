@@ -68,3 +68,29 @@ export const REFUSALS_AUDITED_MAX = 20;
 export const REFUSAL_WINDOW_MS = 60_000;
 /** Addresses that are told apart in a window; the others are counted together. */
 export const REFUSAL_ADDRESSES_MAX = 1_000;
+
+/** Roll-outs that are under way at the same time, and ended ones that can be asked for. */
+export const ROLLOUTS_OPEN_MAX = 50;
+export const ROLLOUTS_KEPT_MAX = 1_000;
+/** Stages of one roll-out, and nodes that its first stage may name. */
+export const ROLLOUT_STAGES_MAX = 20;
+export const ROLLOUT_NODES_MAX = 500;
+/** How long a stage is watched before the next: unless asked for otherwise, and at most, in seconds. */
+export const HOLD_SECONDS_DEFAULT = 60;
+export const HOLD_SECONDS_MAX = 7 * 86_400;
+/** How long nodes have to put a stage in force, in seconds. */
+export const APPLY_SECONDS_DEFAULT = 60;
+export const APPLY_SECONDS_MAX = 3_600;
+/** Share of requests that may fail, on nodes with the new version. */
+export const ERROR_RATE_DEFAULT = 0.05;
+/** How many times as often as without the new version. */
+export const ERROR_INCREASE_DEFAULT = 2;
+/** A difference below this share of the requests, or of fewer errors, is chance. */
+export const ERROR_MARGIN = 0.01;
+export const ERRORS_MIN = 5;
+/** Requests without which nothing is concluded. */
+export const ROLLOUT_REQUESTS_MIN_DEFAULT = 50;
+/** Share of a stage's nodes that may go silent without its being the version's fault. */
+export const LOST_NODES_SHARE = 0.05;
+/** How often open roll-outs and silent nodes are looked at, in milliseconds. */
+export const LOOK_EVERY_MS = 1_000;

@@ -157,6 +157,11 @@ export class Nodes {
     return before;
   }
 
+  /** Was it heard of since the control plane's start? */
+  isHeard(id: string): boolean {
+    return this.#seen.has(id);
+  }
+
   isDrained(id: string): boolean {
     return (
       this.#database.get<{ drained: number }>("SELECT drained FROM nodes WHERE id = ?", id)?.drained === 1
@@ -185,6 +190,13 @@ export class Nodes {
         after,
         limit,
       )
+      .map((row) => this.#view(row));
+  }
+
+  /** Every node. */
+  all(): NodeView[] {
+    return this.#database
+      .all<Row>("SELECT * FROM nodes WHERE removed_ms IS NULL ORDER BY name")
       .map((row) => this.#view(row));
   }
 

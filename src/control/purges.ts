@@ -106,9 +106,15 @@ export class FleetPurges {
   }
 
   get(id: string): FleetPurge {
+    const purge = this.find(id);
+    if (purge === null) throw new Refused(404, "there is no purge with this id (any more)");
+    return purge;
+  }
+
+  /** The same, null when there is none. */
+  find(id: string): FleetPurge | null {
     const row = this.#database.get<Row>("SELECT * FROM purges WHERE id = ?", id);
-    if (row === null) throw new Refused(404, "there is no purge with this id (any more)");
-    return this.#view(row);
+    return row === null ? null : this.#view(row);
   }
 
   /** The newest first, older than the sequence `before`, of these sites. */

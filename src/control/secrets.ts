@@ -9,6 +9,8 @@ import { assert } from "../base/assert.ts";
 /** A secret as it is given out, once. */
 export interface NewSecret {
   readonly id: string;
+  /** The random part alone. */
+  readonly secret: string;
   readonly text: string;
   readonly hash: Buffer;
 }
@@ -17,14 +19,15 @@ export interface NewSecret {
 export function newSecret(kind: string): NewSecret {
   const id = randomBytes(6).toString("hex");
   const secret = randomBytes(32).toString("base64url");
-  return { id, text: `${kind}_${id}_${secret}`, hash: hashOf(secret) };
+  return { id, secret, text: `${kind}_${id}_${secret}`, hash: hashOf(secret) };
 }
 
 /** One whose text stands before: for what is not secret. */
 export function knownSecret(text: string): NewSecret {
   const read = readSecretText(text);
   assert(read !== null, "a known token has the shape of one");
-  return { id: read.id, text, hash: read.hash };
+  const { kind, id, hash } = read;
+  return { id, secret: text.slice(`${kind}_${id}_`.length), text, hash };
 }
 
 /** A secret as somebody gave it; null for what can not be one. */

@@ -10,6 +10,7 @@ import type { ChangeLog } from "./change-log.ts";
 import type { ControlDatabase } from "./database.ts";
 import { SITE_CHARS_MAX, SITES_MAX, SNAPSHOTS_KEPT_MAX, VERSIONS_KEPT_MAX } from "./limits.ts";
 import { Refused } from "./refusal.ts";
+import { openRolloutOf, type StagedVersions, stagedVersions, versionsRolledOut } from "./rollouts/staged.ts";
 import { checkSiteConfig, type SiteProblem } from "./site-check.ts";
 
 /** A site as one asks for it. */
@@ -43,6 +44,8 @@ export interface SnapshotView {
   readonly hash: string;
   /** The active version of each site. */
   readonly active: Readonly<Record<string, number>>;
+  /** What roll-outs put in their place on some of the nodes. */
+  readonly staged: readonly StagedVersions[];
   readonly createdAt: string;
   readonly createdBy: string;
 }
@@ -94,11 +97,29 @@ export class Sites {
       .map((row) => this.#view(row));
   }
 
-  /** Ids of the sites that have an active version. */
+  /** Ids of the sites that some node serves: with an active version, or one that is being rolled out. */
   activeIds(): string[] {
-    return this.#database
-      .all<{ id: string }>("SELECT id FROM sites WHERE deleted_ms IS NULL AND active IS NOT NULL ORDER BY id")
+    const active = this.#database
+      .all<{ id: string }>("SELECT id FROM sites WHERE deleted_ms IS NULL AND active IS NOT NULL")
       .map(({ id }) => id);
+    const staged = stagedVersions(this.#database).flatMap(({ sites }) => Object.keys(sites));
+    return [...new Set([...active, ...staged])].sort();
+  }
+
+  /** The site in force that has claimed exactly this pattern of hosts; null when none has. */
+  siteOfHost(pattern: string): string | null {
+    return (
+      this.#database.get<{ site: string }>("SELECT site FROM hosts WHERE host = ?", pattern)?.site ?? null
+    );
+  }
+
+  /** The sites in force, and the ids that vendors' clients know them by. */
+  vendorIds(): { readonly site: string; readonly vendorIds: readonly string[] }[] {
+    return this.#database
+      .all<{ site: string; ids: string | null }>(
+        "SELECT sites.id AS site, json_extract(versions.config, '$.vendorIds') AS ids FROM sites JOIN versions ON versions.site = sites.id AND versions.number = sites.active ORDER BY sites.id",
+      )
+      .map(({ site, ids }) => ({ site, vendorIds: ids === null ? [] : (JSON.parse(ids) as string[]) }));
   }
 
   get(id: string): SiteView {
@@ -183,11 +204,12 @@ export class Sites {
         this.#now(),
         by,
       );
+      const inUse = [site.active ?? 0, ...versionsRolledOut(this.#database, id)];
       this.#database.run(
-        "DELETE FROM versions WHERE site = ? AND number <= ? AND number <> ?",
+        `DELETE FROM versions WHERE site = ? AND number <= ? AND number NOT IN (${inUse.map(() => "?").join(", ")})`,
         id,
         number - VERSIONS_KEPT_MAX,
-        site.active ?? 0,
+        ...inUse,
       );
     }
     // A draft that became a version is one no more.
@@ -243,16 +265,16 @@ export class Sites {
    */
   activate(targets: ReadonlyMap<string, number | null>, by: string): SnapshotView | null {
     const changed = [...targets].filter(([id, number]) => this.#mustGet(id).active !== number);
+    for (const [id] of targets) this.#mustNotRollOut(id);
     if (changed.length === 0) return null;
     // First all that goes: a host may move from one site to another.
     for (const [id] of changed) this.#database.run("DELETE FROM hosts WHERE site = ?", id);
     for (const [id, number] of changed) {
-      if (number !== null)
-        for (const host of JSON.parse(this.#version(id, number).hosts) as string[]) this.#claim(host, id);
+      if (number !== null) for (const host of this.hosts(id, number)) this.#claim(host, id);
       this.#database.run("UPDATE sites SET active = ? WHERE id = ?", number, id);
       this.#touch(id);
     }
-    const snapshot = this.#snapshot(by);
+    const snapshot = this.publish(by);
     for (const [id, number] of changed)
       this.#database.run(
         "INSERT INTO activations (site, version, snapshot, at_ms, by) VALUES (?, ?, ?, ?, ?)",
@@ -263,6 +285,38 @@ export class Sites {
         by,
       );
     return snapshot;
+  }
+
+  /** Claims the hosts of versions that are to be rolled out, beside those of the active ones. Throws like `activate`. */
+  reserve(targets: ReadonlyMap<string, number>): void {
+    for (const [id, number] of targets) {
+      this.#mustNotRollOut(id);
+      if (this.#mustGet(id).active === number)
+        throw new Refused(409, `version ${number} of site "${id}" is active already`);
+      for (const host of this.hosts(id, number)) this.#claim(host, id);
+    }
+  }
+
+  /** Gives back what `reserve` claimed: the hosts of the active versions stay. */
+  release(ids: readonly string[]): void {
+    for (const id of ids) {
+      this.#database.run("DELETE FROM hosts WHERE site = ?", id);
+      const { active } = this.#mustGet(id);
+      if (active !== null) for (const host of this.hosts(id, active)) this.#claim(host, id);
+    }
+  }
+
+  /** Hosts of a version. */
+  hosts(id: string, number: number): readonly string[] {
+    // Written by `createVersion` alone.
+    return JSON.parse(this.#version(id, number).hosts) as string[];
+  }
+
+  /** Hosts that a site has; none for one that is not there. */
+  hostsOf(id: string): string[] {
+    return this.#database
+      .all<{ host: string }>("SELECT host FROM hosts WHERE site = ? ORDER BY host", id)
+      .map(({ host }) => host);
   }
 
   /** Ends a site: out of the snapshot, its id never used again. */
@@ -299,23 +353,35 @@ export class Sites {
 
   /** A snapshot as nodes get it: JSON text, put together from the versions' own. */
   snapshotText(number: number): string {
-    const { hash, active } = this.snapshot(number);
-    const sites = Object.entries(active).map(
-      ([id, version]) => `${JSON.stringify(id)}:${this.#version(id, version).config}`,
+    const { hash, active, staged } = this.snapshot(number);
+    const text = (versions: Readonly<Record<string, number>>): string =>
+      Object.entries(versions)
+        .map(([id, version]) => `${JSON.stringify(id)}:${this.#version(id, version).config}`)
+        .join(",");
+    const rollouts = staged.map(
+      ({ rollout, nodes, sites }) =>
+        `{"rollout":${JSON.stringify(rollout)},"nodes":${JSON.stringify(nodes)},"sites":{${text(sites)}}}`,
     );
-    return `{"number":${number},"hash":${JSON.stringify(hash)},"sites":{${sites.join(",")}}}`;
+    const more = rollouts.length === 0 ? "" : `,"staged":[${rollouts.join(",")}]`;
+    return `{"number":${number},"hash":${JSON.stringify(hash)},"sites":{${text(active)}}${more}}`;
   }
 
-  #snapshot(by: string): SnapshotView {
+  /** Makes a snapshot of what is active and what is being rolled out, and tells the nodes of it. */
+  publish(by: string): SnapshotView {
     const rows = this.#database.all<{ id: string; active: number; hash: string }>(
       "SELECT sites.id, sites.active, versions.hash FROM sites JOIN versions ON versions.site = sites.id AND versions.number = sites.active ORDER BY sites.id",
     );
     const active = Object.fromEntries(rows.map((row) => [row.id, row.active]));
-    const hash = contentHash(rows.map((row) => `${row.id} ${row.hash}\n`).join(""));
+    const staged = stagedVersions(this.#database);
+    const hash = contentHash(
+      rows.map((row) => `${row.id} ${row.hash}\n`).join("") +
+        (staged.length === 0 ? "" : canonicalText(staged)),
+    );
     const row = this.#database.get<SnapshotRow>(
-      "INSERT INTO snapshots (hash, active, created_ms, created_by) VALUES (?, ?, ?, ?) RETURNING *",
+      "INSERT INTO snapshots (hash, active, staged, created_ms, created_by) VALUES (?, ?, ?, ?, ?) RETURNING *",
       hash,
       JSON.stringify(active),
+      staged.length === 0 ? null : JSON.stringify(staged),
       this.#now(),
       by,
     );
@@ -325,8 +391,19 @@ export class Sites {
     return snapshotView(row);
   }
 
+  #mustNotRollOut(id: string): void {
+    const rollout = openRolloutOf(this.#database, id);
+    if (rollout !== null)
+      throw new Refused(
+        409,
+        `site "${id}" is being rolled out (${rollout}): promote or abort that first, or wait for its end`,
+        { members: { rollout } },
+      );
+  }
+
   #claim(host: string, id: string): void {
     const owner = this.#database.get<{ site: string }>("SELECT site FROM hosts WHERE host = ?", host);
+    if (owner?.site === id) return;
     if (owner !== null)
       throw new Refused(409, `host "${host}" of site "${id}" already belongs to site "${owner.site}"`);
     this.#database.run("INSERT INTO hosts (host, site) VALUES (?, ?)", host, id);
@@ -368,9 +445,7 @@ export class Sites {
       revision: row.revision,
       activeVersion: row.active,
       newestVersion: this.#newest(row.id)?.number ?? null,
-      hosts: this.#database
-        .all<{ host: string }>("SELECT host FROM hosts WHERE site = ? ORDER BY host", row.id)
-        .map(({ host }) => host),
+      hosts: this.hostsOf(row.id),
       draft: row.draft_ms === null ? null : { updatedAt: new Date(row.draft_ms).toISOString() },
     };
   }
@@ -384,6 +459,7 @@ interface SnapshotRow {
   readonly number: number;
   readonly hash: string;
   readonly active: string;
+  readonly staged: string | null;
   readonly created_ms: number;
   readonly created_by: string;
 }
@@ -393,6 +469,7 @@ function snapshotView(row: SnapshotRow): SnapshotView {
     number: row.number,
     hash: row.hash,
     active: JSON.parse(row.active) as Record<string, number>,
+    staged: row.staged === null ? [] : (JSON.parse(row.staged) as StagedVersions[]),
     createdAt: new Date(row.created_ms).toISOString(),
     createdBy: row.created_by,
   };

@@ -1,6 +1,10 @@
-/** API tokens: what each may do, on which sites, and until when. The secret is shown once and never kept. */
+/**
+ * API tokens: what each may do, on which sites, and until when. The secret is shown once and never kept; but
+ * that of an access key is, sealed, since a signature (AWS SigV4) can only be checked by who knows the secret.
+ */
 import type { Clock } from "../base/clock.ts";
 import { TOKEN_KINDS } from "../service/fleet-wire.ts";
+import type { Sealer } from "../service/sealer.ts";
 import type { ControlDatabase } from "./database.ts";
 import { TOKENS_MAX } from "./limits.ts";
 import { Refused } from "./refusal.ts";
@@ -20,11 +24,15 @@ export interface Token {
   readonly scopes: readonly Scope[];
   /** Sites it is for; null for all. */
   readonly sites: readonly string[] | null;
+  /** Host patterns that it may give to sites; null: see `forbiddenHost`. */
+  readonly hosts: readonly string[] | null;
   readonly createdAt: string;
   readonly createdBy: string;
   readonly expiresAt: string | null;
   readonly revokedAt: string | null;
   readonly usedAt: string | null;
+  /** Where the secret signs requests, too (AWS SigV4): the id to sign with. Null for a plain token. */
+  readonly accessKeyId: string | null;
 }
 
 /** What a new token is to be. */
@@ -32,8 +40,22 @@ export interface TokenRequest {
   readonly name: string;
   readonly scopes: readonly Scope[];
   readonly sites?: readonly string[] | null | undefined;
+  readonly hosts?: readonly string[] | null | undefined;
   readonly expiresInSeconds?: number | undefined;
+  /** An access key: its secret may sign requests as well. */
+  readonly accessKey?: boolean | undefined;
 }
+
+/** A token just made. */
+export interface MadeToken {
+  readonly token: Token;
+  readonly text: string;
+  /** The secret to sign with; null for a plain token. */
+  readonly secretAccessKey: string | null;
+}
+
+/** What ids of access keys begin with. */
+const ACCESS_KEY_PREFIX = "PXAK";
 
 interface Row {
   readonly id: string;
@@ -41,11 +63,13 @@ interface Row {
   readonly hash: Uint8Array;
   readonly scopes: string;
   readonly sites: string | null;
+  readonly hosts: string | null;
   readonly created_ms: number;
   readonly created_by: string;
   readonly expires_ms: number | null;
   readonly revoked_ms: number | null;
   readonly used_ms: number | null;
+  readonly sealed: Uint8Array | null;
 }
 
 /** Between two notes of when a token was used. */
@@ -55,10 +79,12 @@ const USED_EVERY_MS = 60_000;
 export class Tokens {
   readonly #database: ControlDatabase;
   readonly #clock: Clock;
+  readonly #sealer: Sealer;
 
-  constructor(database: ControlDatabase, clock: Clock) {
+  constructor(database: ControlDatabase, clock: Clock, sealer: Sealer) {
     this.#database = database;
     this.#clock = clock;
+    this.#sealer = sealer;
   }
 
   /** True when there is a token that may do everything and is good. */
@@ -69,31 +95,34 @@ export class Tokens {
   }
 
   /** Makes a token. Its text is not known to anybody afterwards, unless it is `known` before. */
-  create(
-    request: TokenRequest,
-    by: string,
-    known?: string,
-  ): { readonly token: Token; readonly text: string } {
+  create(request: TokenRequest, by: string, known?: string): MadeToken {
     const count =
       this.#database.get<{ n: number }>("SELECT count(*) AS n FROM tokens WHERE revoked_ms IS NULL")?.n ?? 0;
     if (count >= TOKENS_MAX)
       throw new Refused(409, `there are ${count} tokens; at most ${TOKENS_MAX} are allowed: revoke some`);
     const secret = known === undefined ? newSecret(TOKEN_KINDS.api) : knownSecret(known);
+    const isKey = request.accessKey === true;
     const nowMs = Math.floor(this.#clock.now());
     const expiresMs =
       request.expiresInSeconds === undefined ? null : Math.floor(nowMs + request.expiresInSeconds * 1_000);
     this.#database.run(
-      "INSERT INTO tokens (id, name, hash, scopes, sites, created_ms, created_by, expires_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+      "INSERT INTO tokens (id, name, hash, scopes, sites, hosts, created_ms, created_by, expires_ms, sealed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
       secret.id,
       request.name,
       secret.hash,
       JSON.stringify(request.scopes),
       request.sites == null ? null : JSON.stringify(request.sites),
+      request.hosts == null ? null : JSON.stringify(request.hosts),
       nowMs,
       by,
       expiresMs,
+      isKey ? this.#sealer.seal(secret.secret, sealContext(secret.id)) : null,
     );
-    return { token: this.#mustGet(secret.id), text: secret.text };
+    return {
+      token: this.#mustGet(secret.id),
+      text: secret.text,
+      secretAccessKey: isKey ? secret.secret : null,
+    };
   }
 
   /** The token that a text is of, when it is good; null otherwise, whatever the reason. */
@@ -104,10 +133,37 @@ export class Tokens {
     if (!isSame(given.hash, row?.hash ?? null) || row === null) return null;
     const token = tokenOf(row);
     if (!this.#isGood(token)) return null;
-    const nowMs = Math.floor(this.#clock.now());
-    if (nowMs - (row.used_ms ?? 0) > USED_EVERY_MS)
-      this.#database.run("UPDATE tokens SET used_ms = ? WHERE id = ?", nowMs, row.id);
+    this.#used(row);
     return token;
+  }
+
+  /**
+   * The secret of an access key that is good; null otherwise. Who asks has to call `used` once the signature
+   * was right: before that nobody has shown that he knows the secret.
+   */
+  accessKey(
+    accessKeyId: string,
+  ): { readonly token: Token; readonly secret: string; readonly used: () => void } | null {
+    const id = idOfAccessKey(accessKeyId);
+    const row =
+      id === null
+        ? null
+        : this.#database.get<Row>("SELECT * FROM tokens WHERE id = ? AND sealed IS NOT NULL", id);
+    if (row === null || row.sealed === null) return null;
+    const token = tokenOf(row);
+    const secret = this.#isGood(token) ? this.#sealer.open(row.sealed, sealContext(row.id)) : null;
+    return secret === null ? null : { token, secret, used: () => this.#used(row) };
+  }
+
+  /** What is wrong with an access key, for the audit log: never for who sent it. */
+  describeAccessKey(accessKeyId: string): string {
+    const id = idOfAccessKey(accessKeyId);
+    const row = id === null ? null : this.#database.get<Row>("SELECT * FROM tokens WHERE id = ?", id);
+    if (row === null || row.sealed === null) return "an unknown access key";
+    if (row.revoked_ms !== null) return `the revoked access key ${accessKeyIdOf(row.id)}`;
+    return this.#isGood(tokenOf(row))
+      ? `access key ${accessKeyIdOf(row.id)} with a wrong signature`
+      : `the expired access key ${accessKeyIdOf(row.id)}`;
   }
 
   /** Why a token of this text is not good, for the audit log: never for who sent it. */
@@ -135,13 +191,16 @@ export class Tokens {
   }
 
   /** Makes a token in place of another, which stays good for `overlapSeconds`. */
-  rotate(id: string, overlapSeconds: number, by: string): { readonly token: Token; readonly text: string } {
+  rotate(id: string, overlapSeconds: number, by: string): MadeToken {
     const old = this.#mustGet(id);
     if (!this.#isGood(old))
       throw new Refused(409, `token ${old.prefix} is not good any more: make a new one`);
     const nowMs = Math.floor(this.#clock.now());
     const leftSeconds = old.expiresAt === null ? undefined : (Date.parse(old.expiresAt) - nowMs) / 1_000;
-    const made = this.create({ ...old, expiresInSeconds: leftSeconds }, by);
+    const made = this.create(
+      { ...old, expiresInSeconds: leftSeconds, accessKey: old.accessKeyId !== null },
+      by,
+    );
     const endMs = Math.min(
       nowMs + overlapSeconds * 1_000,
       old.expiresAt === null ? Number.MAX_SAFE_INTEGER : Date.parse(old.expiresAt),
@@ -164,6 +223,12 @@ export class Tokens {
         `token ${token.prefix} is the last one that may do everything; make another first`,
       );
     return this.#mustGet(id);
+  }
+
+  #used(row: Row): void {
+    const nowMs = Math.floor(this.#clock.now());
+    if (nowMs - (row.used_ms ?? 0) > USED_EVERY_MS)
+      this.#database.run("UPDATE tokens SET used_ms = ? WHERE id = ?", nowMs, row.id);
   }
 
   #mustGet(id: string): Token {
@@ -189,6 +254,19 @@ function prefixOf(id: string): string {
   return `${TOKEN_KINDS.api}_${id}`;
 }
 
+function accessKeyIdOf(id: string): string {
+  return `${ACCESS_KEY_PREFIX}${id.toUpperCase()}`;
+}
+
+function idOfAccessKey(accessKeyId: string): string | null {
+  const id = /^PXAK([0-9A-F]{12})$/.exec(accessKeyId)?.[1];
+  return id === undefined ? null : id.toLowerCase();
+}
+
+function sealContext(id: string): string {
+  return `token ${id}`;
+}
+
 function tokenOf(row: Row): Token {
   const date = (ms: number | null) => (ms === null ? null : new Date(ms).toISOString());
   return {
@@ -198,10 +276,12 @@ function tokenOf(row: Row): Token {
     // Written by `create` alone.
     scopes: JSON.parse(row.scopes) as Scope[],
     sites: row.sites === null ? null : (JSON.parse(row.sites) as string[]),
+    hosts: row.hosts === null ? null : (JSON.parse(row.hosts) as string[]),
     createdAt: new Date(row.created_ms).toISOString(),
     createdBy: row.created_by,
     expiresAt: date(row.expires_ms),
     revokedAt: date(row.revoked_ms),
     usedAt: date(row.used_ms),
+    accessKeyId: row.sealed === null ? null : accessKeyIdOf(row.id),
   };
 }

@@ -1,6 +1,8 @@
 /** What the phases share: the edge's store, flights, origins and clock. */
 import type { Clock } from "../base/clock.ts";
 import type { FillBudget } from "../cache/fill.ts";
+import type { NotStoredReason } from "../cache/freshness.ts";
+import type { PassForecast } from "../cache/pass-forecast.ts";
 import type { DiskTier } from "../cache/store/disk-tier.ts";
 import type { MemoryStore } from "../cache/store/memory.ts";
 import type { Snapshot } from "../config/plan.ts";
@@ -21,6 +23,8 @@ export interface EdgeContext {
   /** The tier behind it; null when there is none. */
   readonly disk: DiskTier | null;
   readonly flights: Flights;
+  /** What is to be expected of URLs that were not asked for before. */
+  readonly forecast: PassForecast<NotStoredReason>;
   readonly fillBudget: FillBudget;
   readonly origins: Origins;
   /** The shields that this node can ask; null when there are none. */

@@ -7,6 +7,7 @@ import { unreachable } from "../base/assert.ts";
 import type { Clock } from "../base/clock.ts";
 import { FillBudget } from "../cache/fill.ts";
 import { FILL_MEMORY_SHARE } from "../cache/limits.ts";
+import { PassForecast } from "../cache/pass-forecast.ts";
 import { keyParts } from "../cache/purge-table.ts";
 import type { DiskStore } from "../cache/store/disk/disk-store.ts";
 import type { MarkGate } from "../cache/store/disk-mark.ts";
@@ -120,6 +121,7 @@ export class Edge {
       store,
       disk,
       flights,
+      forecast: new PassForecast(),
       purges,
       purger: options.purger ?? null,
       peers,
@@ -152,7 +154,12 @@ export class Edge {
     const answer = this.#pipeline.handle(request);
     if (!(answer instanceof Promise)) return answer;
     this.#inFlight++;
-    return answer.finally(() => this.#inFlight--);
+    void answer.then(this.#left, this.#left);
+    return answer;
+  };
+
+  readonly #left = (): void => {
+    this.#inFlight--;
   };
 
   /** Compiles the config's sites into the next snapshot and puts it in force. Rejects, changing nothing, when it can not. */
@@ -170,6 +177,7 @@ export class Edge {
     const quotas = quotasOf(snapshot, context.peers?.slots ?? 1);
     return () => {
       context.snapshot = snapshot;
+      context.forecast.clear();
       // What is stored already is seen to in slices; what comes keeps to them at once.
       void context.store.setQuotas(quotas);
       this.#siteStats = new Map();
@@ -215,6 +223,11 @@ export class Edge {
     const plan = this.#context.snapshot.sites.get(site);
     const key = plan === undefined ? null : urlKey(plan, new URL(url));
     return key === null ? null : keyParts(key).url;
+  }
+
+  /** True where capitals do not count in the tags of a site. */
+  foldsTags(site: string): boolean {
+    return this.#context.snapshot.sites.get(site)?.foldsTags === true;
   }
 
   /** What is wrong and does not keep it from serving, in sentences. */

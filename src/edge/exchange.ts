@@ -52,6 +52,10 @@ export class Exchange {
   originFields: Fields | null = null;
   /** An edge asks this node as its shield: what follows is not for viewers, and no shield is asked. */
   fromEdge = false;
+  /** The newest purge that the edge which asks has applied, in the log that this node follows too; null for others. */
+  askedSequence: number | null = null;
+  /** Up to which entry of that log the answer is valid. */
+  validSequence: number | null = null;
   /** Another worker of this node asks for its viewer: an owner never asks an owner. */
   fromPeer = false;
   /** The worker that owns the key was down: what comes is not kept for long. */

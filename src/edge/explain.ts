@@ -96,7 +96,9 @@ function stored(context: EdgeContext, x: RoutedExchange, steps: ExplanationStep[
     return { result: "bypass", reason: "request-cookie" };
   }
   const usableUntilMs =
-    entry === null ? 0 : Math.max(entry.freshness.freshUntilMs, entry.freshness.whileRevalidateUntilMs);
+    entry === null || context.settings.fleet.mustValidate
+      ? 0
+      : Math.max(entry.freshness.freshUntilMs, entry.freshness.whileRevalidateUntilMs);
   if (
     context.clock.now() >= usableUntilMs &&
     parseCacheControl(x.request.fields.get("cache-control")).onlyIfCached
@@ -213,7 +215,7 @@ function entryState(
   life: Freshness,
   nowMs: number,
 ): "fresh" | "stale, used because the origin is degraded" | "stale, usable while it is refreshed" | "stale" {
-  if (nowMs < entry.freshness.freshUntilMs) return "fresh";
+  if (nowMs < Math.min(entry.freshness.freshUntilMs, life.freshUntilMs)) return "fresh";
   if (nowMs < life.freshUntilMs) return "stale, used because the origin is degraded";
   return nowMs < life.whileRevalidateUntilMs ? "stale, usable while it is refreshed" : "stale";
 }

@@ -3,12 +3,13 @@
  * wait. Its body is stored when, and only when, it is whole.
  */
 import { Fill } from "../cache/fill.ts";
+import type { NotStoredReason } from "../cache/freshness.ts";
 import { selectingKey, variantOf } from "../cache/key.ts";
 import { HOT_COPY_BYTES_MAX, MEMORY_BODY_BYTES_MAX, PASS_MS } from "../cache/limits.ts";
 import type { PassMarker, StoredResponse } from "../cache/stored.ts";
 import { readTags } from "../cache/tags.ts";
 import { bodyOf } from "../http/body.ts";
-import type { FieldReader } from "../http/fields.ts";
+import { type FieldReader, flatOf } from "../http/fields.ts";
 import { codingOf } from "../optimize/codings.ts";
 import type { UpstreamResponse } from "../upstream/next-hop.ts";
 import { UpstreamError } from "../upstream/next-hop.ts";
@@ -30,6 +31,8 @@ const ERROR_STATUSES: ReadonlySet<number> = new Set([500, 502, 503, 504]);
 /** Bytes of an error's body that is kept for those who wait with its first viewer. */
 const SHARED_ERROR_BYTES_MAX = 1024 * 1024;
 
+const NOT_KEPT: Promise<StoredResponse | null> = Promise.resolve(null);
+
 /** What names a flight below its base key. */
 export function flightKey(x: RoutedExchange, context: EdgeContext): string {
   const vary = context.store.get(x.base)?.vary ?? [];
@@ -48,6 +51,24 @@ export function fits(x: RoutedExchange, outcome: FlightResponse, { purges }: Edg
   return outcome.variant === variantOf(x.secondary, outcome.vary, x.request.fields);
 }
 
+/** Stands for an outcome until the flight has left. */
+const NOT_BEGUN = new Promise<FlightOutcome>(() => {});
+
+/**
+ * The flight that a request may wait for; or why it does not wait, although there is one: what comes is not
+ * going to be for more than one viewer. Null when there is nothing to wait for.
+ */
+export function underwayFor(
+  x: RoutedExchange,
+  context: EdgeContext,
+  entry: StoredResponse | null,
+): Flight | NotStoredReason | null {
+  const flight = context.flights.find(x.base, flightKey(x, context));
+  if (flight === undefined) return null;
+  if (entry !== null || (context.store.get(x.base)?.count ?? 0) > 0) return flight;
+  return context.forecast.of(x.base, context.clock.now()) ?? flight;
+}
+
 /** Sends a cacheable request to the next hop. `entry` is a stored response to revalidate; `shared` lets others join. */
 export function startFlight(
   x: RoutedExchange,
@@ -55,25 +76,39 @@ export function startFlight(
   entry: StoredResponse | null,
   shared: boolean,
 ): Flight {
-  const { promise, resolve } = Promise.withResolvers<FlightOutcome>();
   const flight: Flight = {
     key: flightKey(x, context),
     shared,
     invalidated: false,
-    outcome: promise,
+    outcome: NOT_BEGUN,
     asked: context.purges.now(),
   };
   context.flights.add(x.base, flight);
-  void fly(x, context, entry, flight).then((outcome) => {
-    // Others may join while a retained body is on its way; everything else ends the flight here.
-    const open = outcome.kind === "response" && outcome.storage.store;
-    if (!open) context.flights.remove(x.base, flight);
-    else void outcome.settled.then(() => context.flights.remove(x.base, flight));
-    resolve(outcome);
-  });
+  flight.outcome = flyAndLand(x, context, entry, flight);
   return flight;
 }
 
+/** The flight, listed for as long as others may join it. Never rejects. */
+async function flyAndLand(
+  x: RoutedExchange,
+  context: EdgeContext,
+  entry: StoredResponse | null,
+  flight: Flight,
+): Promise<FlightOutcome> {
+  let outcome: FlightOutcome;
+  try {
+    outcome = await fly(x, context, entry, flight);
+  } catch (error) {
+    outcome = { kind: "error", error };
+  }
+  // Others may join while a retained body is on its way; everything else ends the flight here.
+  if (outcome.kind === "response" && outcome.kept === undefined)
+    void outcome.settled.then(() => context.flights.remove(x.base, flight));
+  else context.flights.remove(x.base, flight);
+  return outcome;
+}
+
+/** Sends the request and makes an outcome of what comes. Rejects as askOrigin does. */
 async function fly(
   x: RoutedExchange,
   context: EdgeContext,
@@ -81,49 +116,44 @@ async function fly(
   flight: Flight,
   byRange = true,
 ): Promise<FlightOutcome> {
-  try {
-    const owned = context.peers === null || x.fromPeer ? null : await askPeer(x, context, entry, flight);
-    if (owned !== null) return owned;
-    const range = byRange ? firstRange(x, context, entry) : null;
-    const method = x.method === "OPTIONS" ? "OPTIONS" : "GET";
-    const conditional =
-      entry !== null && (entry.etag !== null || entry.lastModifiedMs !== null) ? entry : null;
-    const response = await askOrigin(x, context, {
-      cacheable: true,
-      revalidate: conditional,
-      method,
-      body: null,
-      signal: null,
-      keepRange: false,
-      ...(range === null ? {} : { span: { range, ifRange: null } }),
-    });
-    if (response.status === 304) {
-      if (conditional === null)
-        throw new UpstreamError(
-          "http_protocol_error",
-          "the origin answered 304 to a request without a condition",
-        );
-      const freshened = freshen(x, context, flight, conditional, response);
-      if (freshened !== null) return freshened;
-      if (!flight.invalidated) context.store.remove(conditional);
-      return await fly(x, context, null, flight);
-    }
-    // What is still being written of this URL must not come after what is begun now.
-    if (context.disk !== null) await context.disk.quiet(x.base);
-    if (response.status === 206 && range === null) {
-      response.body?.cancel();
-      throw new UpstreamError("http_protocol_error", "the origin answered 206 to a request without a range");
-    }
-    if (response.status === 206) return await receivePart(x, context, entry, flight, response);
-    // The viewer's own Range tells him how long it is.
-    if (response.status === 416 && range !== null) {
-      response.body?.cancel();
-      return { kind: "pass", reason: "not-stored" };
-    }
-    return replace(x, context, entry, flight, response, null);
-  } catch (error) {
-    return { kind: "error", error };
+  const owned = context.peers === null || x.fromPeer ? null : await askPeer(x, context, entry, flight);
+  if (owned !== null) return owned;
+  const range = byRange ? firstRange(x, context, entry) : null;
+  const method = x.method === "OPTIONS" ? "OPTIONS" : "GET";
+  const conditional = entry !== null && (entry.etag !== null || entry.lastModifiedMs !== null) ? entry : null;
+  const response = await askOrigin(x, context, {
+    cacheable: true,
+    revalidate: conditional,
+    method,
+    body: null,
+    signal: null,
+    keepRange: false,
+    ...(range === null ? {} : { span: { range, ifRange: null } }),
+  });
+  if (response.status === 304) {
+    if (conditional === null)
+      throw new UpstreamError(
+        "http_protocol_error",
+        "the origin answered 304 to a request without a condition",
+      );
+    const freshened = freshen(x, context, flight, conditional, response);
+    if (freshened !== null) return freshened;
+    if (!flight.invalidated) context.store.remove(conditional);
+    return fly(x, context, null, flight);
   }
+  // What is still being written of this URL must not come after what is begun now.
+  if (context.disk !== null) await context.disk.quiet(x.base);
+  if (response.status === 206 && range === null) {
+    response.body?.cancel();
+    throw new UpstreamError("http_protocol_error", "the origin answered 206 to a request without a range");
+  }
+  if (response.status === 206) return receivePart(x, context, entry, flight, response);
+  // The viewer's own Range tells him how long it is.
+  if (response.status === 416 && range !== null) {
+    response.body?.cancel();
+    return { kind: "pass", reason: "not-stored" };
+  }
+  return replace(x, context, entry, flight, response, null);
 }
 
 /** Asks the worker that owns the key; null when that is this one, or it is down. */
@@ -251,7 +281,7 @@ function decide(
     vary,
     variant: variantOf(x.secondary, vary, x.request.fields),
     negotiable: isNegotiable(x.behavior, status, fields, bodyLength),
-    tags: readTags(fields, x.authority),
+    tags: readTags(fields, x.authority, x.site.foldsTags),
     owned,
   };
 }
@@ -336,17 +366,19 @@ function receiveResponse(
           ? WHOLE_BODY_BYTES_MAX
           : 0,
   });
-  const settled = storage.store
-    ? fill.whole().then((whole) => {
-        if (whole && !flight.invalidated) return keep(x, context, flight, { ...decided, storage }, fill);
-        if (owned === null && fill.state !== "failed" && !fill.retained)
-          context.store.markPass(x.base, context.clock.now() + PASS_MS, "response-too-large");
-        return null;
-      })
-    : Promise.resolve(null);
+  const settle = (whole: boolean): StoredResponse | null => {
+    if (whole && !flight.invalidated && storage.store)
+      return keep(x, context, flight, { ...decided, storage }, fill);
+    if (owned === null && fill.state !== "failed" && !fill.retained)
+      context.store.markPass(x.base, context.clock.now() + PASS_MS, "response-too-large");
+    return null;
+  };
+  learn(x, context, status, decided.storage);
   if (!storage.store && !shareError && owned === null)
     context.store.markPass(x.base, context.clock.now() + PASS_MS, storage.reason);
   if (storage.store || shareError) fill.start();
+  // A small body mostly comes with its head: it is stored before anybody has to wait for it.
+  const kept = !storage.store ? null : fill.state === "complete" ? settle(fill.retained) : undefined;
   return {
     kind: "response",
     status,
@@ -361,12 +393,42 @@ function receiveResponse(
     asked: flight.asked,
     tags: tags.tags,
     responseTimeMs: response.responseTimeMs,
-    settled,
+    settled:
+      kept === undefined ? fill.whole().then(settle) : kept === null ? NOT_KEPT : Promise.resolve(kept),
+    kept,
     reusable:
       owned?.tier.reusable ??
       (storage.store ? storage.freshness.freshUntilMs > response.responseTimeMs : shareError),
     tier: owned?.tier ?? null,
   };
+}
+
+/** What an answer says about others of its folder; an error says nothing, and neither does what one viewer's request was like. */
+function learn(
+  x: RoutedExchange,
+  { forecast, store, clock }: EdgeContext,
+  status: number,
+  storage: FlightStorage,
+): void {
+  if (status >= 400) return;
+  const nowMs = clock.now();
+  if (storage.store) forecast.storable(x.base, nowMs);
+  // One URL asked for eight times says nothing about others.
+  else if (isOfResponse(storage.reason) && nowMs >= (store.get(x.base)?.pass?.untilMs ?? 0))
+    forecast.unstorable(x.base, storage.reason, nowMs);
+}
+
+function isOfResponse(reason: Extract<FlightStorage, { store: false }>["reason"]): reason is NotStoredReason {
+  switch (reason) {
+    case "response-no-store":
+    case "response-private":
+    case "response-set-cookie":
+    case "response-vary-star":
+    case "response-no-freshness":
+      return true;
+    default:
+      return false;
+  }
 }
 
 /** Most of an owner's response that is kept as a copy here; 0 when it is known to be larger. */
@@ -381,6 +443,7 @@ const IMPERSONAL =
 
 /** True when nothing in a request tells one viewer from another: even an error may be given to those who wait with it. */
 function isImpersonal(fields: FieldReader): boolean {
-  for (const [name] of fields.entries()) if (!IMPERSONAL.test(name)) return false;
+  const flat = flatOf(fields);
+  for (let i = 0; i < flat.length; i += 2) if (!IMPERSONAL.test(flat[i] as string)) return false;
   return true;
 }

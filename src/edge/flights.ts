@@ -44,6 +44,8 @@ export interface FlightResponse {
   readonly reusable: boolean;
   /** Resolves when the body is whole: to the stored response, or null when it was not stored. */
   readonly settled: Promise<StoredResponse | null>;
+  /** What it has resolved to where that is known already; undefined while the body is on its way. */
+  readonly kept: StoredResponse | null | undefined;
   /** What the owner said, when another worker of this node is the owner; else null. */
   readonly tier: TierFacts | null;
 }
@@ -78,7 +80,7 @@ export interface Flight {
   readonly shared: boolean;
   /** Set by an invalidation or a purge: what comes back is not stored, and nobody joins. */
   invalidated: boolean;
-  readonly outcome: Promise<FlightOutcome>;
+  outcome: Promise<FlightOutcome>;
   /** Where the purges stood when it started: what comes back is valid up to there. */
   readonly asked: AskedAt;
 }

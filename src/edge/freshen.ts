@@ -61,9 +61,9 @@ export function freshen(
   }
   entry.freshness = asGiven(storage.freshness, response);
   // Confirmed as of when this was asked; tags that a 304 does not repeat stay.
-  entry.validSequence = flight.asked.sequence;
+  entry.validSequence = Math.min(flight.asked.sequence, response.validSequence ?? Number.POSITIVE_INFINITY);
   entry.validLocal = flight.asked.local;
-  const { tags } = readTags(response.fields, x.authority);
+  const { tags } = readTags(response.fields, x.authority, x.site.foldsTags);
   if (tags.length > 0) entry.tags = tags;
   entry.storedAtMs = response.responseTimeMs;
   context.store.recount(entry);

@@ -4,12 +4,15 @@ import type { EdgeContext } from "./context.ts";
 import type { RoutedExchange } from "./exchange.ts";
 
 /** What is stored for a request, held against every purge; what only the disk has comes back into memory. */
-export async function findStored(x: RoutedExchange, context: EdgeContext): Promise<StoredResponse | null> {
+export function findStored(
+  x: RoutedExchange,
+  context: EdgeContext,
+): StoredResponse | null | Promise<StoredResponse | null> {
   const { purges, disk, store } = context;
   const entry = purges.find(x.base, x.secondary, x.request.fields);
   if (entry !== null || disk === null) return entry;
   const pass = store.get(x.base)?.pass ?? null;
   // What was found not to be storable is not looked for.
   if (pass !== null && context.clock.now() < pass.untilMs) return null;
-  return await disk.revive(x.base, x.secondary, x.request.fields, x.behavior.variantsMax);
+  return disk.revive(x.base, x.secondary, x.request.fields, x.behavior.variantsMax);
 }

@@ -22,6 +22,7 @@ export type CacheReason =
   | "stale-if-error"
   | "origin-degraded"
   | "origin-slow"
+  | "log-behind"
   | "response-too-large"
   | "response-self-redirect"
   | "request-method"

@@ -13,7 +13,7 @@ import { Fields } from "../http/fields.ts";
 import { UpstreamError } from "../upstream/next-hop.ts";
 import type { EdgeContext } from "./context.ts";
 import { Exchange, type RoutedExchange } from "./exchange.ts";
-import { fits, flightKey, startFlight } from "./flight.ts";
+import { fits, startFlight, underwayFor } from "./flight.ts";
 import type { FlightOutcome, FlightResponse } from "./flights.ts";
 import { findStored } from "./lookup.ts";
 import type { CacheReason, ViewerRequest } from "./message.ts";
@@ -111,7 +111,8 @@ async function lookUp(
   const { context } = side;
   for (let attempt = 0; attempt <= VARIANT_RESTARTS_MAX; attempt++) {
     const nowMs = context.clock.now();
-    const entry = await findStored(x, context);
+    const found = findStored(x, context);
+    const entry = found instanceof Promise ? await found : found;
     if (entry !== null && !mayUse(x, entry.freshness)) return passOn("request-cookie", 0);
     const use = entry === null ? null : usableNow(x, entry, context, nowMs);
     if (entry !== null && use !== null) {
@@ -128,9 +129,9 @@ async function lookUp(
     const pass = url?.pass ?? null;
     if (pass !== null && nowMs < pass.untilMs) return passOn(pass.reason, pass.untilMs);
     const alone = entry !== null && !entry.reusable;
-    const underway =
-      x.behavior.collapse && !alone ? context.flights.find(x.base, flightKey(x, context)) : undefined;
-    x.collapsed = underway !== undefined;
+    const underway = x.behavior.collapse && !alone ? underwayFor(x, context, entry) : null;
+    if (typeof underway === "string") return passOn(underway, 0);
+    x.collapsed = underway !== null;
     const flight = underway ?? startFlight(x, context, entry, x.behavior.collapse && !alone);
     if (entry !== null && (await tookTooLong(x, entry, flight.outcome, context))) {
       x.end("stale", "origin-slow");
@@ -325,9 +326,14 @@ function factsOf(x: RoutedExchange, context: EdgeContext): Omit<TierFacts, "reus
   };
 }
 
-function flat(fields: Fields, leftOut: readonly string[] = []): string[] {
+function flat(fields: Fields, leftOut: readonly string[] = []): readonly string[] {
+  const { flat: all } = fields;
+  if (leftOut.length === 0) return all;
   const list: string[] = [];
-  for (const [name, value] of fields.entries()) if (!leftOut.includes(name)) list.push(name, value);
+  for (let i = 0; i < all.length; i += 2) {
+    const name = all[i] as string;
+    if (!leftOut.includes(name)) list.push(name, all[i + 1] as string);
+  }
   return list;
 }
 

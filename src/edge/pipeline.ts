@@ -5,7 +5,7 @@ import { type FieldReader, Fields } from "../http/fields.ts";
 import type { EdgeContext } from "./context.ts";
 import type { RoutedExchange } from "./exchange.ts";
 import { Exchange } from "./exchange.ts";
-import { fits, flightKey, startFlight } from "./flight.ts";
+import { fits, flightKey, startFlight, underwayFor } from "./flight.ts";
 import type { FlightOutcome, FlightResponse } from "./flights.ts";
 import { findStored } from "./lookup.ts";
 import type {
@@ -56,17 +56,25 @@ export class Pipeline {
       const routed = x as RoutedExchange;
       if (request.http3 && !routed.site.http3) return this.#misdirected(x);
       if (isWebSocket(request)) return this.#upgrade(routed);
+      if (x.askedSequence !== null && !this.#hasApplied(x, x.askedSequence))
+        return this.#settle(x, this.#behind(routed, x.askedSequence));
       const bypass = bypassReason(routed);
       if (bypass !== null) return this.#settle(x, this.#pass(routed, bypass));
       makeKey(routed);
       const entry = context.purges.find(x.base, x.secondary, request.fields);
       if (entry !== null && !mayUse(routed, entry.freshness))
         return this.#settle(x, this.#pass(routed, "request-cookie"));
-      if (entry !== null && x.startMs < entry.freshness.freshUntilMs && entry.large === null) {
+      const { mustValidate } = context.settings.fleet;
+      if (
+        entry !== null &&
+        x.startMs < entry.freshness.freshUntilMs &&
+        entry.large === null &&
+        !mustValidate
+      ) {
         const answer = this.#hit(routed, entry);
         return answer instanceof Promise ? this.#settle(x, answer) : this.#finish(x, answer);
       }
-      return this.#settle(x, this.#cacheable(routed));
+      return this.#cacheable(routed);
     } catch (error) {
       return this.#bug(x, error);
     }
@@ -125,6 +133,31 @@ export class Pipeline {
     return { ...outcome, refused: (error) => this.#finish(x, outcome.refused(error)) };
   }
 
+  // ---- an edge asks, who may have applied more of the fleet's log than this node ----
+
+  /** Has this node applied what the edge has? What it gives then is valid up to there at least. */
+  #hasApplied(x: Exchange, asked: number): boolean {
+    const { applied } = this.#context.purges;
+    x.validSequence = applied;
+    return applied >= asked;
+  }
+
+  /** Catches up first; where that takes too long nothing stored here is used. */
+  async #behind(x: RoutedExchange, asked: number): Promise<ViewerResponse> {
+    const bypass = bypassReason(x);
+    if (bypass !== null) return this.#pass(x, bypass);
+    makeKey(x);
+    if (await this.#context.purges.caughtUp(asked)) {
+      this.#hasApplied(x, asked);
+      return this.#cacheable(x);
+    }
+    x.end("bypass", "log-behind");
+    x.forwarded = "bypass";
+    // The origin is asked after the edge has applied it.
+    x.validSequence = asked;
+    return this.#passCacheable(x, true);
+  }
+
   // ---- what does not use the cache ----
 
   async #pass(x: RoutedExchange, reason: Exchange["reason"]): Promise<ViewerResponse> {
@@ -169,16 +202,22 @@ export class Pipeline {
 
   // ---- what does ----
 
+  /** Looks it up, fetches it if need be, and finishes the answer. */
   async #cacheable(x: RoutedExchange): Promise<ViewerResponse> {
-    const response = await this.#lookup(x);
-    return this.#errorPage(x, response);
+    try {
+      const response = await this.#lookup(x);
+      return this.#finish(x, response.status < 400 ? response : await this.#errorPage(x, response));
+    } catch (error) {
+      return this.#bug(x, error);
+    }
   }
 
   async #lookup(x: RoutedExchange): Promise<ViewerResponse> {
     const context = this.#context;
     for (let attempt = 0; attempt <= VARIANT_RESTARTS_MAX; attempt++) {
       const nowMs = context.clock.now();
-      const entry = await findStored(x, context);
+      const found = findStored(x, context);
+      const entry = found instanceof Promise ? await found : found;
       const url = context.store.get(x.base);
       if (entry !== null && !mayUse(x, entry.freshness)) return this.#unusable(x);
       const use = entry === null ? null : usableNow(x, entry, context, nowMs);
@@ -210,37 +249,46 @@ export class Pipeline {
       // What has to be validated for each request is not waited for together; an owner heeds ranges and conditions for each.
       const own = elsewhere && (ranged || (entry === null && isConditional(x.request.fields)));
       const alone = passing || onlyStored || (entry !== null && !entry.reusable) || own;
-      const flight = this.#fly(x, entry, x.behavior.collapse && !alone);
+      const shared = x.behavior.collapse && !alone;
+      const underway = shared ? underwayFor(x, context, entry) : null;
+      if (typeof underway === "string" && elsewhere) {
+        x.end("bypass", underway);
+        return this.#passCacheable(x, true);
+      }
+      const flight = this.#fly(x, entry, underway, shared);
       if (entry !== null && (await tookTooLong(x, entry, flight, context))) {
         x.end("stale", "origin-slow");
         const answer = await this.#deliver(x, entry);
         if (answer !== null) return answer;
         continue;
       }
-      const response = await this.#land(x, entry, await flight);
+      const landed = this.#land(x, entry, await flight);
+      const response = landed instanceof Promise ? await landed : landed;
       if (response !== null) return response;
       x.collapsed = false;
     }
     return this.#passCacheable(x, false);
   }
 
-  /** Joins the flight for this object, or starts it. */
-  #fly(x: RoutedExchange, entry: StoredResponse | null, shared: boolean): Promise<FlightOutcome> {
-    const context = this.#context;
-    const underway = shared ? context.flights.find(x.base, flightKey(x, context)) : undefined;
-    if (underway !== undefined) {
-      x.collapsed = true;
-      return underway.outcome;
-    }
-    return startFlight(x, context, entry, shared).outcome;
+  /** Joins the flight for this object, or starts one: its own where what is under way is not to be waited for. */
+  #fly(
+    x: RoutedExchange,
+    entry: StoredResponse | null,
+    underway: ReturnType<typeof underwayFor>,
+    shared: boolean,
+  ): Promise<FlightOutcome> {
+    if (underway === null || typeof underway === "string")
+      return startFlight(x, this.#context, entry, shared && underway === null).outcome;
+    x.collapsed = true;
+    return underway.outcome;
   }
 
   /** What a flight's outcome is to one viewer; null when it does not fit and the viewer has to look again. */
-  async #land(
+  #land(
     x: RoutedExchange,
     entry: StoredResponse | null,
     outcome: FlightOutcome,
-  ): Promise<ViewerResponse | null> {
+  ): ViewerResponse | null | Promise<ViewerResponse | null> {
     const context = this.#context;
     const tier = outcome.kind === "response" || outcome.kind === "freshened" ? (outcome.tier ?? null) : null;
     if (tier !== null) {
@@ -311,11 +359,11 @@ export class Pipeline {
     return this.#passCacheable(x, true);
   }
 
-  async #landResponse(
+  #landResponse(
     x: RoutedExchange,
     entry: StoredResponse | null,
     outcome: FlightResponse,
-  ): Promise<ViewerResponse | null> {
+  ): ViewerResponse | null | Promise<ViewerResponse | null> {
     const context = this.#context;
     const { storage } = outcome;
     if (!storage.store) {

@@ -5,7 +5,7 @@
  * forgotten, and each shard notes how far it was swept: one that missed something is known by that.
  */
 import type { Clock } from "../base/clock.ts";
-import { LOCAL_SWEEP_MS, SWEEP_AGAIN_MS } from "../cache/limits.ts";
+import { FLEET_CATCH_UP_MS_MAX, LOCAL_SWEEP_MS, SWEEP_AGAIN_MS } from "../cache/limits.ts";
 import { PurgeSweep } from "../cache/purge-sweep.ts";
 import {
   PURGE_MARKS_MAX,
@@ -69,6 +69,11 @@ export class EdgePurges {
   #sweptWhole = true;
   #begun = false;
   #closed = false;
+  /** Place in the fleet's log up to which everything is applied, also what is no purge. */
+  #standing = 0;
+  /** The place at which somebody waited in vain for a newer one: nobody does so again before something comes. */
+  #stuckAt = -1;
+  readonly #waiting = new Set<() => void>();
 
   constructor(options: PurgesOptions) {
     this.#options = options;
@@ -96,6 +101,45 @@ export class EdgePurges {
   /** Where the purges stand now. */
   now(): AskedAt {
     return { sequence: this.#table.sequence, local: this.#invalidations };
+  }
+
+  /** Up to where the fleet's log is applied: its entries that are no purges count too. */
+  get applied(): number {
+    return Math.max(this.#table.sequence, this.#standing);
+  }
+
+  /** Everything of the fleet's log up to here is applied. */
+  standAt(sequence: number): void {
+    this.#standing = Math.max(this.#standing, sequence);
+    this.#wake();
+  }
+
+  /**
+   * Resolves true when the fleet's log is applied up to `sequence`, false when that takes longer than
+   * FLEET_CATCH_UP_MS_MAX, or when it took somebody that long and nothing has come since.
+   */
+  async caughtUp(sequence: number): Promise<boolean> {
+    if (this.applied >= sequence) return true;
+    if (this.#stuckAt === this.applied || this.#closed) return false;
+    let late = false;
+    const moved = Promise.withResolvers<void>();
+    const look = (): void => {
+      if (this.applied >= sequence || late || this.#closed) moved.resolve();
+    };
+    this.#waiting.add(look);
+    const cancel = this.#options.clock.after(FLEET_CATCH_UP_MS_MAX, () => {
+      late = true;
+      this.#stuckAt = this.applied;
+      look();
+    });
+    await moved.promise;
+    cancel();
+    this.#waiting.delete(look);
+    return this.applied >= sequence;
+  }
+
+  #wake(): void {
+    for (const look of this.#waiting) look();
   }
 
   /** True once it is known what was missed before the start. */
@@ -175,6 +219,7 @@ export class EdgePurges {
   apply(purge: Purge): void {
     if (purge.sequence <= this.#table.sequence) return;
     this.#table.apply(purge);
+    this.#wake();
     this.#counts.set(purge.sequence, Promise.withResolvers<number>());
     this.#sweep.add(purge);
   }
@@ -281,6 +326,7 @@ export class EdgePurges {
   /** Nothing is swept any more. */
   close(): void {
     this.#closed = true;
+    this.#wake();
   }
 
   async #sweepDisk(disk: DiskTier): Promise<void> {

@@ -1,6 +1,21 @@
 /** What an edge knows of itself: the part of the node's config that the phases need. */
 import type { AddressSet } from "../http/ip.ts";
 
+/** Where this node stands in its fleet's log. */
+export interface FleetStanding {
+  /** Identity of the log; null for a node without a fleet: its purges' numbers are its own. */
+  readonly log: string | null;
+  /** Everything of the log up to here is applied in every worker; purges may be further already. */
+  readonly applied: number;
+  /** The log can not be reached: viewers are told that purges may be missing. */
+  readonly unsynced: boolean;
+  /** It can not be reached for so long that nothing stored is given without asking its origin. */
+  readonly mustValidate: boolean;
+}
+
+/** A node on its own. */
+export const NO_FLEET: FleetStanding = { log: null, applied: 0, unsynced: false, mustValidate: false };
+
 /** Identity and trust of this edge. */
 export interface EdgeSettings {
   /** Name in Via, Cache-Status and Proxy-Status. */
@@ -17,8 +32,8 @@ export interface EdgeSettings {
   readonly requestBodyBytesMax: number;
   /** Port of the https listener, for redirects; null when there is none. */
   readonly httpsPort: number | null;
-  /** True while the fleet's log can not be reached: viewers are told that purges may be missing. */
-  readonly unsynced: boolean;
+  /** Changes while the edge runs. */
+  readonly fleet: FleetStanding;
 }
 
 /** Most times that our own CDN-Loop token may be in a request that we take. */

@@ -15,10 +15,17 @@ import type { CacheReason, CacheResult } from "./message.ts";
 export function lifeOf(
   x: RoutedExchange,
   entry: StoredResponse,
-  { origins, clock }: EdgeContext,
+  { origins, settings, clock }: EdgeContext,
   nowMs: number,
 ): Freshness {
   const { freshness } = entry;
+  if (settings.fleet.mustValidate)
+    return {
+      ...freshness,
+      freshUntilMs: Math.min(freshness.freshUntilMs, nowMs),
+      whileRevalidateUntilMs: 0,
+      ifErrorUntilMs: 0,
+    };
   // How an origin does is of the machine's time.
   const machineMs = nowMs + clock.steady.now() - clock.now();
   const bounds = origins.degradedBounds(x.site, x.origin, machineMs);
@@ -53,7 +60,7 @@ export function usableNow(
   context: EdgeContext,
   nowMs: number,
 ): Use | null {
-  if (nowMs < entry.freshness.freshUntilMs) return FRESH;
+  if (nowMs < entry.freshness.freshUntilMs && !context.settings.fleet.mustValidate) return FRESH;
   const life = lifeOf(x, entry, context, nowMs);
   if (nowMs < life.freshUntilMs) return SPARING;
   return nowMs < life.whileRevalidateUntilMs ? UPDATING : null;

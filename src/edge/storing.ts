@@ -180,7 +180,10 @@ function partsOf(
     negotiable: keeping.negotiable,
     freshness: x.ownerless ? shortLived(storage.freshness, context.clock.now()) : storage.freshness,
     tags: tags.tags,
-    validSequence: Math.min(flight.asked.sequence, owned?.tier.valid.sequence ?? Number.POSITIVE_INFINITY),
+    validSequence: Math.min(
+      flight.asked.sequence,
+      owned?.tier.valid.sequence ?? response.validSequence ?? Number.POSITIVE_INFINITY,
+    ),
     validLocal: Math.min(flight.asked.local, owned?.tier.valid.local ?? Number.POSITIVE_INFINITY),
     etag: fields.get("etag"),
     lastModifiedMs: parseHttpDate(fields.get("last-modified")),

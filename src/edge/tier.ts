@@ -8,7 +8,7 @@ import type { Freshness } from "../cache/freshness.ts";
 import type { StoredResponse } from "../cache/stored.ts";
 import { type BodyReader, bodyOf } from "../http/body.ts";
 import { parseCacheControl } from "../http/cache-control.ts";
-import { Fields } from "../http/fields.ts";
+import { Fields, flatOf } from "../http/fields.ts";
 import {
   UpstreamError,
   type UpstreamErrorCode,
@@ -225,8 +225,11 @@ function questionOf(
   asked: AskedAt,
 ): TierQuestion {
   const fields: string[] = [];
-  for (const [name, value] of x.request.fields.entries())
-    if (!NOT_ASKED.has(name) && !name.startsWith("if-")) fields.push(name, value);
+  const flat = flatOf(x.request.fields);
+  for (let i = 0; i < flat.length; i += 2) {
+    const name = flat[i] as string;
+    if (!NOT_ASKED.has(name) && !name.startsWith("if-")) fields.push(name, flat[i + 1] as string);
+  }
   return {
     snapshot: context.snapshot.number,
     site: x.site.id,

@@ -114,6 +114,13 @@ export class BodyQueue implements BodyReader {
     }
   }
 
+  readNow(): Uint8Array | null | undefined {
+    const piece = this.#pieces[this.#next];
+    if (piece === undefined) return this.#state === "finished" ? null : undefined;
+    this.#take(piece);
+    return piece;
+  }
+
   cancel(): void {
     if (this.#state === "open") this.#source.onCancel();
     else if (this.#bytes > 0) this.discard(givenUp());

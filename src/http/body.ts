@@ -7,6 +7,11 @@ export interface BodyReader {
    * the body is cut short or malformed: a null always means that the body is whole.
    */
   read(): Promise<Uint8Array | null>;
+  /**
+   * What `read` would give, where it is here already; undefined where it has to be waited for, or failed. A
+   * source that can not tell leaves it out.
+   */
+  readNow?(): Uint8Array | null | undefined;
   /** Gives up the rest. Safe to call at any time and more than once. */
   cancel(): void;
 }
@@ -59,6 +64,11 @@ export function bodyOf(bytes: Uint8Array): BodyReader {
       const piece = rest;
       rest = null;
       return Promise.resolve(piece);
+    },
+    readNow() {
+      const piece = rest;
+      rest = null;
+      return piece;
     },
     cancel() {
       rest = null;

@@ -4,6 +4,8 @@
  * must be a day's name but is not checked against the date: it carries nothing.
  */
 
+import { memoize } from "./memo.ts";
+
 const DAYS = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"] as const;
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"] as const;
 const MONTH_INDEX: ReadonlyMap<string, number> = new Map(MONTHS.map((name, i) => [name.toLowerCase(), i]));
@@ -29,12 +31,9 @@ const ASCTIME = new RegExp(
  */
 export function parseHttpDate(value: string | null, nowMs?: number): number | null {
   if (value === null || value.length > 33) return null;
-  let match = IMF_FIXDATE.exec(value);
-  if (match !== null) {
-    const [, day, month, year, hour, minute, second] = match;
-    return timeOf(Number(year), month, Number(day), Number(hour), Number(minute), Number(second));
-  }
-  match = RFC_850.exec(value);
+  const time = parseImfFixdate(value);
+  if (time !== undefined) return time;
+  let match = RFC_850.exec(value);
   if (match !== null) {
     const [, day, month, yearOfCentury, hour, minute, second] = match;
     const now = nowMs ?? Date.now();
@@ -66,6 +65,18 @@ export function parseHttpDate(value: string | null, nowMs?: number): number | nu
   }
   return null;
 }
+
+/** Of the format that nearly all use; undefined when it is not this one. An origin says the same Date many times a second. */
+const parseImfFixdate = memoize(
+  (value): number | null | undefined => {
+    const match = IMF_FIXDATE.exec(value);
+    if (match === null) return undefined;
+    const [, day, month, year, hour, minute, second] = match;
+    return timeOf(Number(year), month, Number(day), Number(hour), Number(minute), Number(second));
+  },
+  256,
+  33,
+);
 
 let lastSecond = Number.NaN;
 let lastText = "";

@@ -13,6 +13,13 @@ const CONTROL = /[\x00-\x08\x0a-\x1f\x7f]/;
  * An obs-fold line fails: its name is not a token.
  */
 export function parseFieldLine(line: string, fault: Fault): [string, string] {
+  const pair: string[] = [];
+  pushFieldLine(pair, line, fault);
+  return pair as [string, string];
+}
+
+/** The same, name and value put at the end of a list. Returns the name. */
+export function pushFieldLine(list: string[], line: string, fault: Fault): string {
   const colon = line.indexOf(":");
   const name = colon === -1 ? line : line.slice(0, colon);
   if (colon === -1 || !TOKEN.test(name)) throw fault(`a field line is not "name: value": ${shown(line)}`);
@@ -22,7 +29,9 @@ export function parseFieldLine(line: string, fault: Fault): [string, string] {
   while (end > start && isBlank(line.charCodeAt(end - 1))) end--;
   const value = line.slice(start, end);
   if (CONTROL.test(value)) throw fault(`the field ${name} has a control character in its value`);
-  return [name.toLowerCase(), value];
+  const lower = name.toLowerCase();
+  list.push(lower, value);
+  return lower;
 }
 
 /** A piece of a hostile message as it may stand in an error: short, and without control characters. */

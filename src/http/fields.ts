@@ -88,6 +88,11 @@ export class Fields implements FieldReader {
     return new Fields(this.#flat.slice());
   }
 
+  /** Name, value, name, value: for loops that make nothing for each line. Not to be changed. */
+  get flat(): readonly string[] {
+    return this.#flat;
+  }
+
   *entries(): Generator<[string, string]> {
     for (let i = 0; i < this.#flat.length; i += 2) {
       yield [this.#flat[i] as string, this.#flat[i + 1] as string];
@@ -105,4 +110,12 @@ export class Fields implements FieldReader {
     for (const part of this.#flat) sum += part.length;
     return sum;
   }
+}
+
+/** Name, value, name, value of any fields: for loops that make nothing for each line. Not to be changed. */
+export function flatOf(fields: FieldReader): readonly string[] {
+  if (fields instanceof Fields) return fields.flat;
+  const flat: string[] = [];
+  for (const [name, value] of fields.entries()) flat.push(name, value);
+  return flat;
 }

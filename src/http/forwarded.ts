@@ -3,6 +3,7 @@
  * and only what a trusted proxy wrote counts; so where there is too much it is the left that is cut.
  */
 import { parseIp } from "./ip.ts";
+import { memoize } from "./memo.ts";
 import { isToken, quote, splitList, trimOws, unquote } from "./syntax.ts";
 
 /** Hops that are read of one field: the last ones. */
@@ -67,13 +68,8 @@ export function formatForwarded(element: {
   readonly host: string;
   readonly by?: string;
 }): string {
-  const parts = [
-    `for=${tokenOrQuoted(node(element.for))}`,
-    `proto=${tokenOrQuoted(element.proto)}`,
-    `host=${tokenOrQuoted(element.host)}`,
-  ];
-  if (element.by !== undefined) parts.push(`by=${tokenOrQuoted(node(element.by))}`);
-  return parts.join(";");
+  const by = element.by === undefined ? "" : `;by=${formatNode(element.by)}`;
+  return `for=${formatNode(element.for)};proto=${formatValue(element.proto)};host=${formatValue(element.host)}${by}`;
 }
 
 /** The address in `address`, `address:port` or `[address]:port`; null when there is none. */
@@ -85,12 +81,10 @@ function nodeAddress(text: string): string | null {
   return parseIp(hasPort ? text.slice(0, colon) : text)?.text ?? null;
 }
 
-function node(text: string): string {
-  const address = parseIp(text);
-  if (address === null) return text;
-  return address.family === 6 ? `[${address.text}]` : address.text;
-}
+const formatValue = memoize((text) => (isToken(text) ? text : quote(text)));
 
-function tokenOrQuoted(text: string): string {
-  return isToken(text) ? text : quote(text);
-}
+const formatNode = memoize((text) => {
+  const address = parseIp(text);
+  if (address === null) return formatValue(text);
+  return formatValue(address.family === 6 ? `[${address.text}]` : address.text);
+});

@@ -72,6 +72,8 @@ const END_TO_END_PREFIXES = [
   "x-proxima-",
 ];
 
+const NOTHING: readonly string[] = [];
+
 /** Whether a field (lower-case name) is always for one connection only. */
 export function isHopByHop(name: string): boolean {
   return HOP_BY_HOP.has(name);
@@ -79,12 +81,16 @@ export function isHopByHop(name: string): boolean {
 
 /** Removes Connection, what it nominates, and every other hop-by-hop field. */
 export function stripHopByHop(fields: Fields): void {
-  const connection = fields.get("connection");
-  if (connection !== null) {
-    const nominated = splitList(connection.toLowerCase()).slice(0, CONNECTION_OPTIONS_MAX);
-    for (const name of nominated) if (!isEndToEnd(name)) fields.delete(name);
-  }
+  for (const name of nominatedBy(fields.get("connection"))) fields.delete(name);
   for (const name of HOP_BY_HOP) fields.delete(name);
+}
+
+/** The names that a value of Connection takes out of a message, beside those that are hop-by-hop in any case. */
+export function nominatedBy(connection: string | null): readonly string[] {
+  if (connection === null || connection === "close" || connection === "keep-alive") return NOTHING;
+  return splitList(connection.toLowerCase())
+    .slice(0, CONNECTION_OPTIONS_MAX)
+    .filter((name) => !HOP_BY_HOP.has(name) && !isEndToEnd(name));
 }
 
 /**
@@ -92,11 +98,7 @@ export function stripHopByHop(fields: Fields): void {
  * that alone: its recipient sees another message than whoever reads `fields`.
  */
 export function nominatesFields(fields: FieldReader): boolean {
-  const connection = fields.get("connection");
-  if (connection === null || connection === "close" || connection === "keep-alive") return false;
-  return splitList(connection.toLowerCase())
-    .slice(0, CONNECTION_OPTIONS_MAX)
-    .some((name) => !HOP_BY_HOP.has(name) && !isEndToEnd(name) && fields.has(name));
+  return nominatedBy(fields.get("connection")).some((name) => fields.has(name));
 }
 
 function isEndToEnd(name: string): boolean {

@@ -12,6 +12,7 @@ import { type ListenAddress, parseListenAddress } from "../config/address.ts";
 import type { Config } from "../config/schema.ts";
 import type { Edge as DataPlane } from "../edge/edge.ts";
 import { type EdgeListeners, startListeners } from "../edge/listener/edge-listener.ts";
+import type { FleetStanding } from "../edge/settings.ts";
 import { ensureLocalCa, type LocalCa } from "../edge/tls/local-ca.ts";
 import type { DataDir } from "../service/data-dir.ts";
 import { formatAddress } from "../service/listen-error.ts";
@@ -92,7 +93,7 @@ export const createEdge = (async (setup) => {
 class ListeningEdge implements Edge {
   readonly addresses: Edge["addresses"];
   readonly #plane: DataPlane;
-  readonly #settings: { unsynced: boolean };
+  readonly #settings: { fleet: FleetStanding };
   readonly #listeners: EdgeListeners;
   readonly #log: AccessLog | null;
   readonly #certificates: Certificates | null;
@@ -100,7 +101,7 @@ class ListeningEdge implements Edge {
 
   constructor(
     plane: DataPlane,
-    settings: { unsynced: boolean },
+    settings: { fleet: FleetStanding },
     listeners: EdgeListeners,
     log: AccessLog | null,
     certificates: Certificates | null,
@@ -143,6 +144,10 @@ class ListeningEdge implements Edge {
     return this.#plane.urlTarget(site, url);
   }
 
+  foldsTags(site: string): boolean {
+    return this.#plane.foldsTags(site);
+  }
+
   purge(purge: Purge): ReturnType<Edge["purge"]> {
     // Applied in this very call: what is looked up from now on is held against it.
     this.#plane.purges.apply(purge);
@@ -171,8 +176,9 @@ class ListeningEdge implements Edge {
       : { ready: true, reasons: this.#plane.problems() };
   }
 
-  setUnsynced(unsynced: boolean): void {
-    this.#settings.unsynced = unsynced;
+  setFleet(standing: FleetStanding): void {
+    this.#settings.fleet = standing;
+    this.#plane.purges.standAt(standing.applied);
   }
 
   certificates(): ReturnType<Edge["certificates"]> {

@@ -1,6 +1,7 @@
 /** What a node asks of its data plane; the node knows no more of the edge than this. */
 import type { Config } from "../config/schema.ts";
 import type { Explanation } from "../edge/explanation.ts";
+import type { FleetStanding } from "../edge/settings.ts";
 import type { CertificateEnd } from "../edge/tls/material.ts";
 import type { StatsSnapshot } from "../telemetry/stats.ts";
 import type { Fault } from "../upstream/faults.ts";
@@ -36,8 +37,8 @@ export interface Edge extends PurgeTarget {
   metrics(): string | Promise<string>;
   explain(url: string, options: ExplainOptions): Explanation | Promise<Explanation>;
   ready(): Readiness;
-  /** Says whether the fleet's log can be followed; while it can not, answers tell of it. */
-  setUnsynced(unsynced: boolean): void;
+  /** Says where the node stands in its fleet's log, after what it has applied. */
+  setFleet(standing: FleetStanding): void;
   /** When the certificate files in force end. */
   certificates(): readonly CertificateEnd[];
   /** Puts a fault in front of an origin in every process that asks it, or takes it away. */

@@ -12,6 +12,7 @@ import { probeTcp } from "../edge/listener/ports.ts";
 import type { EdgePurgeOrder, EdgePurgeOutcome } from "../edge/phases/purge.ts";
 import { isLoopback } from "../service/control-guard.ts";
 import { type DataDir, openDataDir } from "../service/data-dir.ts";
+import { REPORTED_ORIGINS_MAX } from "../service/fleet-wire.ts";
 import type { NodeLog } from "../service/log.ts";
 import type { OriginEvent } from "../upstream/health/origin-event.ts";
 import { Alerts } from "./alerts/alerts.ts";
@@ -19,6 +20,7 @@ import { type ControlListener, type SnapshotView, startControlListener } from ".
 import { DrillService } from "./drill-service.ts";
 import type { Edge, EdgeAddresses } from "./edge-handle.ts";
 import { openEdgePurges } from "./edge-purges.ts";
+import { readBusAccess } from "./fleet/bus-access.ts";
 import { Fleet } from "./fleet/fleet.ts";
 import { joinedConfig } from "./fleet/fleet-sites.ts";
 import { InvalidationLog } from "./invalidation-log.ts";
@@ -180,9 +182,10 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
     fleet?.run({
       applySites: (sites) => configs.apply((current) => ({ ...current, sites })),
       takePurges: (entries, position) => purges.take(entries, position),
-      setUnsynced: (unsynced) => edge.setUnsynced(unsynced),
+      setFleet: (standing) => edge.setFleet(standing),
       ready: () => edge.ready(),
       stats: () => edge.stats(),
+      originsOut: () => originAlerts.out(REPORTED_ORIGINS_MAX),
     });
     options.source?.start(
       async (newer) => {
@@ -225,6 +228,7 @@ async function openFleet(options: NodeOptions, dataDir: DataDir, purgeLog: Purge
   }
   const fileOf = (name: string) => dataDir.file(name);
   const joinToken = options.joinToken ?? null;
+  const bus = await readBusAccess(config);
   const { movableClock } = options;
   return new Fleet(
     {
@@ -236,6 +240,7 @@ async function openFleet(options: NodeOptions, dataDir: DataDir, purgeLog: Purge
       clock: clock.steady,
       setClock: movableClock === undefined ? null : (setting) => movableClock.set(setting),
       log,
+      bus,
     },
     ca,
   );

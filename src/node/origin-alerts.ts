@@ -11,7 +11,7 @@ export class OriginAlerts {
   /** Those that are out, with what they were made from. */
   readonly #out = new Map<
     string,
-    { readonly site: string; readonly origin: string; readonly source: string }
+    { readonly site: string; readonly origin: string; readonly reason: string; readonly source: string }
   >();
 
   constructor(tell: (event: AlertEvent) => void, sites: Config["sites"]) {
@@ -30,8 +30,14 @@ export class OriginAlerts {
     const isDown = event.kind === "down" || (event.kind === "checks" && event.verdict === "down");
     const source = sourceOf(this.#sites, site, origin);
     if (!isDown || source === null) return;
-    this.#out.set(key, { site, origin, source });
+    this.#out.set(key, { site, origin, reason: event.reason, source });
     this.#tell({ kind: "failover", site, origin, reason: event.reason });
+  }
+
+  /** Those that are out now, `max` at most. */
+  out(max: number): { readonly site: string; readonly origin: string; readonly reason: string }[] {
+    const out = [...this.#out.values()].slice(0, max);
+    return out.map(({ site, origin, reason }) => ({ site, origin, reason: reason.slice(0, 500) }));
   }
 
   /** Another config is in force: an origin that is gone, or another one now, is not out any more. */

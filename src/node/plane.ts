@@ -9,6 +9,7 @@ import type { OriginPermissions } from "../edge/origin-maker.ts";
 import type { Peers } from "../edge/peers.ts";
 import type { EdgePurger } from "../edge/phases/purge.ts";
 import type { NotedInvalidation } from "../edge/purges.ts";
+import { type FleetStanding, NO_FLEET } from "../edge/settings.ts";
 import { addressSet, isPublicIp, parseIp } from "../http/ip.ts";
 import { isLoopback } from "../service/control-guard.ts";
 import type { NodeLog } from "../service/log.ts";
@@ -64,7 +65,7 @@ export function makePlane(setup: PlaneSetup) {
       config.limits.requestHeaderBytes < RUNTIME_HEADER_BYTES_MAX ? config.limits.requestHeaderBytes : null,
     requestBodyBytesMax: config.limits.requestBody,
     httpsPort: null as number | null,
-    unsynced: false,
+    fleet: NO_FLEET as FleetStanding,
   };
   const purgers = addressSet(config.purges?.from ?? []);
   const plane = new DataPlane({

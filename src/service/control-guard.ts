@@ -42,8 +42,17 @@ export function hashToken(token: string): Buffer {
   return createHash("sha256").update(token).digest();
 }
 
-/** Checks a request's header fields; null when it may go on. The token is checked by `refuseToken`. */
-export function refuseForeign(method: string, fields: Headers, identity: ControlIdentity): Refusal | null {
+/**
+ * Checks a request's header fields; null when it may go on. The token is checked by `refuseToken`. `jsonOnly`
+ * is for what might be let in without a credential: where one is always wanted, in a field that no page can
+ * send to another origin unasked, what the body is says nothing about who sends it.
+ */
+export function refuseForeign(
+  method: string,
+  fields: Headers,
+  identity: ControlIdentity,
+  jsonOnly = true,
+): Refusal | null {
   const host = fields.get("host");
   if (host === null || !isOwnAuthority(host, identity)) {
     return {
@@ -60,7 +69,7 @@ export function refuseForeign(method: string, fields: Headers, identity: Control
   if (site !== null && site !== "none" && site !== "same-origin") {
     return { status: 403, title: "Forbidden", detail: "the request comes from a page of another site" };
   }
-  if (method !== "GET" && method !== "HEAD" && method !== "OPTIONS") {
+  if (jsonOnly && method !== "GET" && method !== "HEAD" && method !== "OPTIONS") {
     const type = (fields.get("content-type") ?? "").split(";", 1)[0]?.trim().toLowerCase();
     if (type !== "application/json") {
       return { status: 415, title: "Unsupported Media Type", detail: "send application/json" };

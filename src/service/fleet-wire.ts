@@ -18,6 +18,9 @@ export const UNREACHABLE_MS = 15_000;
 export const CHANGES_MAX = 1_000;
 /** Targets in one answer: the entry that passes the limit is the last one. */
 export const CHANGE_TARGETS_MAX = 100_000;
+/** Roll-outs, and origins that are out, in one report. */
+export const REPORTED_ROLLOUTS_MAX = 100;
+export const REPORTED_ORIGINS_MAX = 200;
 /** Purges in one report. */
 export const REPORTED_PURGES_MAX = 1_000;
 
@@ -94,9 +97,24 @@ export const headAnswer = z.object({
   digest: z.string().max(100),
   /** The newest snapshot; null when there is none. */
   snapshot: z.int().nullable(),
+  /** Public key by which entries on the bus are checked (SPKI, DER, base64); left out without a bus. */
+  logKey: z.string().max(200).optional(),
   /** The fleet's clock, where it can be moved. */
   clock: clockSetting.optional(),
 });
+
+/**
+ * What a roll-out puts in place of sites on some of the nodes. A node of a version that knows nothing of it
+ * stays with the sites, which is the safe side.
+ */
+const stagedSites = z.object({
+  rollout: z.string().max(100),
+  /** Ids of the nodes that take it; null for all. */
+  nodes: z.array(z.string().max(100)).nullable(),
+  sites: z.record(z.string(), z.unknown()),
+});
+/** Sites of a roll-out, for some of the nodes. */
+export type StagedSites = z.infer<typeof stagedSites>;
 
 /** Answer of `GET /v1/snapshots/N`. Sites are as their authors wrote them. */
 export const snapshotAnswer = z.object({
@@ -104,6 +122,7 @@ export const snapshotAnswer = z.object({
   /** Of the sites. */
   hash: z.string().max(100),
   sites: z.record(z.string(), z.unknown()),
+  staged: z.array(stagedSites).optional(),
 });
 /** A snapshot on its way to a node. */
 export type SnapshotAnswer = z.infer<typeof snapshotAnswer>;
@@ -117,12 +136,51 @@ const nodeName = z
 export const joinRequest = z.strictObject({ name: nodeName, version: shortText });
 
 /** Answer to it. */
-export const joinAnswer = z.object({ node: z.string().max(100), credential: z.string().max(200) });
+export const joinAnswer = z.object({
+  node: z.string().max(100),
+  credential: z.string().max(200),
+  /** Public key by which entries on the bus are checked (SPKI, DER, base64). */
+  logKey: z.string().max(200).optional(),
+});
+
+/** Answer to a report. */
+export const reportAnswer = z.object({ drained: z.boolean() });
+
+/** Requests of viewers and what became of them. */
+const requestCounts = z.object({
+  requests: z.int().min(0),
+  /** Answered with 5xx, whoever made it, or broken off. */
+  errors: z.int().min(0),
+});
+/** Requests of viewers and what became of them. */
+export type RequestCounts = z.infer<typeof requestCounts>;
+
+/** What a node tells of a roll-out that its snapshot names. */
+const rolloutReport = z.object({
+  rollout: z.string().max(100),
+  /** "candidate": this node serves the new versions. */
+  arm: z.enum(["candidate", "base"]),
+  /** Why the new versions are not in force here; null when they are, or are not for this node. */
+  problem: z.string().max(1_000).nullable(),
+  /** When this arm began here, in milliseconds since the epoch; another value: the counts began anew. */
+  sinceMs: z.number().min(0),
+  /** Since then, of the roll-out's sites. */
+  counts: requestCounts,
+  /** Of the same sites in the minutes before. */
+  before: requestCounts,
+});
+/** What a node tells of a roll-out. */
+export type RolloutReport = z.infer<typeof rolloutReport>;
 
 /** Body of `POST /v1/nodes/self/report`. */
 export const nodeReport = z.object({
   version: shortText,
-  snapshot: z.object({ number: z.int().min(0), problem: z.string().max(5_000).nullable() }),
+  snapshot: z.object({
+    number: z.int().min(0),
+    problem: z.string().max(5_000).nullable(),
+    /** The newer snapshot that could not be put in force; null when there is none. */
+    refused: z.int().min(1).nullable().optional(),
+  }),
   /** The newest entry of the log that is applied. */
   applied: sequence,
   ready: z.object({ ready: z.boolean(), reasons: z.array(shortText).max(100) }),
@@ -136,6 +194,13 @@ export const nodeReport = z.object({
   }),
   /** Objects that purges hit, where their sweep has ended since the last report. */
   counted: z.array(z.object({ sequence, objects: z.int().min(0) })).max(REPORTED_PURGES_MAX),
+  /** Left out by versions that know no roll-outs: they are never among the first to get one. */
+  rollouts: z.array(rolloutReport).max(REPORTED_ROLLOUTS_MAX).optional(),
+  /** Origins of groups that are left out now. */
+  originsOut: z
+    .array(z.object({ site: z.string().max(100), origin: z.string().max(100), reason: shortText }))
+    .max(REPORTED_ORIGINS_MAX)
+    .optional(),
 });
 /** What a node says of itself. */
 export type NodeReport = z.infer<typeof nodeReport>;

@@ -46,6 +46,7 @@ export const REASONS = {
   "answered-at-edge": "the edge answered by itself: a redirect, a refusal, an error",
   "bad-request": "the edge refused the request",
   "no-site": "no site has this host, or no behaviour has this path",
+  "log-behind": "an edge knew of a purge that this shield did not: it was not asked for what it has stored",
   "origin-error": "the origin could not be reached, or its answer could not be used",
 };
 

@@ -140,6 +140,11 @@ export class GatedHop implements NextHop {
           throw error;
         }
       },
+      readNow() {
+        const piece = body.readNow?.();
+        if (piece === null) leave();
+        return piece;
+      },
       cancel() {
         body.cancel();
         leave();

@@ -55,6 +55,8 @@ export interface UpstreamResponse {
   readonly answeredBy?: string;
   /** For how long a shield that gave it takes it for fresh, in milliseconds: nobody else takes it for longer. */
   readonly freshMs?: number | null;
+  /** Up to which entry of the fleet's log a shield that gave it answers for it; absent where that is not known. */
+  readonly validSequence?: number;
 }
 
 /** What can go wrong between us and a next hop. Maps onto Proxy-Status error types (RFC 9209 section 2.3). */

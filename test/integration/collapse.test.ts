@@ -307,6 +307,82 @@ describe("viewers of what turns out not to be cacheable", () => {
   });
 });
 
+describe("viewers of a new URL", () => {
+  /** Asks for so many URLs of a folder, one after the other. */
+  async function ask(folder: string, count: number): Promise<void> {
+    for (let i = 0; i < count; i++) await edge.get(`${folder}${crypto.randomUUID()}`);
+  }
+
+  /** Requests that the origin has before it answers the first of 100 viewers of one new URL; waits for `expected` of them. */
+  async function together(path: string, cacheControl: string, expected: number): Promise<number> {
+    const gate = Promise.withResolvers<void>();
+    origin.answer(async () => {
+      await gate.promise;
+      return text("new", { "cache-control": cacheControl });
+    });
+    const before = origin.count();
+    const asked = viewers(100, path);
+    await inFlight(100);
+    await until(() => origin.count() - before >= expected, `the origin has ${expected} requests`);
+    await Bun.sleep(20);
+    const count = origin.count() - before;
+    gate.resolve();
+    for (const { status, body } of await Promise.all(asked)) expect([status, body]).toEqual([200, "new"]);
+    return count;
+  }
+
+  const answering = (cacheControl: string, status = 200) =>
+    origin.answer(() => new Response("x", { status, headers: { "cache-control": cacheControl } }));
+
+  test("whose neighbours could not be stored do not wait at all", async () => {
+    edge = await start();
+    answering("no-store");
+    await ask("/mine/", 6);
+    // One of them asked for again and again is still one.
+    for (let i = 0; i < 20; i++) await edge.get("/mine/again");
+    expect(await together("/mine/eighth", "no-store", 1)).toBe(1);
+    expect(await together("/mine/new", "no-store", 100)).toBe(100);
+    expect(await together("/other/new", "no-store", 1)).toBe(1);
+  });
+
+  test("are one request where one neighbour could be stored", async () => {
+    edge = await start();
+    answering("no-store");
+    await ask("/mixed/", 10);
+    answering("max-age=10");
+    await ask("/mixed/", 1);
+    answering("no-store");
+    await ask("/mixed/", 10);
+    expect(await together("/mixed/new", "max-age=10", 1)).toBe(1);
+  });
+
+  test("are one request again after a wrong guess, whose answer is stored", async () => {
+    edge = await start();
+    answering("no-store");
+    await ask("/a/", 8);
+    expect(await together("/a/storable", "max-age=10", 100)).toBe(100);
+    expect((await viewer("/a/storable")).cache).toBe("HIT");
+    expect(await together("/a/next", "max-age=10", 1)).toBe(1);
+  });
+
+  test("are one request although the origin failed, or knew nothing, eight times", async () => {
+    edge = await start();
+    for (const status of [404, 503]) {
+      answering("no-store", status);
+      await ask("/img/", 20);
+    }
+    expect(await together("/img/new", "max-age=10", 1)).toBe(1);
+  });
+
+  test("are one request after a config that may store it", async () => {
+    edge = await start();
+    answering("no-store");
+    await ask("/b/", 8);
+    await edge.apply({ behavior: { browserTtlSeconds: 1 } });
+    expect(await together("/b/new", "no-store", 1)).toBe(1);
+  });
+});
+
 describe("viewers of an origin that fails", () => {
   test("share the error of a connection that could not be made", async () => {
     const dead = raw((connection) => connection.reset());

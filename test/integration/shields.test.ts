@@ -573,6 +573,7 @@ describe("who is no edge of ours", () => {
         ...fields,
         "x-proxima-tier": signTier(tierKey(SECRET), request, {
           client: "192.0.2.1",
+          asked: null,
           nowMs: clock.now(),
         }),
       };

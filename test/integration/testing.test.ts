@@ -271,6 +271,7 @@ test("every reason has its sentence", () => {
     "bad-request": true,
     "no-site": true,
     "origin-error": true,
+    "log-behind": true,
   };
   expect(Object.keys(REASONS).sort()).toEqual(Object.keys(all).sort());
 });

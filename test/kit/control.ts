@@ -2,8 +2,12 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { ManualClock } from "../../src/base/clock.ts";
-import { type ControlPlane, startControlPlane } from "../../src/control/control-plane.ts";
+import { ManualClock, systemClock } from "../../src/base/clock.ts";
+import {
+  type ControlPlane,
+  type ControlPlaneOptions,
+  startControlPlane,
+} from "../../src/control/control-plane.ts";
 
 /** An answer, its body parsed. */
 export interface ControlAnswer {
@@ -33,7 +37,7 @@ export interface TestControl {
   readonly messages: string[];
   ask(method: string, path: string, body?: unknown, how?: Ask): Promise<ControlAnswer>;
   /** Makes a token; returns its secret. */
-  token(scopes: readonly string[], sites?: readonly string[]): Promise<string>;
+  token(scopes: readonly string[], sites?: readonly string[], hosts?: readonly string[]): Promise<string>;
   /** Refusals in the audit log, the newest first. */
   refusals(): Promise<
     { action: string; actor: string; actorName: string; address: string; detail: string }[]
@@ -43,8 +47,16 @@ export interface TestControl {
   stop(): Promise<void>;
 }
 
+/** How it is started. */
+export interface TestControlOptions {
+  /** The machine's clock, for what goes on by itself. */
+  readonly realTime?: boolean;
+  /** Called before each start. */
+  readonly bus?: () => ControlPlaneOptions["bus"];
+}
+
 /** Starts one. */
-export async function startTestControl(): Promise<TestControl> {
+export async function startTestControl(options: TestControlOptions = {}): Promise<TestControl> {
   const dataDir = mkdtempSync(join(tmpdir(), "proxima-control-"));
   const clock = new ManualClock();
   const messages: string[] = [];
@@ -55,9 +67,10 @@ export async function startTestControl(): Promise<TestControl> {
       tls: null,
       names: [],
       newAdminToken: false,
+      bus: options.bus?.() ?? null,
       version: "0.0.0-test",
       command: "test",
-      clock,
+      clock: options.realTime === true ? systemClock : clock,
       log: (level, message) => messages.push(`${level}: ${message}`),
     });
   let plane = await start(0);
@@ -90,11 +103,12 @@ export async function startTestControl(): Promise<TestControl> {
     dataDir,
     messages,
     ask,
-    async token(scopes, sites) {
+    async token(scopes, sites, hosts) {
       const { value } = await ask("POST", "/v1/tokens", {
         name: scopes.join("-"),
         scopes,
         ...(sites === undefined ? {} : { sites }),
+        ...(hosts === undefined ? {} : { hosts }),
       });
       return value.secret;
     },

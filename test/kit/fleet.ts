@@ -40,8 +40,11 @@ export class TestFleet {
   url = "";
   token = "";
   readonly #origin: Bun.Server<undefined>;
+  readonly #controlArgv: readonly string[];
 
-  constructor() {
+  /** `controlArgv`: further options of the control plane. */
+  constructor(controlArgv: readonly string[] = []) {
+    this.#controlArgv = controlArgv;
     this.#origin = Bun.serve({
       hostname: "127.0.0.1",
       port: 0,
@@ -175,7 +178,14 @@ export class TestFleet {
   }
 
   #startControl(address: string): Program {
-    return this.programs.start(["control", "--listen", address, "--data-dir", "control"]);
+    return this.programs.start([
+      "control",
+      "--listen",
+      address,
+      "--data-dir",
+      "control",
+      ...this.#controlArgv,
+    ]);
   }
 }
 

@@ -149,6 +149,7 @@ function startPlane(options: CiOptions, folder: CiFolder, clock: MovableClock): 
     tls: null,
     names: [],
     newAdminToken: false,
+    bus: null,
     knownToken: CI_TOKEN,
     version: VERSION,
     command: "proxima dev --ci",

@@ -4,6 +4,13 @@ import { isRecord } from "../control-client.ts";
 import { type Io, styleFor } from "../io.ts";
 import { FleetClient, type FleetOptions, shown, table } from "./client.ts";
 import { applyCommand, type DeployOptions, planCommand, waitForNodes } from "./deploy.ts";
+import {
+  addRolloutCommands,
+  followRollout,
+  type RolloutOptions,
+  rolloutOf,
+  rolloutOptions,
+} from "./rollouts.ts";
 
 const DEFAULT_CONTROL = "http://127.0.0.1:8090";
 const LIST = "?limit=500";
@@ -25,11 +32,22 @@ ${help}`;
 
   addDeployCommands(root, io, shared);
   addVersionCommands(root, io, shared);
+  addRolloutCommands(root, io, shared);
   addNodeCommands(root, io, shared);
   addTokenCommands(root, io, shared);
 }
 
-type Shared = (command: Command, example: string) => Command;
+/** Options of a new token. */
+interface NewToken {
+  readonly scope: string[];
+  readonly site: string[];
+  readonly host: string[];
+  readonly expires?: number;
+  readonly accessKey?: boolean;
+}
+
+/** Gives a command what all of them share. */
+export type Shared = (command: Command, example: string) => Command;
 
 function addDeployCommands(root: Command, io: Io, shared: Shared): void {
   const deploy = (name: string, description: string, example: string): Command =>
@@ -46,10 +64,12 @@ function addDeployCommands(root: Command, io: Io, shared: Shared): void {
     "show what is different between a file and the fleet; status 3 when something is",
     "plan sites.ts --control https://control.example:8090",
   ).action((file: string, options: DeployOptions) => planCommand(file, options, io));
-  deploy(
-    "apply",
-    "make the fleet as a file says, in one snapshot",
-    "apply sites.ts --wait --note 'new origin'",
+  rolloutOptions(
+    deploy(
+      "apply",
+      "make the fleet as a file says, in one snapshot",
+      "apply sites.ts --wait --note 'new origin'",
+    ),
   )
     .addOption(
       new Option("--expect <SNAPSHOT>", "do nothing when another snapshot is in force").argParser(readNumber),
@@ -72,31 +92,42 @@ function addVersionCommands(root: Command, io: Io, shared: Shared): void {
   shared(
     root.command("versions").description("list the versions of a site").argument("<SITE>"),
     "versions shop",
-  ).action((site: string, options: FleetOptions) =>
-    list(
+  ).action(async (site: string, options: FleetOptions) => {
+    const open = (await new FleetClient(options.control, io).all("/v1/rollouts?limit=500")).filter(
+      ({ endedAt }) => endedAt === null,
+    );
+    const state = (one: Record<string, unknown>): string => {
+      if (one.active === true) return "yes";
+      const rollout = open.find(
+        ({ sites }) => isRecord(sites) && isRecord(sites[site]) && sites[site].to === one.number,
+      );
+      if (rollout === undefined) return "";
+      const stage = Array.isArray(rollout.stages) ? rollout.stages[Number(rollout.stage) - 1] : null;
+      return `${shown(rollout.id)}, ${shown(stage)}${rollout.state === "paused" ? ", paused" : ""}`;
+    };
+    await list(
       io,
       options,
       `/v1/sites/${encodeURIComponent(site)}/versions${LIST}`,
       ["version", "active", "made", "by", "note"],
-      (one) => [
-        shown(one.number),
-        one.active === true ? "yes" : "",
-        shown(one.createdAt),
-        shown(one.createdBy),
-        shown(one.note),
-      ],
+      (one) => [shown(one.number), state(one), shown(one.createdAt), shown(one.createdBy), shown(one.note)],
+    );
+  });
+  rolloutOptions(
+    shared(
+      root
+        .command("activate")
+        .description("put a version of a site in force")
+        .argument("<SITE>")
+        .argument("<VERSION>", "its number", readNumber)
+        .option("--wait", "wait until every node has it; status 1 when one has not, or it went back"),
+      "activate shop 3 --stages 10%,50%,100% --hold 120 --wait",
     ),
-  );
-  shared(
-    root
-      .command("activate")
-      .description("put a version of a site in force")
-      .argument("<SITE>")
-      .argument("<VERSION>", "its number", readNumber)
-      .option("--wait", "wait until every node has it"),
-    "activate shop 3",
-  ).action((site: string, version: number, options: FleetOptions & { wait?: boolean }) =>
-    activate(io, options, `/v1/sites/${encodeURIComponent(site)}/activate`, { version }),
+  ).action((site: string, version: number, options: FleetOptions & RolloutOptions & { wait?: boolean }) =>
+    activate(io, options, `/v1/sites/${encodeURIComponent(site)}/activate`, {
+      version,
+      ...rolloutOf(options),
+    }),
   );
   shared(
     root
@@ -182,12 +213,13 @@ function addTokenCommands(root: Command, io: Io, shared: Shared): void {
         io,
         options,
         "/v1/tokens",
-        ["id", "name", "scopes", "sites", "expires", "revoked", "used"],
+        ["id", "name", "scopes", "sites", "hosts", "expires", "revoked", "used"],
         (token) => [
           shown(token.id),
           shown(token.name),
           Array.isArray(token.scopes) ? token.scopes.map(shown).join(" ") : "-",
           Array.isArray(token.sites) ? token.sites.map(shown).join(" ") : "all",
+          Array.isArray(token.hosts) ? token.hosts.map(shown).join(" ") : "-",
           shown(token.expiresAt),
           shown(token.revokedAt),
           shown(token.usedAt),
@@ -201,27 +233,34 @@ function addTokenCommands(root: Command, io: Io, shared: Shared): void {
       .argument("<NAME>")
       .option("--scope <SCOPE>", "read, purge, deploy or admin; may be repeated", collect, [])
       .option("--site <ID>", "only for this site; may be repeated", collect, [])
+      .option(
+        "--host <HOST>",
+        'a host that it may give to sites, such as "*.shop.example"; may be repeated',
+        collect,
+        [],
+      )
       .addOption(
         new Option("--expires <SECONDS>", "how long it is good for; left out, for ever").argParser(
           readNumber,
         ),
-      ),
-    "tokens create ci --scope deploy --scope purge --site shop",
-  ).action(
-    async (name: string, options: FleetOptions & { scope: string[]; site: string[]; expires?: number }) => {
-      const answer = await new FleetClient(options.control, io).ask({
-        method: "POST",
-        path: "/v1/tokens",
-        body: {
-          name,
-          scopes: options.scope,
-          ...(options.site.length === 0 ? {} : { sites: options.site }),
-          ...(options.expires === undefined ? {} : { expiresInSeconds: options.expires }),
-        },
-      });
-      io.out(options.json === true ? `${JSON.stringify(answer, null, 2)}\n` : `${shown(answer.secret)}\n`);
-    },
-  );
+      )
+      .option("--access-key", "an access key, which S3 clients sign with: prints its id and its secret, too"),
+    "tokens create ci --scope deploy --scope purge --site shop --host shop.example",
+  ).action(async (name: string, options: FleetOptions & NewToken) => {
+    const answer = await new FleetClient(options.control, io).ask({
+      method: "POST",
+      path: "/v1/tokens",
+      body: {
+        name,
+        scopes: options.scope,
+        ...(options.site.length === 0 ? {} : { sites: options.site }),
+        ...(options.host.length === 0 ? {} : { hosts: options.host }),
+        ...(options.expires === undefined ? {} : { expiresInSeconds: options.expires }),
+        ...(options.accessKey === true ? { accessKey: true } : {}),
+      },
+    });
+    printSecret(io, options, answer);
+  });
   shared(
     tokens
       .command("rotate")
@@ -237,7 +276,7 @@ function addTokenCommands(root: Command, io: Io, shared: Shared): void {
       path: `/v1/tokens/${encodeURIComponent(id)}/rotate`,
       body: { overlapSeconds: options.overlap },
     });
-    io.out(options.json === true ? `${JSON.stringify(answer, null, 2)}\n` : `${shown(answer.secret)}\n`);
+    printSecret(io, options, answer);
   });
   shared(
     tokens.command("revoke").description("revoke a token, at once").argument("<ID>"),
@@ -251,6 +290,17 @@ function addTokenCommands(root: Command, io: Io, shared: Shared): void {
       options.json === true ? `${JSON.stringify(answer, null, 2)}\n` : `${shown(answer.prefix)} is revoked\n`,
     );
   });
+}
+
+/** A secret alone; of an access key in the form that clients of AWS take from a file or the environment. */
+function printSecret(io: Io, options: FleetOptions, answer: Record<string, unknown>): void {
+  const token = isRecord(answer.token) ? answer.token : {};
+  if (options.json === true) io.out(`${JSON.stringify(answer, null, 2)}\n`);
+  else if (typeof answer.secretAccessKey !== "string") io.out(`${shown(answer.secret)}\n`);
+  else
+    io.out(
+      `AWS_ACCESS_KEY_ID=${shown(token.accessKeyId)}\nAWS_SECRET_ACCESS_KEY=${shown(answer.secretAccessKey)}\nPROXIMA_CONTROL_TOKEN=${shown(answer.secret)}\n`,
+    );
 }
 
 async function list(
@@ -275,6 +325,10 @@ async function activate(
   const site = isRecord(answer.site) ? answer.site : {};
   const number =
     isRecord(answer.snapshot) && typeof answer.snapshot.number === "number" ? answer.snapshot.number : null;
+  if (isRecord(answer.rollout)) {
+    await followRollout(client, answer.rollout, options, io);
+    return;
+  }
   const what = `version ${shown(site.activeVersion)} of ${shown(site.id)}`;
   if (options.json === true) io.out(`${JSON.stringify(answer, null, 2)}\n`);
   else if (number === null) io.out(`${what} was in force already\n`);

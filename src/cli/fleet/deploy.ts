@@ -5,9 +5,10 @@ import { isRecord } from "../control-client.ts";
 import { EXIT, SilentExit, UsageError } from "../failure.ts";
 import { type Io, styleFor } from "../io.ts";
 import { FleetClient, type FleetOptions, shown, table } from "./client.ts";
+import { followRollout, type RolloutOptions, rolloutOf } from "./rollouts.ts";
 
 /** Options of both. */
-export interface DeployOptions extends FleetOptions {
+export interface DeployOptions extends FleetOptions, RolloutOptions {
   readonly prune?: boolean;
   readonly expect?: number;
   readonly note?: string;
@@ -45,6 +46,11 @@ export async function applyCommand(file: string, options: DeployOptions, io: Io)
   });
   const number =
     isRecord(answer.snapshot) && typeof answer.snapshot.number === "number" ? answer.snapshot.number : null;
+  if (isRecord(answer.rollout)) {
+    if (options.json !== true) io.out(planText(isRecord(answer.plan) ? answer.plan : {}, io.color));
+    await followRollout(client, answer.rollout, options, io);
+    return;
+  }
   if (options.json === true) io.out(`${JSON.stringify(answer, null, 2)}\n`);
   else {
     io.out(planText(isRecord(answer.plan) ? answer.plan : {}, io.color));
@@ -98,6 +104,7 @@ async function requestOf(file: string, options: DeployOptions): Promise<unknown>
     ...(options.prune === true ? { prune: true } : {}),
     ...(options.expect === undefined ? {} : { expectedSnapshot: options.expect }),
     ...(options.note === undefined ? {} : { note: options.note }),
+    ...rolloutOf(options),
   };
 }
 

@@ -8,66 +8,49 @@ import { createHash } from "node:crypto";
 import { type Context, Hono } from "hono";
 import type * as z from "zod";
 import { messageOf, ProximaError } from "../../base/errors.ts";
-import { scanJson } from "../../config/json-text.ts";
 import { json, problem } from "../../service/problem.ts";
 import type { Actor } from "../audit.ts";
 import { IDEMPOTENCY_KEY_CHARS_MAX } from "../idempotent.ts";
-import {
-  NODE_BURST,
-  NODE_PER_SECOND,
-  POLLS_MAX,
-  READS_BURST,
-  READS_PER_SECOND,
-  REFUSALS_BURST,
-  REFUSALS_PER_SECOND,
-  WRITES_BURST,
-  WRITES_PER_SECOND,
-} from "../limits.ts";
+import { POLLS_MAX } from "../limits.ts";
 import type { ControlParts } from "../parts.ts";
-import { Rates } from "../rates.ts";
 import { Refused, titleOf } from "../refusal.ts";
 import { allows, type Scope } from "../tokens.ts";
+import { Vendors } from "../vendors/vendors.ts";
+import { parseJson, readBody } from "./body.ts";
 import { docsPage, STYLE_HASH } from "./docs-page.ts";
+import { Door, type Incoming, nobody, pathOf, TokenCaller, tooMany, unauthorized } from "./door.ts";
 import { openApiDocument } from "./openapi.ts";
-import { type Call, Caller, type Reply, type Route } from "./route.ts";
+import type { Call, Caller, Reply, Route } from "./route.ts";
 import { routes as everyRoute } from "./routes.ts";
 import { clockRoutes } from "./routes-clock.ts";
 
-/** Longest time that a JSON body may hold the event loop in one go, in milliseconds. */
-const SLICE_MS_MAX = 5;
 const AUTHORIZATION_CHARS_MAX = 500;
-
-/** A request that came in, with the address it came from. */
-export interface Incoming {
-  readonly request: Request;
-  readonly address: string;
-}
 
 /** The API of a control plane. */
 export class Api {
   readonly #parts: ControlParts;
   readonly #onError: (message: string) => void;
   readonly #app = new Hono<{ Bindings: { incoming: Incoming } }>();
-  readonly #reads: Rates;
-  readonly #writes: Rates;
-  readonly #nodes: Rates;
-  readonly #refusals: Rates;
+  readonly #door: Door;
+  readonly #vendors: Vendors;
   readonly #closing = new AbortController();
 
   constructor(parts: ControlParts, onError: (message: string) => void) {
-    const { clock } = parts;
     this.#parts = parts;
     this.#onError = onError;
-    this.#reads = new Rates(clock, READS_PER_SECOND, READS_BURST);
-    this.#writes = new Rates(clock, WRITES_PER_SECOND, WRITES_BURST);
-    this.#nodes = new Rates(clock, NODE_PER_SECOND, NODE_BURST);
-    this.#refusals = new Rates(clock, REFUSALS_PER_SECOND, REFUSALS_BURST);
+    this.#door = new Door(parts);
+    this.#vendors = new Vendors({ parts, door: this.#door, onError, signal: this.#closing.signal });
     this.#addRoutes();
   }
 
   /** Answers a request. Never rejects. */
   async answer(incoming: Incoming): Promise<Response> {
     return await this.#app.fetch(incoming.request, { incoming });
+  }
+
+  /** The same in the languages of other CDNs. */
+  get vendors(): Vendors {
+    return this.#vendors;
   }
 
   /** Refuses a request before it is looked at, with an entry in the audit log. */
@@ -143,7 +126,7 @@ export class Api {
       const query = parsed(route.query, Object.fromEntries(new URL(request.url).searchParams), "query");
       const body = parsed(
         route.body,
-        route.body === null ? undefined : await readJson(request, route.bodyBytesMax),
+        route.body === null ? undefined : await parseJson(await readBody(request, route.bodyBytesMax)),
         "",
       );
       const call: Call<unknown, unknown> = {
@@ -182,9 +165,8 @@ export class Api {
   }
 
   #authenticate(route: Route, request: Request, address: string): Caller {
-    const nobody = new Caller({ id: "nobody", name: "", address }, null, null);
     // A join token is looked at by its route.
-    if (route.access.length === 0) return nobody;
+    if (route.access.length === 0) return nobody(address);
     const field = request.headers.get("authorization");
     const bearer = /^bearer +(\S+)$/i.exec((field ?? "").slice(0, AUTHORIZATION_CHARS_MAX))?.[1];
     if (bearer === undefined)
@@ -194,24 +176,12 @@ export class Api {
           : "the Authorization field holds no bearer token",
         "no token",
       );
-    const node = this.#parts.nodes.verify(bearer);
-    if (node === "removed")
-      throw unauthorized("this node was removed from the fleet", "the credential of a removed node");
-    if (node !== null) return new Caller({ id: `node:${node.id}`, name: node.name, address }, node.id, null);
-    const token = this.#parts.tokens.verify(bearer);
-    if (token === null)
-      throw unauthorized(
-        "the token is not known, has expired, or was revoked",
-        this.#parts.tokens.describe(bearer),
-      );
-    return new TokenCaller({ id: `token:${token.id}`, name: token.name, address }, token.sites, token.scopes);
+    return this.#door.authenticate(bearer, address);
   }
 
   #mustBeInRate(route: Route, caller: Caller): void {
     if (route.access.length === 0) return;
-    const rates = caller.node !== null ? this.#nodes : route.method === "GET" ? this.#reads : this.#writes;
-    const wait = rates.take(caller.actor.id);
-    if (wait > 0) throw tooMany(wait, "too many requests with this token");
+    this.#door.mustBeInRate(caller, route.method === "GET");
     if (route.path === "/v1/changes" && this.#parts.log.waiting >= POLLS_MAX)
       throw tooMany(1, "too many requests wait for changes");
   }
@@ -235,7 +205,8 @@ export class Api {
     } else if (!route.access.includes("node")) throw new Refused(403, "a node's credential is not for this");
   }
 
-  #refused(error: unknown, route: Route, { request, address }: Incoming, actor: Actor): Response {
+  #refused(error: unknown, route: Route, incoming: Incoming, actor: Actor): Response {
+    const { request } = incoming;
     if (!(error instanceof Refused)) {
       const detail =
         error instanceof ProximaError
@@ -246,44 +217,11 @@ export class Api {
       );
       return problem(500, titleOf(500), detail);
     }
-    // Who has a good token is let in whatever others at the address do.
-    const wait = error.status === 401 ? this.#refusals.take(address) : 0;
-    const { status, message, fields, members } =
-      wait > 0 ? tooMany(wait, "too many requests of this address were refused for their token") : error;
-    // What is not there, or not so any more, is no refusal: readers ask for such things all day.
-    const isRead = request.method === "GET" || request.method === "HEAD";
-    const told = !isRead || status === 401 || status === 403 || status === 429;
-    const { secretly, ...shown } = members;
-    if (told) {
-      const action = route.action ?? `${request.method} ${route.path}`;
-      const detail = `${status}: ${message}${typeof secretly === "string" ? ` (${secretly})` : ""}`;
-      this.#parts.audit.refused(actor, action, pathOf(request.url), detail);
-    }
+    const action = route.action ?? `${request.method} ${route.path}`;
+    const { status, message, fields, members } = this.#door.refuse(error, incoming, actor, action);
+    const { secretly: _, ...shown } = members;
     return problem(status, titleOf(status), message, fields, shown);
   }
-}
-
-/** Who came with an API token. */
-class TokenCaller extends Caller {
-  readonly scopes: readonly Scope[];
-
-  constructor(actor: Actor, sites: readonly string[] | null, scopes: readonly Scope[]) {
-    super(actor, null, sites);
-    this.scopes = scopes;
-  }
-}
-
-function unauthorized(detail: string, secretly: string): Refused {
-  return new Refused(401, detail, {
-    members: { secretly },
-    fields: { "www-authenticate": 'Bearer realm="proxima"' },
-  });
-}
-
-function tooMany(seconds: number, why: string): Refused {
-  return new Refused(429, `${why}; try again in ${seconds} s`, {
-    fields: { "retry-after": String(seconds) },
-  });
 }
 
 function idempotencyKeyOf(route: Route, { fields, body }: Call<unknown, unknown>): string | null {
@@ -321,43 +259,6 @@ function parsed(schema: z.ZodType | null, value: unknown, what: string): unknown
   });
 }
 
-/** Reads a JSON body within its limit; what does not end in time is the server's matter. */
-async function readJson(request: Request, bytesMax: number): Promise<unknown> {
-  const tooLarge = () => new Refused(413, `the body of this request has ${bytesMax} bytes at most`);
-  if (Number(request.headers.get("content-length") ?? 0) > bytesMax) throw tooLarge();
-  const pieces: Uint8Array[] = [];
-  let size = 0;
-  if (request.body !== null)
-    for await (const piece of request.body) {
-      size += piece.byteLength;
-      if (size > bytesMax) throw tooLarge();
-      pieces.push(piece);
-    }
-  let text: string;
-  try {
-    text = new TextDecoder("utf-8", { fatal: true }).decode(Buffer.concat(pieces));
-  } catch {
-    throw new Refused(400, "the body is not UTF-8");
-  }
-  // Also names that stand twice and values that nest without end, which a parser would take.
-  const steps = scanJson(text);
-  let sliceStart = performance.now();
-  for (;;) {
-    const step = steps.next();
-    if (step.done === true) {
-      const { fault } = step.value;
-      if (fault === null) return JSON.parse(text) as unknown;
-      throw new Refused(
-        400,
-        `the body is not JSON: line ${fault.position.line}, column ${fault.position.column}: ${fault.message}`,
-      );
-    }
-    if (performance.now() - sliceStart < SLICE_MS_MAX) continue;
-    await new Promise<void>((resume) => setImmediate(resume));
-    sliceStart = performance.now();
-  }
-}
-
 function answerOf(reply: Reply, statusMade: number): Response {
   const status = reply.status ?? (reply.value === undefined && reply.text === undefined ? statusMade : 200);
   const fields = { ...reply.fields };
@@ -365,8 +266,4 @@ function answerOf(reply: Reply, statusMade: number): Response {
     return new Response(reply.text, { status, headers: { "content-type": "application/json", ...fields } });
   if (reply.value === undefined) return new Response(null, { status, headers: fields });
   return json(reply.value, reply.status ?? statusMade, fields);
-}
-
-function pathOf(url: string): string {
-  return URL.parse(url)?.pathname ?? "";
 }

@@ -4,6 +4,7 @@
  */
 import type * as z from "zod";
 import type { Actor } from "../audit.ts";
+import { forbiddenHost, type HostRights } from "../host-claims.ts";
 import type { ControlParts } from "../parts.ts";
 import { Refused } from "../refusal.ts";
 import type { Scope } from "../tokens.ts";
@@ -18,11 +19,14 @@ export class Caller {
   readonly node: string | null;
   /** Sites that the caller has a say over; null for all. */
   readonly sites: readonly string[] | null;
+  /** What its token says of hosts; null without a token. */
+  readonly rights: HostRights | null;
 
-  constructor(actor: Actor, node: string | null, sites: readonly string[] | null) {
+  constructor(actor: Actor, node: string | null, rights: HostRights | null) {
     this.actor = actor;
     this.node = node;
-    this.sites = sites;
+    this.sites = rights?.sites ?? null;
+    this.rights = rights;
   }
 
   /** Throws a Refused 403 for a site that is none of the caller's business, whether it is there or not. */
@@ -32,6 +36,17 @@ export class Caller {
         403,
         `the token is not for site "${site.slice(0, 100)}"; it is for ${this.sites.join(", ")}`,
       );
+  }
+
+  /** Throws a Refused 403 for hosts that the caller may not give to a site, which has `owned` already. */
+  mustClaim(site: string, hosts: readonly string[], owned: readonly string[]): void {
+    const host = this.rights === null ? null : forbiddenHost(this.rights, hosts, owned);
+    if (host === null) return;
+    const named = this.rights?.hosts ?? [];
+    throw new Refused(
+      403,
+      `the token may not claim host "${host}" for site "${site}": it may claim ${named.length === 0 ? (this.sites === null ? 'any but "*"' : "none but what the site has") : named.join(", ")}; who may do everything can make one that may (hosts)`,
+    );
   }
 }
 

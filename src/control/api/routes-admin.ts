@@ -1,4 +1,5 @@
 /** Routes of tokens and of the audit log. */
+import type { MadeToken } from "../tokens.ts";
 import { define, PAGE_LIMIT, page } from "./define.ts";
 import type { Route } from "./route.ts";
 import * as s from "./schemas.ts";
@@ -28,14 +29,15 @@ export const adminRoutes: readonly Route[] = [
     answer: s.tokenAnswer,
     status: 201,
     run: ({ parts, caller, body }) => {
-      const { token, text } = parts.tokens.create(body, caller.actor.id);
+      const made = parts.tokens.create(body, caller.actor.id);
+      const { token } = made;
       return {
         status: 201,
-        value: { token, secret: text },
+        value: shownOnce(made),
         fields: { location: `/v1/tokens/${token.id}` },
         audit: {
           target: token.prefix,
-          detail: `${token.name}: ${token.scopes.join(", ")} for ${token.sites?.join(", ") ?? "all sites"}`,
+          detail: `${token.accessKeyId === null ? "" : `access key ${token.accessKeyId}, `}${token.name}: ${token.scopes.join(", ")} for ${token.sites?.join(", ") ?? "all sites"}`,
         },
       };
     },
@@ -53,11 +55,11 @@ export const adminRoutes: readonly Route[] = [
     answer: s.tokenAnswer,
     status: 201,
     run: ({ parts, caller, params, body }) => {
-      const { token, text } = parts.tokens.rotate(params.id ?? "", body.overlapSeconds, caller.actor.id);
+      const made = parts.tokens.rotate(params.id ?? "", body.overlapSeconds, caller.actor.id);
       return {
         status: 201,
-        value: { token, secret: text },
-        audit: { target: `pxa_${params.id ?? ""}`, detail: `now ${token.prefix}` },
+        value: shownOnce(made),
+        audit: { target: `pxa_${params.id ?? ""}`, detail: `now ${made.token.prefix}` },
       };
     },
   }),
@@ -96,3 +98,7 @@ export const adminRoutes: readonly Route[] = [
     },
   }),
 ];
+
+function shownOnce({ token, text, secretAccessKey }: MadeToken): Record<string, unknown> {
+  return { token, secret: text, ...(secretAccessKey === null ? {} : { secretAccessKey }) };
+}

@@ -1,7 +1,5 @@
 /** Routes of nodes, of the log that they read, and of purges. */
 
-import { ProximaError } from "../../base/errors.ts";
-import { parsePurgeRequest } from "../../cache/purge-request.ts";
 import {
   CHANGES_MAX,
   changesAnswer,
@@ -11,11 +9,13 @@ import {
   nodeReport,
   POLL_SECONDS_MAX,
 } from "../../service/fleet-wire.ts";
+import type { Batch } from "../batches.ts";
 import { PURGE_BODY_BYTES_MAX } from "../limits.ts";
+import { readOrder } from "../orders.ts";
 import type { ControlParts } from "../parts.ts";
 import { Refused } from "../refusal.ts";
 import { define, PAGE_LIMIT, page } from "./define.ts";
-import type { Call, Caller, Route } from "./route.ts";
+import type { Call, Caller, Reply, Route } from "./route.ts";
 import * as s from "./schemas.ts";
 
 const WAIT_SECONDS_DEFAULT = 10;
@@ -67,11 +67,13 @@ export const fleetRoutes: readonly Route[] = [
     method: "GET",
     path: "/v1/purges/{id}",
     group: "Purges",
-    summary: "Shows a purge, node by node.",
+    summary: "Shows a purge, node by node, by its id or the one that a vendor's API answered.",
     access: ["read", "purge"],
     query: s.purgeWaitQuery,
     answer: s.purge,
     run: ({ parts, caller, params, query, signal }) => {
+      const batch = parts.batches.find(params.id ?? "");
+      if (batch !== null) return showBatch(parts, batch, caller, query, signal);
       const purge = parts.purges.get(params.id ?? "");
       caller.mustReach(purge.site);
       return waitForPurge(parts, purge.id, query, signal).then((value) => ({ value }));
@@ -176,7 +178,11 @@ export const nodeRoutes: readonly Route[] = [
     run: ({ parts, body, fields }) => {
       const bearer = /^bearer +(\S+)$/i.exec((fields.get("authorization") ?? "").slice(0, 500))?.[1] ?? "";
       const joined = parts.nodes.join(bearer, body.name, parts.log.head().sequence);
-      return { status: 201, value: joined, audit: { target: body.name, detail: `node ${joined.node}` } };
+      return {
+        status: 201,
+        value: { ...joined, logKey: parts.logKey.open },
+        audit: { target: body.name, detail: `node ${joined.node}` },
+      };
     },
   }),
   define({
@@ -225,6 +231,7 @@ export const nodeRoutes: readonly Route[] = [
           head: sequence,
           digest,
           snapshot,
+          logKey: parts.logKey.open,
           ...(clock === undefined ? {} : { clock }),
         },
       };
@@ -246,7 +253,9 @@ export const nodeRoutes: readonly Route[] = [
       parts.database.relaxed(() => {
         const before = parts.nodes.report(node, report, address);
         parts.purges.reported(node, before, report);
+        parts.rollouts.reported(node, report);
       });
+      parts.rollouts.wake();
       return { value: { drained: parts.nodes.isDrained(node) } };
     },
   }),
@@ -256,41 +265,33 @@ function idOf(value: unknown): string {
   return typeof value === "object" && value !== null && "id" in value ? String(value.id) : "";
 }
 
+interface WaitQuery {
+  readonly wait?: "applied" | "counted" | undefined;
+  readonly seconds?: number | undefined;
+}
+
 /** Waits for a purge as the query says. */
-async function waitForPurge(
-  parts: ControlParts,
-  id: string,
-  query: { readonly wait?: "applied" | "counted" | undefined; readonly seconds?: number | undefined },
-  signal: AbortSignal,
-) {
+async function waitForPurge(parts: ControlParts, id: string, query: WaitQuery, signal: AbortSignal) {
   if (query.wait === undefined) return parts.purges.get(id);
   return await parts.purges.wait(id, query.wait, (query.seconds ?? WAIT_SECONDS_DEFAULT) * 1_000, signal);
 }
 
-function readOrder(parts: ControlParts, caller: Caller, body: unknown) {
-  const active = parts.sites.activeIds();
-  const named = typeof body === "object" && body !== null && "site" in body ? body.site : undefined;
-  // Said before anything is told about which sites there are.
-  if (typeof named === "string") caller.mustReach(named);
-  try {
-    return parsePurgeRequest(body, {
-      sites: () => (caller.sites === null ? active : active.filter((id) => caller.sites?.includes(id))),
-      urlTarget: (_site, url) => absoluteUrl(url),
-    });
-  } catch (error) {
-    if (error instanceof ProximaError && error.source === "viewer") throw new Refused(400, error.message);
-    throw error;
-  }
-}
-
-/** A URL as it travels; each node finds its key. Null for what viewers can not ask for. */
-function absoluteUrl(text: string): string | null {
-  const url = URL.parse(text);
-  if (url === null || (url.protocol !== "http:" && url.protocol !== "https:")) return null;
-  url.hash = "";
-  url.username = "";
-  url.password = "";
-  return url.href;
+/** All purges of one call of a vendor's API; each must be of a site of the caller's. */
+async function showBatch(
+  parts: ControlParts,
+  batch: Batch,
+  caller: Caller,
+  query: WaitQuery,
+  signal: AbortSignal,
+): Promise<Reply> {
+  for (const id of batch.purges) caller.mustReach(parts.purges.get(id).site);
+  const ms = (query.seconds ?? WAIT_SECONDS_DEFAULT) * 1_000;
+  const value =
+    query.wait === undefined
+      ? parts.batches.view(batch)
+      : await parts.batches.wait(batch, query.wait, ms, signal);
+  if (value === null) throw new Refused(404, "there is no purge with this id (any more)");
+  return { value };
 }
 
 function setDrained({ parts, params }: Call<unknown, unknown>, drained: boolean) {

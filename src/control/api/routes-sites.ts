@@ -1,11 +1,11 @@
 /** Routes of sites, versions and snapshots; config as code. */
-import { applyDeployment, planDeployment } from "../deployment.ts";
+import { applyDeployment, type DeployRights, planDeployment } from "../deployment.ts";
 import { differencesOf } from "../diff.ts";
 import { DEPLOY_BODY_BYTES_MAX } from "../limits.ts";
 import { Refused } from "../refusal.ts";
 import type { Sites, SiteView } from "../sites.ts";
 import { define, PAGE_LIMIT, page } from "./define.ts";
-import type { Call, Route } from "./route.ts";
+import type { Call, Caller, Route } from "./route.ts";
 import * as s from "./schemas.ts";
 
 /** The routes. */
@@ -181,9 +181,18 @@ export const siteRoutes: readonly Route[] = [
     body: s.activateRequest,
     answer: s.activateAnswer,
     run: (call) => {
-      siteOf(call);
+      const id = siteOf(call);
       mustMatch(call, call.parts.sites);
-      return activated(call, call.body.version);
+      const { version, rollout } = call.body;
+      const { sites, rollouts } = call.parts;
+      call.caller.mustClaim(id, sites.hosts(id, version), sites.get(id).hosts);
+      if (rollout === undefined) return activated(call, version);
+      const made = rollouts.start(new Map([[id, version]]), rollout, call.caller.actor.id);
+      const site = sites.get(id);
+      return {
+        ...siteReply(site, { site, snapshot: null, rollout: made }, { location: `/v1/rollouts/${made.id}` }),
+        audit: { target: id, detail: `version ${version}, ${made.id} (${made.stages.join(", ")})` },
+      };
     },
   }),
   define({
@@ -212,7 +221,7 @@ export const siteRoutes: readonly Route[] = [
     answer: s.plan,
     run: ({ parts, caller, body }) => {
       mustBeAllForPrune(caller.sites, body.prune);
-      return { value: planDeployment(parts.sites, body, (site) => caller.mustReach(site)) };
+      return { value: planDeployment(parts.sites, body, rightsOf(caller, parts.sites)) };
     },
   }),
   define({
@@ -227,13 +236,13 @@ export const siteRoutes: readonly Route[] = [
     answer: s.applyAnswer,
     run: ({ parts, caller, body }) => {
       mustBeAllForPrune(caller.sites, body.prune);
-      const done = applyDeployment(parts.sites, body, (site) => caller.mustReach(site), caller.actor.id);
+      const done = applyDeployment(parts, body, rightsOf(caller, parts.sites), caller.actor.id);
       const changed = done.plan.changes.filter(({ action }) => action !== "none");
       return {
         value: done,
         audit: {
           target: changed.map(({ site }) => site).join(" "),
-          detail: `snapshot ${done.snapshot?.number ?? "unchanged"}: ${changed.map(({ site, action }) => `${action} ${site}`).join(", ")}`,
+          detail: `${done.rollout === null ? `snapshot ${done.snapshot?.number ?? "unchanged"}` : done.rollout.id}: ${changed.map(({ site, action }) => `${action} ${site}`).join(", ")}`,
         },
       };
     },
@@ -314,9 +323,16 @@ function activated(call: Call<unknown, unknown>, version: number) {
   const { sites } = call.parts;
   const snapshot = sites.activate(new Map([[id, version]]), call.caller.actor.id);
   const site = sites.get(id);
-  const reply = siteReply(site, { site, snapshot });
+  const reply = siteReply(site, { site, snapshot, rollout: null });
   const detail = `version ${version}, snapshot ${snapshot?.number ?? "unchanged"}`;
   return { ...reply, audit: { target: id, detail } };
+}
+
+function rightsOf(caller: Caller, sites: Sites): DeployRights {
+  return {
+    touch: (site) => caller.mustReach(site),
+    claim: (site, hosts) => caller.mustClaim(site, hosts, sites.hostsOf(site)),
+  };
 }
 
 function mustBeAllForPrune(sites: readonly string[] | null, prune: boolean | undefined): void {

@@ -2,7 +2,14 @@
 import type { Route } from "./route.ts";
 import { adminRoutes } from "./routes-admin.ts";
 import { fleetRoutes, nodeRoutes } from "./routes-fleet.ts";
+import { rolloutRoutes } from "./routes-rollouts.ts";
 import { siteRoutes } from "./routes-sites.ts";
 
 /** In the order of the document. */
-export const routes: readonly Route[] = [...siteRoutes, ...fleetRoutes, ...adminRoutes, ...nodeRoutes];
+export const routes: readonly Route[] = [
+  ...siteRoutes,
+  ...rolloutRoutes,
+  ...fleetRoutes,
+  ...adminRoutes,
+  ...nodeRoutes,
+];

@@ -1,16 +1,26 @@
 /** What the API takes and answers: these check requests, and the OpenAPI document is made of them. */
 import * as z from "zod";
 import { purgeRequestSchema } from "../../cache/purge-request.ts";
-import { siteId } from "../../config/values.ts";
+import { hostPattern, siteId } from "../../config/values.ts";
 import { nodeReport } from "../../service/fleet-wire.ts";
 import {
+  APPLY_SECONDS_DEFAULT,
+  APPLY_SECONDS_MAX,
+  ERROR_INCREASE_DEFAULT,
+  ERROR_RATE_DEFAULT,
+  HOLD_SECONDS_DEFAULT,
+  HOLD_SECONDS_MAX,
   JOIN_SECONDS_DEFAULT,
   JOIN_SECONDS_MAX,
   PAGE_DEFAULT,
   PAGE_MAX,
   PURGE_WAIT_SECONDS_MAX,
+  ROLLOUT_NODES_MAX,
+  ROLLOUT_REQUESTS_MIN_DEFAULT,
+  ROLLOUT_STAGES_MAX,
   ROTATE_OVERLAP_SECONDS_MAX,
 } from "../limits.ts";
+import { ROLLOUT_STATES } from "../rollouts/rollouts.ts";
 import { SCOPES } from "../tokens.ts";
 
 const text = (chars: number) =>
@@ -80,6 +90,15 @@ export const snapshot = z
     number: whole,
     hash: z.string(),
     active: z.record(z.string(), whole).describe("The active version of each site."),
+    staged: z
+      .array(
+        z.object({
+          rollout: z.string(),
+          nodes: z.array(z.string()).nullable().describe("Null: all."),
+          sites: z.record(z.string(), whole),
+        }),
+      )
+      .describe("What roll-outs put in their place on some nodes."),
     createdAt: time,
     createdBy: z.string(),
   })
@@ -100,11 +119,102 @@ export const versionRequest = z.strictObject({
   note: note.optional(),
 });
 export const versionAnswer = z.object({ version, warnings: z.array(configProblem) });
-export const activateRequest = z.strictObject({ version: z.int().min(1) });
+const share = z.number().min(0).max(1);
+export const rolloutRequest = z
+  .strictObject({
+    stages: z
+      .array(z.number().gt(0).max(100))
+      .min(1)
+      .max(ROLLOUT_STAGES_MAX)
+      .refine((stages) => stages.every((one, i) => i === 0 || one > (stages[i - 1] ?? 0)), {
+        error: "must grow from one to the next",
+      })
+      .refine((stages) => stages.at(-1) === 100, { error: "the last one must be 100" })
+      .prefault([10, 50, 100])
+      .describe("Percentages of the nodes."),
+    nodes: z
+      .array(z.string().min(1).max(100))
+      .max(ROLLOUT_NODES_MAX)
+      .optional()
+      .describe("Nodes that get it before any percentage, by name or id."),
+    holdSeconds: z
+      .int()
+      .min(0)
+      .max(HOLD_SECONDS_MAX)
+      .prefault(HOLD_SECONDS_DEFAULT)
+      .describe("How long a stage is watched before the next."),
+    applySeconds: z
+      .int()
+      .min(1)
+      .max(APPLY_SECONDS_MAX)
+      .prefault(APPLY_SECONDS_DEFAULT)
+      .describe("How long nodes have to put it in force."),
+    maxErrorRate: share
+      .prefault(ERROR_RATE_DEFAULT)
+      .describe("Share of requests that may end in 5xx or break off where it is in force."),
+    maxErrorIncrease: z
+      .number()
+      .min(1)
+      .max(1_000)
+      .prefault(ERROR_INCREASE_DEFAULT)
+      .describe("How many times as often as on the other nodes, and as before."),
+    minRequests: z
+      .int()
+      .min(1)
+      .max(1_000_000)
+      .prefault(ROLLOUT_REQUESTS_MIN_DEFAULT)
+      .describe("Requests without which nothing is concluded."),
+  })
+  .meta({ id: "RolloutRequest", description: "Goes to some of the nodes first, and back by itself." });
+const requestCounts = z.object({ requests: whole, errors: whole });
+export const rollout = z
+  .object({
+    id: z.string(),
+    sequence: whole,
+    sites: z.record(z.string(), z.object({ from: whole.nullable(), to: whole })),
+    state: z.enum(ROLLOUT_STATES),
+    reason: z.string().nullable().describe("Why it ended."),
+    stage: whole.describe("From 1."),
+    stages: z.array(z.string()),
+    stageAt: time,
+    holdAt: time.nullable().describe("Since when it is in force on every node of the stage."),
+    snapshot: whole,
+    holdSeconds: whole,
+    applySeconds: whole,
+    maxErrorRate: share,
+    maxErrorIncrease: z.number(),
+    minRequests: whole,
+    counts: z
+      .object({ candidate: requestCounts, rest: requestCounts, before: requestCounts })
+      .describe("Of the stage: with the new versions, on the other nodes, before on the same nodes."),
+    nodes: z.array(
+      z.object({
+        node: z.string(),
+        name: z.string(),
+        state: z.enum(["waiting", "in force", "problem", "unreachable"]),
+        problem: z.string().nullable(),
+        requests: whole,
+        errors: whole,
+      }),
+    ),
+    events: z.array(z.object({ at: time, what: z.string(), detail: z.string() })),
+    createdAt: time,
+    createdBy: z.string(),
+    endedAt: time.nullable(),
+  })
+  .meta({ id: "Rollout" });
+export const promoteRequest = z.strictObject({
+  all: z.boolean().optional().describe("To the end at once, not to the next stage."),
+});
+export const activateRequest = z.strictObject({
+  version: z.int().min(1),
+  rollout: rolloutRequest.optional().describe("Left out: on every node at once."),
+});
 export const emptyRequest = z.strictObject({});
 export const activateAnswer = z.object({
   site,
-  snapshot: snapshot.nullable().describe("Null when it was active already."),
+  snapshot: snapshot.nullable().describe("Null when it was active already, and with a roll-out."),
+  rollout: rollout.nullable(),
 });
 export const diffQuery = z.strictObject({
   from: z
@@ -126,6 +236,7 @@ export const deployRequest = z.strictObject({
   sites: z.record(siteId, anySite),
   prune: z.boolean().optional().describe("Ends sites that are active and not named."),
   expectedSnapshot: whole.optional().describe("Nothing is done when another one is in force."),
+  rollout: rolloutRequest.optional().describe("Left out: on every node at once."),
   note: note.optional(),
 });
 export const plan = z
@@ -145,7 +256,8 @@ export const plan = z
   .meta({ id: "Plan" });
 export const applyAnswer = z.object({
   plan,
-  snapshot: snapshot.nullable().describe("Null when there was nothing to do."),
+  snapshot: snapshot.nullable().describe("Null when there was nothing to do, and with a roll-out."),
+  rollout: rollout.nullable(),
 });
 
 // ---- tokens ----
@@ -157,23 +269,41 @@ export const token = z
     name: z.string(),
     scopes: z.array(z.enum(SCOPES)),
     sites: z.array(z.string()).nullable(),
+    hosts: z.array(z.string()).nullable(),
     createdAt: time,
     createdBy: z.string(),
     expiresAt: time.nullable(),
     revokedAt: time.nullable(),
     usedAt: time.nullable(),
+    accessKeyId: z
+      .string()
+      .nullable()
+      .describe("Of an access key: the id to sign requests with (AWS SigV4)."),
   })
   .meta({ id: "Token" });
 export const tokenRequest = z.strictObject({
   name,
   scopes: z.array(z.enum(SCOPES)).min(1).max(SCOPES.length),
   sites: z.array(siteId).min(1).max(1_000).nullable().optional().describe("Left out: all sites."),
+  hosts: z
+    .array(hostPattern)
+    .min(1)
+    .max(1_000)
+    .nullable()
+    .optional()
+    .describe(
+      'Hosts that it may give to sites, such as "*.shop.example". Left out: for some sites, what they have already; for all sites, any but "*", and any at all with the scope admin.',
+    ),
   expiresInSeconds: z
     .int()
     .min(1)
     .max(10 * 365 * 86_400)
     .optional()
     .describe("Left out: it does not expire."),
+  accessKey: z
+    .boolean()
+    .optional()
+    .describe("An access key: its secret also signs requests (AWS SigV4), and is kept, sealed, for that."),
 });
 export const rotateRequest = z.strictObject({
   overlapSeconds: z
@@ -183,7 +313,14 @@ export const rotateRequest = z.strictObject({
     .prefault(0)
     .describe("How long the old one stays good."),
 });
-export const tokenAnswer = z.object({ token, secret: z.string().describe("Shown this once.") });
+export const tokenAnswer = z.object({
+  token,
+  secret: z.string().describe("Shown this once."),
+  secretAccessKey: z
+    .string()
+    .optional()
+    .describe("Of an access key: what to sign with, beside token.accessKeyId. Shown this once."),
+});
 
 // ---- nodes ----
 

@@ -4,10 +4,10 @@
  */
 import type { Clock } from "../../base/clock.ts";
 import { Fill } from "../../cache/fill.ts";
-import type { Coding } from "../../cache/stored.ts";
+import type { Coding, StoredResponse } from "../../cache/stored.ts";
 import { acceptedCodings } from "../../http/accept-encoding.ts";
 import type { BodyReader } from "../../http/body.ts";
-import { bodyOf } from "../../http/body.ts";
+import { bodyOf, joinBytes } from "../../http/body.ts";
 import { evaluateConditional } from "../../http/conditional.ts";
 import { parseHttpDate } from "../../http/date.ts";
 import type { Fields } from "../../http/fields.ts";
@@ -40,7 +40,18 @@ import {
 } from "./viewer-fields.ts";
 
 /** Answers from a flight: from the stored response when it is whole soon enough, else from the body on its way. */
-export async function deliverFlight(
+export function deliverFlight(
+  x: RoutedExchange,
+  context: EdgeContext,
+  flight: FlightResponse,
+): ViewerResponse | Promise<ViewerResponse> {
+  if (flight.kept != null && isSentWhole(flight)) return deliverKept(x, context, flight, flight.kept);
+  // Whoever does not wait for the store reads at once.
+  const waits = flight.storage.store && isSentWhole(flight) && flight.kept === undefined;
+  return waits ? deliverWhenKept(x, context, flight) : answerNow(x, context, flight);
+}
+
+async function deliverWhenKept(
   x: RoutedExchange,
   context: EdgeContext,
   flight: FlightResponse,
@@ -48,23 +59,37 @@ export async function deliverFlight(
   // From the first byte on: while this waits, the body may outgrow what is stored, and is dropped where nobody reads it.
   const place = flight.fill.join();
   try {
-    return await answerFrom(x, context, flight);
+    const waitMs = flight.bodyLength === null ? UNKNOWN_LENGTH_WAIT_MS : WHOLE_BODY_WAIT_MS;
+    const entry = await within(flight.settled, waitMs, context.clock);
+    return await (entry === null ? answerNow(x, context, flight) : deliverKept(x, context, flight, entry));
   } finally {
     place.cancel();
   }
 }
 
-async function answerFrom(
+function isSentWhole({ bodyLength }: FlightResponse): boolean {
+  return (bodyLength ?? 0) <= WHOLE_BODY_BYTES_MAX;
+}
+
+/** Answers from what was stored of the flight. */
+function deliverKept(
   x: RoutedExchange,
   context: EdgeContext,
   flight: FlightResponse,
-): Promise<ViewerResponse> {
-  if (flight.storage.store && (flight.bodyLength ?? 0) <= WHOLE_BODY_BYTES_MAX) {
-    const waitMs = flight.bodyLength === null ? UNKNOWN_LENGTH_WAIT_MS : WHOLE_BODY_WAIT_MS;
-    const entry = await within(flight.settled, waitMs, context.clock);
-    if (entry !== null)
-      return withOwnFields(x, flight, await deliverStored(x, entry, context.clock.now(), context));
-  }
+  entry: StoredResponse,
+): ViewerResponse | Promise<ViewerResponse> {
+  const answer = deliverStored(x, entry, context.clock.now(), context);
+  return answer instanceof Promise
+    ? answer.then((response) => withOwnFields(x, flight, response))
+    : withOwnFields(x, flight, answer);
+}
+
+/** Answers from the body as far as it has come. */
+function answerNow(
+  x: RoutedExchange,
+  context: EdgeContext,
+  flight: FlightResponse,
+): ViewerResponse | Promise<ViewerResponse> {
   const fields = viewerFields(flight.fields, x, context.settings, flight.storage.store);
   ensureDate(fields, flight.responseTimeMs);
   describe(x, context, flight, fields);
@@ -80,8 +105,11 @@ async function answerFrom(
   }
   const ranged = rangeOf(x, flight, fields);
   if (ranged !== null) return { ...ranged, fields: ruled(ranged.fields, x) };
-  const body = await wholeOrStream(flight.fill, flight.bodyLength, context.clock, fields);
-  return coded(x, flight.status, fields, body, flight.negotiable);
+  const body = wholeOrStream(flight.fill, flight.bodyLength, context.clock, fields);
+  const { status, negotiable } = flight;
+  return body instanceof Promise
+    ? body.then((given) => coded(x, status, fields, given, negotiable))
+    : coded(x, status, fields, body, negotiable);
 }
 
 /** Age and the cache's words about a response that is still on its way into the store, or never goes there. */
@@ -107,7 +135,9 @@ function fieldsNotForOthers(flight: FlightResponse): readonly string[] {
 
 /** Gives the viewer who asked the fields that were kept out of the store. */
 function withOwnFields(x: RoutedExchange, flight: FlightResponse, response: ViewerResponse): ViewerResponse {
-  const names = x.collapsed ? [] : fieldsNotForOthers(flight).filter((name) => flight.fields.has(name));
+  const own = fieldsNotForOthers(flight);
+  if (x.collapsed || own.length === 0) return response;
+  const names = own.filter((name) => flight.fields.has(name));
   if (names.length === 0) return response;
   const fields = response.fields.clone();
   for (const [name, value] of flight.fields.entries()) if (names.includes(name)) fields.append(name, value);
@@ -116,13 +146,14 @@ function withOwnFields(x: RoutedExchange, flight: FlightResponse, response: View
 
 /** Does the viewer have this representation already (RFC 9110 section 13.2)? */
 function isNotModified(x: RoutedExchange, status: number, fields: Fields): boolean {
-  if (status !== 200) return false;
+  const asked = x.request.fields;
+  if (status !== 200 || !(asked.has("if-none-match") || asked.has("if-modified-since"))) return false;
   const stored = {
     etag: fields.get("etag"),
     lastModifiedMs: parseHttpDate(fields.get("last-modified")),
     dateMs: parseHttpDate(fields.get("date")),
   };
-  return evaluateConditional(x.method, x.request.fields, stored) === "not-modified";
+  return evaluateConditional(x.method, asked, stored) === "not-modified";
 }
 
 function bodyless(x: RoutedExchange, status: number, fields: Fields): ViewerResponse {
@@ -203,48 +234,52 @@ export async function deliverPass(
     readsOn: false,
     retainBytesMax: mayBeWhole(fields, bodyLength) ? WHOLE_BODY_BYTES_MAX : 0,
   });
-  const sent = await wholeOrStream(fill, bodyLength, context.clock, fields);
-  return coded(x, status, fields, sent, negotiable);
+  const sent = wholeOrStream(fill, bodyLength, context.clock, fields);
+  return coded(x, status, fields, sent instanceof Promise ? await sent : sent, negotiable);
 }
 
 /** The whole body when it is small and comes soon; otherwise the stream of it. */
-async function wholeOrStream(
+function wholeOrStream(
   fill: Fill,
   length: number | null,
   clock: Clock,
   fields: Fields,
-): Promise<ViewerBody> {
+): ViewerBody | Promise<ViewerBody> {
   const reader = fill.join();
-  if (fill.retained && mayBeWhole(fields, length)) {
-    const whole = await within(
-      fill.whole(),
-      length === null ? UNKNOWN_LENGTH_WAIT_MS : WHOLE_BODY_WAIT_MS,
-      clock,
-    );
-    if (whole === true && fill.bytes <= WHOLE_BODY_BYTES_MAX) {
-      reader.cancel();
-      return Buffer.concat(fill.takePieces());
-    }
-  }
-  return reader;
+  if (!fill.retained || !mayBeWhole(fields, length)) return reader;
+  const given = (whole: boolean | null): ViewerBody => {
+    if (whole !== true || fill.bytes > WHOLE_BODY_BYTES_MAX) return reader;
+    reader.cancel();
+    return joinBytes(fill.takePieces());
+  };
+  if (fill.state === "complete") return given(fill.retained);
+  const waitMs = length === null ? UNKNOWN_LENGTH_WAIT_MS : WHOLE_BODY_WAIT_MS;
+  return within(fill.whole(), waitMs, clock).then(given);
 }
 
 /** Codes an answer that is not stored as the viewer takes it, and finishes its fields. */
-async function coded(
+function coded(
   x: RoutedExchange,
   status: number,
   fields: Fields,
   body: ViewerBody,
   negotiable: boolean,
-): Promise<ViewerResponse> {
+): ViewerResponse | Promise<ViewerResponse> {
   let sent = body;
   if (negotiable && body !== null && !(body instanceof Blob)) {
     const tooSmall = body instanceof Uint8Array && body.byteLength < COMPRESS_BYTES_MIN;
     const { from, to } = chooseCoding(x, fields, tooSmall);
     if (from !== to && from !== "identity") sent = decodeStream(asReader(body), from);
-    else if (from !== to && to !== "identity")
-      sent = body instanceof Uint8Array ? await encodeBytes(body, to) : encodeStream(body, to);
+    else if (from !== to && to !== "identity") {
+      if (body instanceof Uint8Array)
+        return encodeBytes(body, to).then((encoded) => finished(x, status, fields, encoded));
+      sent = encodeStream(body, to);
+    }
   }
+  return finished(x, status, fields, sent);
+}
+
+function finished(x: RoutedExchange, status: number, fields: Fields, sent: ViewerBody): ViewerResponse {
   if (sent instanceof Uint8Array) fields.set("content-length", String(sent.byteLength));
   return { status, fields: ruled(fields, x), body: sent };
 }

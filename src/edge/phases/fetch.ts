@@ -1,5 +1,7 @@
 /** fetch: asks the behaviour's origin, and counts what it did. */
 import { ProximaError } from "../../base/errors.ts";
+import type { BodyReader } from "../../http/body.ts";
+import type { Stats } from "../../telemetry/stats.ts";
 import type { UpstreamErrorCode, UpstreamResponse } from "../../upstream/next-hop.ts";
 import { UpstreamError } from "../../upstream/next-hop.ts";
 import type { EdgeContext } from "../context.ts";
@@ -17,7 +19,7 @@ export async function askOrigin(
   context: EdgeContext,
   options: OriginRequestOptions,
 ): Promise<UpstreamResponse> {
-  const shielded = await askShields(x, context, options);
+  const shielded = context.shields === null ? null : await askShields(x, context, options);
   if (shielded !== null) return shielded;
   const origin = context.origins.get(x.site, x.origin);
   const request = originRequest(x, origin.config, context.settings, options);
@@ -34,16 +36,7 @@ export async function askOrigin(
       error: null,
     };
     if (response.body === null) return response;
-    const source = response.body;
-    const body = {
-      async read() {
-        const piece = await source.read();
-        if (piece !== null) context.stats.recordOriginBytes(piece.byteLength);
-        return piece;
-      },
-      cancel: () => source.cancel(),
-    };
-    return { ...response, body };
+    return { ...response, body: new CountedBody(response.body, context.stats) };
   } catch (error) {
     const failure = error instanceof UpstreamError ? error : null;
     if (failure !== null) context.stats.recordOriginError(failure.code);
@@ -56,6 +49,33 @@ export async function askOrigin(
       error: told,
     };
     throw error;
+  }
+}
+
+/** An origin's body, its bytes counted as they are read. */
+class CountedBody implements BodyReader {
+  readonly #body: BodyReader;
+  readonly #stats: Stats;
+
+  constructor(body: BodyReader, stats: Stats) {
+    this.#body = body;
+    this.#stats = stats;
+  }
+
+  async read(): Promise<Uint8Array | null> {
+    const piece = await this.#body.read();
+    if (piece !== null) this.#stats.recordOriginBytes(piece.byteLength);
+    return piece;
+  }
+
+  readNow(): Uint8Array | null | undefined {
+    const piece = this.#body.readNow?.();
+    if (piece != null) this.#stats.recordOriginBytes(piece.byteLength);
+    return piece;
+  }
+
+  cancel(): void {
+    this.#body.cancel();
   }
 }
 

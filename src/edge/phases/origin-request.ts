@@ -10,9 +10,10 @@ import { normalizeAcceptEncoding } from "../../http/accept-encoding.ts";
 import type { BodyReader } from "../../http/body.ts";
 import { appendCdnLoop } from "../../http/cdn-loop.ts";
 import { filterCookies } from "../../http/cookie.ts";
-import { Fields } from "../../http/fields.ts";
+import { Fields, flatOf } from "../../http/fields.ts";
 import { formatForwarded } from "../../http/forwarded.ts";
 import { stripHopByHop } from "../../http/hop-by-hop.ts";
+import { memoize } from "../../http/memo.ts";
 import { appendVia } from "../../http/via.ts";
 import type { UpstreamRequest } from "../../upstream/next-hop.ts";
 import type { RoutedExchange } from "../exchange.ts";
@@ -183,13 +184,15 @@ function ownFields(x: RoutedExchange, settings: EdgeSettings, chosen: (name: str
   const { request } = x;
   const trusted = settings.trustedProxies?.has(request.peerAddress);
   const fields = new Fields();
-  for (const [name, value] of request.fields.entries()) {
+  const flat = flatOf(request.fields);
+  for (let i = 0; i < flat.length; i += 2) {
+    const name = flat[i] as string;
     // CGI, WSGI and PHP read `X_Forwarded_Host` as if it were `X-Forwarded-Host`.
     const meant = name.includes("_") ? name.replaceAll("_", "-") : name;
     if (MADE_ANEW.has(meant) || name.startsWith(":") || meant.startsWith("x-proxima-")) continue;
     if (meant.startsWith("x-forwarded-") || (PROXY_FIELDS.has(meant) && !trusted)) continue;
     if (!chosen(name) && !isNeeded(name)) continue;
-    fields.append(name, value);
+    fields.append(name, flat[i + 1] as string);
   }
   stripHopByHop(fields);
   return fields;
@@ -218,21 +221,24 @@ function addConditions(fields: Fields, { revalidate }: OriginRequestOptions): vo
 /** Says who asks and what for, and that this node passed it on. */
 function speakForViewer(x: RoutedExchange, fields: Fields, settings: EdgeSettings): void {
   const { request } = x;
-  const trusted = settings.trustedProxies?.has(request.peerAddress);
-  const given = (name: string) => (x.fromEdge || trusted ? request.fields.get(name) : null);
-  const chain = given("x-forwarded-for");
-  const forwarded = given("forwarded");
+  const believed = x.fromEdge || settings.trustedProxies?.has(request.peerAddress) === true;
+  const chain = believed ? request.fields.get("x-forwarded-for") : null;
+  const forwarded = believed ? request.fields.get("forwarded") : null;
   // An edge has put its viewer there already: the origin sees the same through a shield as without one.
   const own = x.fromEdge
     ? null
     : formatForwarded({ for: request.peerAddress, proto: x.scheme, host: x.authority });
-  const all = (list: readonly (string | null)[]) => list.filter((one) => one !== null).join(", ");
-  fields.set("x-forwarded-for", all([chain, x.fromEdge ? null : request.peerAddress]));
+  fields.set("x-forwarded-for", listOf(chain, x.fromEdge ? null : request.peerAddress));
   fields.set("x-forwarded-proto", x.scheme);
   fields.set("x-forwarded-host", x.authority);
-  fields.set("forwarded", all([forwarded, own]));
+  fields.set("forwarded", listOf(forwarded, own));
   fields.set("via", appendVia(fields.get("via"), "1.1", settings.name));
   fields.set("cdn-loop", appendCdnLoop(fields.get("cdn-loop"), settings.loopId));
+}
+
+function listOf(before: string | null, own: string | null): string {
+  if (before === null) return own ?? "";
+  return own === null ? before : `${before}, ${own}`;
 }
 
 function targetOf(x: RoutedExchange, path: string, { cacheable }: OriginRequestOptions): string {
@@ -240,10 +246,12 @@ function targetOf(x: RoutedExchange, path: string, { cacheable }: OriginRequestO
   return query === null ? path : `${path}?${query}`;
 }
 
+const hostOfUrl = memoize((url) => new URL(url).host);
+
 /** The Host that an origin gets. */
 export function hostFor(origin: OriginConfig, authority: string): string {
   if (!("url" in origin) || origin.hostHeader === "viewer") return authority;
-  if (origin.hostHeader === "origin") return new URL(origin.url).host;
+  if (origin.hostHeader === "origin") return hostOfUrl(origin.url);
   return origin.hostHeader.name;
 }
 

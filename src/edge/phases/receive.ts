@@ -5,7 +5,7 @@
 import type { Clock } from "../../base/clock.ts";
 import { parseAuthority } from "../../http/authority.ts";
 import { countCdnLoop, withoutLast } from "../../http/cdn-loop.ts";
-import { type FieldReader, Fields } from "../../http/fields.ts";
+import { type FieldReader, Fields, flatOf } from "../../http/fields.ts";
 import { parseForwardedFor } from "../../http/forwarded.ts";
 import { parseIp } from "../../http/ip.ts";
 import { parseTarget, TARGET_CHARS_MAX } from "../../http/target.ts";
@@ -92,6 +92,9 @@ function receiveEdge(x: Exchange, settings: EdgeSettings, signature: string, now
   x.fromEdge = true;
   x.scheme = fields.get("x-forwarded-proto") === "https" ? "https" : "http";
   x.forwardedClient = claim.client === "" ? null : claim.client;
+  // Numbers of another log say nothing here.
+  const { asked } = claim;
+  if (asked !== null && asked.log === settings.fleet.log) x.askedSequence = asked.sequence;
   // The last one is the edge's own: the fleet may have one token for all of its nodes.
   const loop = withoutLast(fields.get("cdn-loop"));
   return countCdnLoop(loop, settings.loopId) > LOOP_COUNT_MAX ? "loop" : null;
@@ -117,7 +120,9 @@ function originalClient(forwardedFor: string | null, peer: string, settings: Edg
 /** The size of the header section as it is sent: with ": " and the line's end. */
 function headerChars(fields: FieldReader): number {
   let sum = 0;
-  for (const [name, value] of fields.entries()) sum += name.length + value.length + 4;
+  const flat = flatOf(fields);
+  for (let i = 0; i < flat.length; i += 2)
+    sum += (flat[i] as string).length + (flat[i + 1] as string).length + 4;
   return sum;
 }
 

@@ -21,7 +21,7 @@ export async function askShields(
   context: EdgeContext,
   options: OriginRequestOptions,
 ): Promise<UpstreamResponse | null> {
-  const { shields, clock, settings, origins, stats } = context;
+  const { shields, clock, settings, origins, stats, purges } = context;
   if (shields === null || !isShielded(x, context)) return null;
   const request = shieldRequest(x, settings, options);
   const { timeouts, headMsMax } = origins.get(x.site, x.origin);
@@ -32,6 +32,7 @@ export async function askShields(
       {
         ...request,
         client: x.client,
+        asked: settings.fleet.log === null ? null : { log: settings.fleet.log, sequence: purges.sequence },
         shields: x.site.config.shields,
         key: `${request.authority} ${x.path}`,
       },
@@ -50,7 +51,9 @@ export async function askShields(
       reused: response.reused,
       ...(cacheStatus === null ? {} : { cacheStatus }),
     };
-    return { ...inEdgeTime(response, clock, false), freshMs: response.mark.freshMs };
+    const { freshMs, valid } = response.mark;
+    const timed = inEdgeTime(response, clock, false);
+    return { ...timed, freshMs, ...(valid === null ? {} : { validSequence: valid }) };
   } catch (error) {
     stats.recordShieldRequest(true);
     const told = error instanceof UpstreamError ? `${error.code}: ${error.message}` : null;

@@ -51,11 +51,13 @@ export const NOT_ON_304: readonly string[] = [
 
 /** The origin's fields as they are stored. */
 export function storedFields(origin: Fields, remove: readonly string[]): Fields {
-  const flat: string[] = [];
-  for (const [name, value] of origin.entries()) {
-    if (!NOT_STORED.has(name) && !remove.includes(name)) flat.push(name, value);
+  const { flat } = origin;
+  const kept: string[] = [];
+  for (let i = 0; i < flat.length; i += 2) {
+    const name = flat[i] as string;
+    if (!NOT_STORED.has(name) && !remove.includes(name)) kept.push(name, flat[i + 1] as string);
   }
-  return new Fields(flat);
+  return new Fields(kept);
 }
 
 /** Fields for the viewer from the origin's, without those of the cache's own status. */
@@ -66,9 +68,13 @@ export function viewerFields(
   cacheable: boolean,
 ): Fields {
   const left = fromEdge ? NOT_FOR_EDGES : FOR_CACHES;
-  const flat: string[] = [];
-  for (const [name, value] of origin.entries()) if (!left.has(name)) flat.push(name, value);
-  const fields = new Fields(flat);
+  const { flat } = origin;
+  const kept: string[] = [];
+  for (let i = 0; i < flat.length; i += 2) {
+    const name = flat[i] as string;
+    if (!left.has(name)) kept.push(name, flat[i + 1] as string);
+  }
+  const fields = new Fields(kept);
   if (fromEdge) {
     // The edge decides as if the origin had answered it.
     fields.set("via", appendVia(fields.get("via"), "1.1", settings.name));
@@ -113,7 +119,7 @@ export function statusFields(
     ...(x.stored ? { stored: true } : {}),
     ...(x.collapsed || x.collapsedAtOwner ? { collapsed: true } : {}),
     detail: x.reason,
-    ...(settings.unsynced ? { unsynced: true } : {}),
+    ...(settings.fleet.unsynced ? { unsynced: true } : {}),
   });
   // A shield's word is of one exchange, and said of no other.
   const shields = hit || x.collapsed ? undefined : x.upstream?.cacheStatus;
@@ -121,7 +127,8 @@ export function statusFields(
   fields.set("cache-status", [before, shields, own].filter((one) => one != null).join(", "));
   if (x.fromEdge) {
     const isStale = x.result === "stale" || x.result === "updating";
-    fields.set(TIER_FIELD, formatMark({ freshMs: isStale ? 0 : about.freshMs }));
+    const { validSequence: valid } = x;
+    fields.set(TIER_FIELD, formatMark({ freshMs: isStale ? 0 : about.freshMs, valid }));
   }
 }
 

@@ -7,7 +7,12 @@ import * as z from "zod";
 import { messageOf, ProximaError } from "../../base/errors.ts";
 import { type SnapshotAnswer, snapshotAnswer } from "../../service/fleet-wire.ts";
 
-const membership = z.object({ control: z.string(), node: z.string(), credential: z.string() });
+const membership = z.object({
+  control: z.string(),
+  node: z.string(),
+  credential: z.string(),
+  logKey: z.string().optional(),
+});
 /** A node's place in a fleet. */
 export type Membership = z.infer<typeof membership>;
 

@@ -10,6 +10,7 @@ import { type ConfigPath, pathText } from "../../config/problems.ts";
 import { type Config, isBucket, type NodeConfig, type SiteConfig } from "../../config/schema.ts";
 import type { SnapshotAnswer } from "../../service/fleet-wire.ts";
 import { permissionsOf } from "../plane.ts";
+import { isFor } from "./rollout-watch.ts";
 
 /** Longest time that parsing may hold the event loop in one go, in milliseconds. */
 const SLICE_MS_MAX = 2;
@@ -21,6 +22,8 @@ export interface FleetSites {
   readonly sites: Config["sites"];
   /** Why sites were left out; null when none was. */
   readonly problem: string | null;
+  /** Why new versions that are rolled out to this node are not among them, by roll-out: their older ones are. */
+  readonly rolloutProblems: ReadonlyMap<string, string>;
 }
 
 /** The node's own part as a member of a fleet: what it does not permit by name is not permitted. */
@@ -31,30 +34,50 @@ export function joinedConfig<C extends NodeConfig>(config: C): C {
   };
 }
 
-/** Parses a snapshot's sites; sites that did not change since the last call with `memory` stay the same objects. */
+/**
+ * Parses a snapshot's sites as they are for the node with the id `self`; sites that did not change since the
+ * last call with `memory` stay the same objects.
+ */
 export async function fleetSites(
   snapshot: SnapshotAnswer,
+  self: string,
   node: NodeConfig,
   memory: SiteMemory,
 ): Promise<FleetSites> {
   const problems: string[] = [];
+  const rolloutProblems = new Map<string, string>();
+  const candidates = new Map<string, { readonly rollout: string; readonly raw: unknown }>();
+  for (const staged of snapshot.staged ?? [])
+    if (isFor(staged, self))
+      for (const [id, raw] of Object.entries(staged.sites))
+        candidates.set(id, { rollout: staged.rollout, raw });
   const sites: Record<string, SiteConfig> = {};
   /** Those that reserve memory, which is one sum. */
   const reserving: Record<string, SiteConfig> = {};
   // One by one: what is wrong with one is its own matter.
   let sliceStart = performance.now();
-  for (const [id, raw] of Object.entries(snapshot.sites)) {
-    const site = await parseOne(id, raw, { node, memory, reserving });
+  const ids = [...new Set([...Object.keys(snapshot.sites), ...candidates.keys()])].sort();
+  for (const id of ids) {
+    const candidate = candidates.get(id);
+    const raw = Object.hasOwn(snapshot.sites, id) ? snapshot.sites[id] : undefined;
+    let site = await parseOne(id, candidate === undefined ? raw : candidate.raw, { node, memory, reserving });
+    if (candidate !== undefined && typeof site === "string") {
+      // A new version that can not run here costs the site nothing: the older one goes on.
+      rolloutProblems.set(candidate.rollout, site);
+      if (raw === undefined) continue;
+      site = await parseOne(id, raw, { node, memory, reserving });
+    }
     if (typeof site === "string") problems.push(site);
     else sites[id] = site;
     if (performance.now() - sliceStart < SLICE_MS_MAX) continue;
     await new Promise<void>((resume) => setImmediate(resume));
     sliceStart = performance.now();
   }
-  for (const id of memory.keys()) if (!Object.hasOwn(snapshot.sites, id)) memory.delete(id);
+  const known = new Set(ids);
+  for (const id of memory.keys()) if (!known.has(id)) memory.delete(id);
   const shown = problems.slice(0, PROBLEMS_MAX).join("; ");
   const more = problems.length > PROBLEMS_MAX ? `; and ${problems.length - PROBLEMS_MAX} more` : "";
-  return { sites, problem: problems.length === 0 ? null : `left out: ${shown}${more}` };
+  return { sites, rolloutProblems, problem: problems.length === 0 ? null : `left out: ${shown}${more}` };
 }
 
 /** The site, or why it can not run here. */

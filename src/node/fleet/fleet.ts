@@ -12,15 +12,20 @@ import { messageOf, ProximaError } from "../../base/errors.ts";
 import { EVERY_SITE } from "../../cache/purge-table.ts";
 import type { SiteMemory } from "../../config/parse.ts";
 import type { Config, NodeConfig } from "../../config/schema.ts";
+import type { FleetStanding } from "../../edge/settings.ts";
+import type { BusAccess } from "../../service/bus/bus-connection.ts";
 import { type NodeReport, POLL_SECONDS_MAX, type SnapshotAnswer } from "../../service/fleet-wire.ts";
 import type { NodeLog } from "../../service/log.ts";
 import type { StatsSnapshot } from "../../telemetry/stats.ts";
 import type { Readiness } from "../edge-handle.ts";
 import type { FleetPosition, PurgeLog } from "../purge-log.ts";
+import { BusLog } from "./bus-log.ts";
 import { ControlClient } from "./control-client.ts";
-import { FleetFiles } from "./fleet-files.ts";
+import { FleetFiles, type Membership } from "./fleet-files.ts";
+import { ControlLog, type FleetLog, type LogAnswer } from "./fleet-log.ts";
 import { type FleetSites, fleetSites } from "./fleet-sites.ts";
 import { Reporter } from "./reporter.ts";
+import { RolloutWatch } from "./rollout-watch.ts";
 import { type LoggedPurge, type Step, stepsOf } from "./steps.ts";
 import { UrlTargets } from "./url-targets.ts";
 
@@ -39,9 +44,11 @@ export interface FleetTarget {
   /** Puts sites in force; resolves with what is wrong, or null. */
   applySites(sites: Config["sites"]): Promise<string | null>;
   takePurges(entries: readonly LoggedPurge[], position: FleetPosition): Promise<void>;
-  setUnsynced(unsynced: boolean): void;
+  setFleet(standing: FleetStanding): void;
   ready(): Readiness;
   stats(): StatsSnapshot | Promise<StatsSnapshot>;
+  /** Origins of groups that are left out now. */
+  originsOut(): NonNullable<NodeReport["originsOut"]>;
 }
 
 /** How a node joins. */
@@ -56,6 +63,8 @@ export interface FleetOptions {
   /** Sets the node's clock as the fleet's; null on nodes that keep their machine's time. */
   readonly setClock: ((setting: ClockSetting) => void) | null;
   readonly log: NodeLog;
+  /** How the bus is reached that carries the fleet's log; null when it is read from the control plane. */
+  readonly bus: BusAccess | null;
 }
 
 /** A snapshot as this node reads it. */
@@ -80,11 +89,13 @@ export interface FleetView {
 export class Fleet {
   readonly #options: FleetOptions;
   readonly #client: ControlClient;
+  #log: FleetLog;
   readonly #files: FleetFiles;
   readonly #name: string;
   readonly #memory: SiteMemory = new Map();
   readonly #targets = new UrlTargets();
   readonly #reporter: Reporter;
+  readonly #rollouts: RolloutWatch;
   #node = "";
   /** The one in force. */
   #snapshot = 0;
@@ -93,7 +104,15 @@ export class Fleet {
   /** The newest entry of the log that is applied: the place is noted a moment before. */
   #applied = 0;
   #problem: string | null = null;
+  /** The newest snapshot that could not be put in force, since the last that could. */
+  #refused: number | null = null;
+  /** The last known good snapshot that the node started with, until what it counts for roll-outs has begun. */
+  #startedWith: ReadSnapshot | null = null;
   #synced = false;
+  /** The start went on without the log: what is newest has to be asked for when it is back. */
+  #startedWithout = false;
+  #mustValidate = false;
+  #cancelLimit: (() => void) | null = null;
   #drained = false;
   #target: FleetTarget | null = null;
   #closed = false;
@@ -104,13 +123,21 @@ export class Fleet {
     if (join === undefined) throw new Error("the config names no fleet");
     this.#options = options;
     this.#client = new ControlClient(join.control, ca);
+    this.#log = new ControlLog(this.#client);
     this.#files = new FleetFiles(options.fileOf);
     this.#reporter = new Reporter({
       clock: options.clock,
       describe: () => this.#describe(),
-      send: (report) => this.#client.report(report),
-      failed: () => this.#setSynced(false),
+      send: async (report) => {
+        const { drained } = await this.#client.report(report);
+        if (this.#options.bus !== null) this.#setDrained(drained);
+      },
+      // Who reads the log from elsewhere can be in step all the same.
+      failed: () => {
+        if (this.#options.bus === null) this.#setSynced(false);
+      },
     });
+    this.#rollouts = new RolloutWatch(options.clock);
     this.#name =
       join.name ??
       hostname()
@@ -142,9 +169,13 @@ export class Fleet {
         "warning",
         `${messageOf(error)}; starting from the last known good snapshot ${known.number}`,
       );
+      this.#startedWithout = true;
+      // For how long it was away nobody knows.
+      this.#mustValidate = this.#limitSeconds !== null;
     }
     this.#applied = this.#position?.sequence ?? 0;
     // What is known to be good first: a newer one that can not be put in force must not keep the node from starting.
+    this.#startedWith = good;
     if (good !== null) return good.sites;
     return this.#next?.sites ?? {};
   }
@@ -152,7 +183,7 @@ export class Fleet {
   /** Follows the log from now on. */
   run(target: FleetTarget): void {
     this.#target = target;
-    if (!this.#synced) target.setUnsynced(true);
+    this.#stand();
     void this.#follow();
     this.#reporter.start();
   }
@@ -177,8 +208,7 @@ export class Fleet {
   /** What the fleet makes of the edge's readiness. */
   ready(edge: Readiness): Readiness {
     const reasons = [...edge.reasons];
-    if (!this.#synced)
-      reasons.push(`the control plane at ${this.#client.url} can not be followed: purges may be missing`);
+    if (!this.#synced) reasons.push(`${this.#log.name} can not be followed: purges may be missing`);
     if (this.#problem !== null) reasons.push(`snapshot ${this.#snapshot}: ${this.#problem}`);
     if (!this.#drained) return { ready: edge.ready, reasons };
     return { ready: false, reasons: ["the control plane wants no viewers sent here", ...reasons] };
@@ -197,7 +227,9 @@ export class Fleet {
   /** Ends it; the last report is sent if that is quick. */
   close(): void {
     this.#closed = true;
+    this.#cancelLimit?.();
     this.#reporter.close();
+    this.#log.close();
     this.#client.close();
     this.#wakeUp();
   }
@@ -212,7 +244,10 @@ export class Fleet {
     if (known !== null && known.control === this.#client.url) {
       this.#node = known.node;
       this.#client.credential = known.credential;
-      if (joinToken === null || !(await this.#isRefused())) return;
+      if (joinToken === null || !(await this.#isRefused())) {
+        await this.#openBus(known);
+        return;
+      }
     }
     if (joinToken === null)
       throw new ProximaError(
@@ -220,12 +255,32 @@ export class Fleet {
         `this node has not joined the fleet of ${this.#client.url} yet: make a join token there and start with --join TOKEN`,
         { source: "node" },
       );
-    const { node, credential } = await this.#client.join(joinToken, this.#name, version);
+    const { node, credential, logKey } = await this.#client.join(joinToken, this.#name, version);
     this.#files.clear();
-    this.#files.setMembership({ control: this.#client.url, node, credential });
+    const membership = { control: this.#client.url, node, credential, logKey };
+    this.#files.setMembership(membership);
     this.#node = node;
     this.#client.credential = credential;
+    await this.#openBus(membership);
     log("info", `joined the fleet of ${this.#client.url} as ${this.#name} (${node})`);
+  }
+
+  /** The log is read from the bus, if there is one: with the control plane's key, which was learned when the node joined. */
+  async #openBus(membership: Membership): Promise<void> {
+    const { bus, clock, log } = this.#options;
+    if (bus === null) return;
+    let { logKey } = membership;
+    if (logKey === undefined) {
+      ({ logKey } = await this.#client.head());
+      if (logKey === undefined)
+        throw new ProximaError(
+          "fleet_log_key_missing",
+          `${this.#log.name} signs no entries for a bus: it is older than this node, or was started without --nats`,
+          { source: "node" },
+        );
+      this.#files.setMembership({ ...membership, logKey });
+    }
+    this.#log = new BusLog({ access: bus, key: logKey, clock, tell: (message) => log("warning", message) });
   }
 
   /** With a join token: is the node one that was removed, and joins anew? */
@@ -245,7 +300,7 @@ export class Fleet {
     for (;;) {
       if (this.#options.clock.now() > endMs) throw new Error("catching up takes too long");
       const position = this.#position;
-      const answer = position === null ? null : await this.#changes(position, 0);
+      const answer = position === null ? null : await this.#log.changes(position, 0);
       if (answer === null) {
         await this.#beginAnew((entries, at) => {
           this.#options.purgeLog.take(entries, at);
@@ -255,7 +310,7 @@ export class Fleet {
       }
       if (answer.changes.length === 0) {
         // A place may have been noted by a process that ended before its snapshot was in force.
-        const { snapshot, clock } = await this.#client.head();
+        const { snapshot, clock } = await this.#log.head();
         if (clock !== undefined) this.#setClock(clock);
         if (snapshot !== null) await this.#fetch(snapshot);
         return;
@@ -263,10 +318,7 @@ export class Fleet {
       for (const step of this.#steps(answer)) {
         if (step.snapshot !== null) await this.#fetch(step.snapshot);
         if (step.clock !== null) this.#setClock(step.clock);
-        this.#options.purgeLog.take(
-          step.purges((site, urls) => this.#targets.keysOf(site, urls)),
-          step.position,
-        );
+        this.#options.purgeLog.take(step.purges(this.#targets), step.position);
       }
     }
   }
@@ -292,11 +344,21 @@ export class Fleet {
 
   async #followOnce(): Promise<void> {
     const target = this.#mustTarget();
+    if (this.#startedWithout) {
+      // The place may have been noted by a process that ended before the snapshot there was in force.
+      const { snapshot } = await this.#log.head();
+      if (snapshot !== null) await this.#fetch(snapshot);
+      this.#startedWithout = false;
+    }
+    if (this.#startedWith !== null) {
+      await this.#watchRollouts(this.#startedWith);
+      this.#startedWith = null;
+    }
     await this.#applyNext();
     const position = this.#position;
     // The first request after a failure does not wait: it says that the control plane is back.
     const answer =
-      position === null ? null : await this.#changes(position, this.#synced ? POLL_SECONDS_MAX : 0);
+      position === null ? null : await this.#log.changes(position, this.#synced ? POLL_SECONDS_MAX : 0);
     if (answer === null) {
       await this.#beginAnew((entries, at) => target.takePurges(entries, at));
       return;
@@ -307,35 +369,27 @@ export class Fleet {
         await this.#applyNext();
       }
       if (step.clock !== null) this.#setClock(step.clock);
-      await target.takePurges(
-        step.purges((site, urls) => this.#targets.keysOf(site, urls)),
-        step.position,
-      );
+      const purges = step.purges(this.#targets);
+      await target.takePurges(purges, step.position);
       this.#applied = step.position.sequence;
+      // A purge moves the edge itself.
+      if (purges.at(-1)?.sequence !== this.#applied) this.#stand();
     }
-    const wasDrained = this.#drained;
-    this.#drained = answer.drained;
-    if (wasDrained !== this.#drained)
-      this.#options.log(
-        "info",
-        this.#drained
-          ? "the control plane wants no viewers sent here"
-          : "the control plane sends viewers here again",
-      );
-    if (!this.#synced) this.#options.log("info", `in step with the control plane at ${this.#client.url}`);
+    const isNews = answer.drained !== null && this.#setDrained(answer.drained);
+    if (!this.#synced) this.#options.log("info", `in step with ${this.#log.name}`);
     this.#setSynced(true);
-    if (answer.changes.length > 0 || wasDrained !== this.#drained) this.#reporter.now();
+    if (answer.changes.length > 0 || isNews) this.#reporter.now();
   }
 
-  /** Entries behind a place; null when the log does not have the place. */
-  async #changes(position: FleetPosition, waitSeconds: number) {
-    try {
-      const answer = await this.#client.changes(position, waitSeconds);
-      return answer.log === position.log ? answer : null;
-    } catch (error) {
-      if (error instanceof ProximaError && error.code === "conflict") return null;
-      throw error;
-    }
+  /** Takes an operator's wish; true when it is a new one. */
+  #setDrained(drained: boolean): boolean {
+    if (this.#drained === drained) return false;
+    this.#drained = drained;
+    this.#options.log(
+      "info",
+      drained ? "the control plane wants no viewers sent here" : "the control plane sends viewers here again",
+    );
+    return true;
   }
 
   /**
@@ -346,14 +400,16 @@ export class Fleet {
     take: (entries: readonly LoggedPurge[], position: FleetPosition) => Promise<void>,
   ): Promise<void> {
     const { purgeLog, clock, log } = this.#options;
-    const { log: id, head, digest, snapshot, clock: setting } = await this.#client.head();
+    const { log: id, sequence: head, digest, snapshot, clock: setting } = await this.#log.head();
     if (setting !== undefined) this.#setClock(setting);
     if (head <= purgeLog.newest)
       throw new ProximaError(
         "log_behind",
-        `the log of the control plane at ${this.#client.url} ends at ${head}, this node has seen ${purgeLog.newest}: an older copy of it was put back, and its clock is set back`,
+        `the log of ${this.#log.name} ends at ${head}, this node has seen ${purgeLog.newest}: an older copy of it was put back, and its clock is set back`,
         { source: "node" },
       );
+    // Its number may have been given to another snapshot than the one in force.
+    this.#snapshot = 0;
     if (snapshot !== null) await this.#fetch(snapshot);
     log("info", `the cache is emptied: the fleet's log begins anew for this node at ${head}`);
     const everything: LoggedPurge = {
@@ -367,9 +423,10 @@ export class Fleet {
     };
     await take([everything], { log: id, sequence: head, digest });
     this.#applied = head;
+    this.#stand();
   }
 
-  #steps(answer: Parameters<typeof stepsOf>[0]): Step[] {
+  #steps(answer: LogAnswer): Step[] {
     return stepsOf(answer, (sequence, kind) =>
       this.#options.log(
         "warning",
@@ -381,15 +438,12 @@ export class Fleet {
   /** Fetches a snapshot to be put in force next; nothing to do when it is, or when it is gone because there are newer ones. */
   async #fetch(number: number): Promise<void> {
     if (number === (this.#next?.answer.number ?? this.#snapshot)) return;
-    try {
-      this.#next = await this.#read(await this.#client.snapshot(number));
-    } catch (error) {
-      if (!(error instanceof ProximaError && error.code === "not_found")) throw error;
-    }
+    const answer = await this.#log.snapshot(number);
+    if (answer !== null) this.#next = await this.#read(answer);
   }
 
   async #read(answer: SnapshotAnswer): Promise<ReadSnapshot> {
-    const read = await fleetSites(answer, this.#options.config, this.#memory);
+    const read = await fleetSites(answer, this.#node, this.#options.config, this.#memory);
     this.#targets.remember(read.sites);
     return { answer, ...read };
   }
@@ -403,11 +457,20 @@ export class Fleet {
     if (problem === null) {
       this.#snapshot = next.answer.number;
       this.#files.setSnapshot(next.answer);
+      await this.#watchRollouts(next);
     }
+    this.#refused = problem === null ? null : next.answer.number;
     this.#setProblem(
       problem === null ? next.problem : `snapshot ${next.answer.number} is not in force: ${problem}`,
     );
     this.#reporter.now();
+  }
+
+  async #watchRollouts({ answer, rolloutProblems }: ReadSnapshot): Promise<void> {
+    const stats = await this.#mustTarget().stats();
+    this.#rollouts.follow(answer.staged ?? [], this.#node, rolloutProblems, stats);
+    for (const problem of rolloutProblems.values())
+      this.#options.log("error", `a new version is not in force here: ${problem}`);
   }
 
   #setClock({ offsetMs, frozenAtMs }: ClockSetting): void {
@@ -425,16 +488,45 @@ export class Fleet {
   #setSynced(synced: boolean): void {
     if (this.#synced === synced) return;
     this.#synced = synced;
-    this.#target?.setUnsynced(!synced);
+    this.#cancelLimit?.();
+    this.#cancelLimit = null;
+    this.#mustValidate = false;
+    const limit = this.#limitSeconds;
+    if (!synced && limit !== null)
+      this.#cancelLimit = this.#options.clock.after(limit * 1_000, () => {
+        this.#mustValidate = true;
+        this.#options.log(
+          "warning",
+          `${this.#log.name} could not be followed for ${limit} s: nothing stored is served without asking its origin`,
+        );
+        this.#stand();
+      });
+    this.#stand();
+  }
+
+  /** How long stored answers are served on without the log; null for ever. */
+  get #limitSeconds(): number | null {
+    return this.#options.config.join?.revalidateAfterSeconds ?? null;
+  }
+
+  /** Tells the edge where the node stands. */
+  #stand(): void {
+    this.#target?.setFleet({
+      log: this.#position?.log ?? null,
+      applied: this.#applied,
+      unsynced: !this.#synced,
+      mustValidate: this.#mustValidate,
+    });
   }
 
   async #describe(): Promise<Omit<NodeReport, "counted">> {
     const target = this.#mustTarget();
     const stats = await target.stats();
     const ready = this.ready(target.ready());
+    this.#rollouts.sample(stats);
     return {
       version: this.#options.version,
-      snapshot: { number: this.#snapshot, problem: this.#problem },
+      snapshot: { number: this.#snapshot, problem: this.#problem, refused: this.#refused },
       applied: this.#applied,
       ready: {
         ready: ready.ready,
@@ -448,6 +540,8 @@ export class Fleet {
         memoryBytes: stats.memory.residentBytes,
         uptimeSeconds: stats.uptimeSeconds,
       },
+      rollouts: this.#rollouts.reports(stats),
+      originsOut: target.originsOut(),
     };
   }
 

@@ -3,27 +3,23 @@ import type { ClockSetting } from "../../base/clock.ts";
 import type { Purge } from "../../cache/purge-table.ts";
 import { type ChangeBody, changeBody } from "../../service/fleet-wire.ts";
 import type { FleetPosition } from "../purge-log.ts";
+import type { LogAnswer } from "./fleet-log.ts";
 
 /** An entry of the purge log as the control plane made it. */
 export type LoggedPurge = Purge & { readonly id: string };
 
-/** An answer of the log. */
-interface LogAnswer {
-  readonly log: string;
-  readonly changes: readonly {
-    readonly sequence: number;
-    readonly acceptedMs: number;
-    readonly digest: string;
-    readonly body: { readonly kind: string };
-  }[];
+/** What the configs in force make of targets. */
+export interface TargetsInForce {
+  keysOf(site: string, urls: readonly string[]): readonly string[];
+  tagsOf(site: string, tags: readonly string[]): readonly string[];
 }
 
 /** A snapshot to be put in force, then the clock to be set, then purges to be applied, and the place behind them. */
 export interface Step {
   readonly snapshot: number | null;
   readonly clock: ClockSetting | null;
-  /** Read when the snapshot before it is known: URLs become keys here. */
-  readonly purges: (keysOf: (site: string, urls: readonly string[]) => string[]) => LoggedPurge[];
+  /** Read when the snapshot before it is known: URLs become keys here, and tags are folded. */
+  readonly purges: (targets: TargetsInForce) => LoggedPurge[];
   readonly position: FleetPosition;
 }
 
@@ -31,7 +27,10 @@ export interface Step {
  * The steps of an answer. Snapshots that newer ones follow at once are left out; entries of a kind that this
  * version does not know are told to `unknown` and passed over.
  */
-export function stepsOf(answer: LogAnswer, unknown: (sequence: number, kind: string) => void): Step[] {
+export function stepsOf(
+  answer: Pick<LogAnswer, "log" | "changes">,
+  unknown: (sequence: number, kind: string) => void,
+): Step[] {
   const steps: Step[] = [];
   let snapshot: number | null = null;
   let clock: ClockSetting | null = null;
@@ -43,7 +42,7 @@ export function stepsOf(answer: LogAnswer, unknown: (sequence: number, kind: str
     steps.push({
       snapshot,
       clock,
-      purges: (keysOf) => taken.flatMap((one) => purgeOf(one, keysOf)),
+      purges: (targets) => taken.flatMap((one) => purgeOf(one, targets)),
       position,
     });
     snapshot = null;
@@ -74,10 +73,15 @@ function purgeOf(
     acceptedMs,
     body,
   }: { readonly sequence: number; readonly acceptedMs: number; readonly body: ChangeBody },
-  keysOf: (site: string, urls: readonly string[]) => string[],
+  inForce: TargetsInForce,
 ): LoggedPurge[] {
   if (body.kind !== "purge") return [];
   const { id, site, scope, mode } = body;
-  const targets = scope === "url" ? keysOf(site, body.targets) : body.targets;
+  const targets =
+    scope === "url"
+      ? inForce.keysOf(site, body.targets)
+      : scope === "tag"
+        ? inForce.tagsOf(site, body.targets)
+        : body.targets;
   return [{ id, sequence, site, scope, mode, targets, acceptedMs }];
 }

@@ -4,6 +4,7 @@
  * is purged by its key in each of them.
  */
 import { keyParts } from "../../cache/purge-table.ts";
+import { foldedTargets } from "../../cache/tags.ts";
 import { compileSite } from "../../config/compile.ts";
 import type { SitePlan } from "../../config/plan.ts";
 import type { Config, SiteConfig } from "../../config/schema.ts";
@@ -38,5 +39,11 @@ export class UrlTargets {
       }
     }
     return [...keys];
+  }
+
+  /** The tags as the site's answers may be stored by them: folded too, where one of the configs does that. */
+  tagsOf(site: string, tags: readonly string[]): readonly string[] {
+    const folds = (this.#recipes.get(site) ?? []).some(({ tagCase }) => tagCase === "insensitive");
+    return folds ? foldedTargets(tags) : tags;
   }
 }

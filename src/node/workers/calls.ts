@@ -10,6 +10,7 @@ import type { ListenAddress } from "../../edge/listener/ports.ts";
 import type { Broadcast } from "../../edge/peers.ts";
 import type { EdgePurgeOrder, EdgePurgeOutcome } from "../../edge/phases/purge.ts";
 import type { AskedAt } from "../../edge/purges.ts";
+import type { FleetStanding } from "../../edge/settings.ts";
 import type { TlsMaterial } from "../../edge/tls/material.ts";
 import type { LogLevel } from "../../service/log.ts";
 import type { StatsSnapshot } from "../../telemetry/stats.ts";
@@ -80,7 +81,8 @@ export interface WorkerCalls {
     { readonly url: string; readonly options: ExplainOptions },
     { readonly explanation: Explanation; readonly owner: number | null },
   ];
-  unsynced: [boolean, null];
+  /** Where the node stands in its fleet's log. */
+  fleet: [FleetStanding, null];
   reopenLog: [null, null];
   drain: [number, null];
   stop: [null, null];

@@ -15,6 +15,7 @@ import { compileSite } from "../../config/compile.ts";
 import type { Config } from "../../config/schema.ts";
 import { freePort, type ListenAddress } from "../../edge/listener/ports.ts";
 import type { Broadcast } from "../../edge/peers.ts";
+import { type FleetStanding, NO_FLEET } from "../../edge/settings.ts";
 import { ensureLocalCa } from "../../edge/tls/local-ca.ts";
 import type { TlsMaterial } from "../../edge/tls/material.ts";
 import { urlKey } from "../../edge/url-key.ts";
@@ -96,7 +97,7 @@ class Cluster implements Edge {
   readonly #origins = new OriginMemory();
   readonly #output: { readonly sink: LogSink; last: Promise<void> } | null;
   #tls: TlsMaterial | null;
-  #unsynced = false;
+  #standing = NO_FLEET;
   #config: Config;
   #snapshot = 1;
   /** Place of the newest broadcast. */
@@ -250,8 +251,8 @@ class Cluster implements Edge {
     const nowMs = this.#setup.clock.now();
     await Promise.all([
       ...calls,
-      ...(this.#unsynced ? [worker.call("unsynced", true, CONFIG_MS_MAX)] : []),
       worker.call("join", { floor, now }, CONFIG_MS_MAX),
+      worker.call("fleet", this.#standing, CONFIG_MS_MAX),
       ...this.#origins.events(nowMs).map((event) => worker.call("originEvent", event, CONFIG_MS_MAX)),
       ...this.#origins.faults(nowMs).map((setting) => worker.call("setFault", setting, CONFIG_MS_MAX)),
     ]);
@@ -456,6 +457,10 @@ class Cluster implements Edge {
     return key === null ? null : keyParts(key).url;
   }
 
+  foldsTags(site: string): boolean {
+    return Object.hasOwn(this.#config.sites, site) && this.#config.sites[site]?.tagCase === "insensitive";
+  }
+
   purge(purge: Purge): ReturnType<Edge["purge"]> {
     const applied = this.broadcast({ kind: "purge", purge }).then(() => undefined);
     return { applied, counted: applied.then(() => this.counted(purge.sequence)) };
@@ -474,9 +479,9 @@ class Cluster implements Edge {
     return counts.reduce((sum, count) => sum + count, 0);
   }
 
-  setUnsynced(unsynced: boolean): void {
-    this.#unsynced = unsynced;
-    void this.#each((worker) => worker.call("unsynced", unsynced, ASK_MS_MAX));
+  setFleet(standing: FleetStanding): void {
+    this.#standing = standing;
+    void this.#each((worker) => worker.call("fleet", standing, ASK_MS_MAX));
   }
 
   async setFault(site: string, origin: string, fault: Fault | null): Promise<void> {

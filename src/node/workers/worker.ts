@@ -14,6 +14,7 @@ import { type OwnerListener, startOwnerListener } from "../../edge/listener/owne
 import { Peers } from "../../edge/peers.ts";
 import type { EdgePurgeOrder, EdgePurgeOutcome } from "../../edge/phases/purge.ts";
 import type { NotedInvalidation } from "../../edge/purges.ts";
+import type { FleetStanding } from "../../edge/settings.ts";
 import { installFaultHandlers } from "../../service/faults.ts";
 import type { NodeLog } from "../../service/log.ts";
 import type { AccessLog } from "../../telemetry/access-log.ts";
@@ -40,7 +41,7 @@ interface Running {
   readonly peers: Peers;
   readonly settings: {
     httpsPort: number | null;
-    unsynced: boolean;
+    fleet: FleetStanding;
     readonly trustedProxies: { has(address: string): boolean } | null;
   };
   readonly accessLog: AccessLog | null;
@@ -171,8 +172,10 @@ export function runWorker(): void {
         const slot = base === undefined ? init.slot : peers.slotOf(base);
         return { explanation, owner: slot === init.slot ? null : slot };
       },
-      unsynced(unsynced) {
-        mustRun().settings.unsynced = unsynced;
+      fleet(standing) {
+        const { settings, plane } = mustRun();
+        settings.fleet = standing;
+        plane.purges.standAt(standing.applied);
         return null;
       },
       async reopenLog() {

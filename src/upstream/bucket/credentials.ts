@@ -5,8 +5,8 @@
  */
 import type { Clock } from "../../base/clock.ts";
 import { ProximaError } from "../../base/errors.ts";
+import type { SigV4Credentials } from "../../http/sigv4/sign.ts";
 import { RENEW_PAUSE_MS, SECRET_CHARS_MAX } from "./limits.ts";
-import type { SigV4Credentials } from "./sigv4.ts";
 
 /** Where a secret stands. */
 export type SecretRef = { readonly env: string } | { readonly file: string };

@@ -3,7 +3,7 @@
  * them, would read as another key is refused and never asked for. The query is no part of a key, and never
  * goes on: a store takes commands in it (`?acl`, `?list-type=2`, `?response-content-type=`, `?comp=list`).
  */
-import { uriEncode } from "./sigv4.ts";
+import { uriEncode } from "../../http/sigv4/sign.ts";
 
 /** Longest key, in bytes of UTF-8 (S3 and Google Cloud Storage; Azure: 1,024 characters). */
 export const KEY_BYTES_MAX = 1024;

@@ -1,9 +1,6 @@
 /** The stores that a bucket may lie in: where an object is asked for, and what makes the request ours. */
 import { formatHttpDate } from "../../http/date.ts";
 import type { Fields } from "../../http/fields.ts";
-import type { AzureCredentials, HeldCredentials } from "./credentials.ts";
-import { encodeKey } from "./object-key.ts";
-import { sharedKeyAuthorization } from "./shared-key.ts";
 import {
   amzDate,
   authorization,
@@ -11,7 +8,10 @@ import {
   type SigV4Credentials,
   type SigV4Scope,
   signingKey,
-} from "./sigv4.ts";
+} from "../../http/sigv4/sign.ts";
+import type { AzureCredentials, HeldCredentials } from "./credentials.ts";
+import { encodeKey } from "./object-key.ts";
+import { sharedKeyAuthorization } from "./shared-key.ts";
 
 /** A request for an object, not yet signed. */
 export interface UnsignedRequest {

@@ -117,38 +117,17 @@ export class WatchedHop implements NextHop {
       if (poor === null) this.#ended(ticket, null, request.signal);
       return response;
     }
-    return { ...response, body: this.#watch(response.body, ticket, poor === null, request.signal) };
+    const counts = poor === null;
+    const body = new WatchedBody(response.body, (error) => {
+      this.#inFlight--;
+      // Whoever gives up says nothing about the origin.
+      if (counts && error !== GIVEN_UP) this.#ended(ticket, error, request.signal);
+    });
+    return { ...response, body };
   }
 
   close(): void {
     this.#options.hop.close();
-  }
-
-  #watch(body: BodyReader, ticket: Ticket, counts: boolean, signal: AbortSignal | null): BodyReader {
-    let open = true;
-    const end = (error: unknown, told: boolean): void => {
-      if (!open) return;
-      open = false;
-      this.#inFlight--;
-      if (counts && told) this.#ended(ticket, error, signal);
-    };
-    return {
-      read: async () => {
-        try {
-          const piece = await body.read();
-          if (piece === null) end(null, true);
-          return piece;
-        } catch (error) {
-          end(error, true);
-          throw error;
-        }
-      },
-      cancel: () => {
-        body.cancel();
-        // Whoever gives up says nothing about the origin.
-        end(null, false);
-      },
-    };
   }
 
   /** Takes what an answer says of the origin's state; an error that does not mention it says nothing. */
@@ -179,5 +158,47 @@ export class WatchedHop implements NextHop {
     if (change === null) return;
     this.#options.onFinding(change);
     if (change.kind === "down") this.wentDown(signal);
+  }
+}
+
+/** How a body ended whose reader gave it up. */
+const GIVEN_UP = Symbol("given up");
+
+/** A body that tells once how it ended: null when it is whole, GIVEN_UP, or the error. */
+class WatchedBody implements BodyReader {
+  readonly #body: BodyReader;
+  #onEnd: ((error: unknown) => void) | null;
+
+  constructor(body: BodyReader, onEnd: (error: unknown) => void) {
+    this.#body = body;
+    this.#onEnd = onEnd;
+  }
+
+  async read(): Promise<Uint8Array | null> {
+    try {
+      const piece = await this.#body.read();
+      if (piece === null) this.#end(null);
+      return piece;
+    } catch (error) {
+      this.#end(error);
+      throw error;
+    }
+  }
+
+  readNow(): Uint8Array | null | undefined {
+    const piece = this.#body.readNow?.();
+    if (piece === null) this.#end(null);
+    return piece;
+  }
+
+  cancel(): void {
+    this.#body.cancel();
+    this.#end(GIVEN_UP);
+  }
+
+  #end(error: unknown): void {
+    const onEnd = this.#onEnd;
+    this.#onEnd = null;
+    onEnd?.(error);
   }
 }

@@ -41,7 +41,10 @@ export function writeRequestHead(request: UpstreamRequest, pathPrefix: string): 
     throw refused("target", request.target);
   }
   let head = `${method} ${target} HTTP/1.1\r\nhost: ${authority}\r\n`;
-  for (const [name, value] of request.fields.entries()) {
+  const { flat } = request.fields;
+  for (let i = 0; i < flat.length; i += 2) {
+    const name = flat[i] as string;
+    const value = flat[i + 1] as string;
     if (!TOKEN.test(name) || OWN_FIELDS.has(name.toLowerCase())) throw refused("field name", name);
     if (FORBIDDEN_IN_VALUE.test(value)) throw refused(`value of the field ${name}`, value);
     // The body follows at once, so nobody waits for a 100 (RFC 9110 section 10.1.1).

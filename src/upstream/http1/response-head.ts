@@ -3,7 +3,7 @@
  * read strictly: what two readers could understand differently (request smuggling's mirror, response
  * splitting) is refused, not repaired.
  */
-import { type Fault, parseFieldLine, shown } from "../../http/field-line.ts";
+import { type Fault, pushFieldLine, shown } from "../../http/field-line.ts";
 import { Fields } from "../../http/fields.ts";
 import { type BodyFraming, UpstreamError } from "../next-hop.ts";
 import { CONTENT_LENGTH_DIGITS_MAX, RESPONSE_FIELDS_MAX } from "./limits.ts";
@@ -89,7 +89,11 @@ export function parseResponseHead(text: string, method: string, fault: Fault): R
   let connection: string | null = null;
   let keepAliveMs: number | null = null;
   for (let i = 1; i < lines.length; i++) {
-    const [name, value] = parseFieldLine(lines[i] as string, fault);
+    const at = flat.length;
+    const name = pushFieldLine(flat, lines[i] as string, fault);
+    if (!HOP_BY_HOP.has(name) && name !== "content-length") continue;
+    const value = flat[at + 1] as string;
+    flat.length = at;
     switch (name) {
       case "content-length": {
         const length = parseContentLength(value, fault);
@@ -113,7 +117,6 @@ export function parseResponseHead(text: string, method: string, fault: Fault): R
         continue;
       }
       default:
-        if (!HOP_BY_HOP.has(name)) flat.push(name, value);
     }
   }
 

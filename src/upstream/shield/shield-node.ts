@@ -23,7 +23,7 @@ import {
   PROBE_EVERY_MS,
   PROBE_MS,
 } from "./limits.ts";
-import { PROBE_HOST, signTier, TIER_FIELD, type TierMark, takeMark } from "./tier-field.ts";
+import { PROBE_HOST, signTier, TIER_FIELD, type TierClaim, type TierMark, takeMark } from "./tier-field.ts";
 
 /** What a node of a shield is made from. */
 export interface ShieldNodeOptions {
@@ -80,12 +80,24 @@ export class ShieldNode {
   }
 
   /** Asks. Rejects with an UpstreamError when the answer is not that of a shield. */
-  fetch(request: UpstreamRequest, client: string, timeouts: UpstreamTimeouts): Promise<ShieldResponse> {
+  async fetch(
+    request: UpstreamRequest,
+    claim: TierClaim,
+    timeouts: UpstreamTimeouts,
+  ): Promise<ShieldResponse> {
     const { key, clock } = this.#options;
     const fields = request.fields.clone();
-    fields.set(TIER_FIELD, signTier(key, request, { client, nowMs: clock.now() }));
+    fields.set(TIER_FIELD, signTier(key, request, { ...claim, nowMs: clock.now() }));
     // The watch and the mark hand on what they are given.
-    return this.hop.fetch({ ...request, fields }, timeouts) as Promise<ShieldResponse>;
+    const response = (await this.hop.fetch({ ...request, fields }, timeouts)) as ShieldResponse;
+    const { valid } = response.mark;
+    if (claim.asked === null || valid === null || valid >= claim.asked.sequence) return response;
+    // Shields do not answer so; one that does has something older than what this node was told to forget.
+    response.body?.cancel();
+    throw new UpstreamError(
+      "http_protocol_error",
+      `${this.name} answered with what is valid up to ${valid} of the fleet's log only, asked was ${claim.asked.sequence}`,
+    );
   }
 
   /** Asks whether it lives; one question at a time. When it does not, whoever waits for it is told. */
@@ -119,7 +131,7 @@ export class ShieldNode {
       bodyLength: null,
       signal: late.signal,
     } as const;
-    request.fields.set(TIER_FIELD, signTier(key, request, { client: "", nowMs: clock.now() }));
+    request.fields.set(TIER_FIELD, signTier(key, request, { client: "", asked: null, nowMs: clock.now() }));
     const timeouts = { connectMs: PROBE_MS, firstByteMs: PROBE_MS, betweenBytesMs: PROBE_MS };
     try {
       const { body, status } = await this.#marked.fetch(request, timeouts);

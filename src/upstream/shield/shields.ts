@@ -15,6 +15,7 @@ import {
 import type { HttpOriginOptions } from "../origin.ts";
 import { ATTEMPTS_MAX, CONNECT_MS, MARGIN_MS, PROBE_AFTER_MS } from "./limits.ts";
 import { ShieldNode, type ShieldResponse } from "./shield-node.ts";
+import type { AskedPlace } from "./tier-field.ts";
 
 /** A shield as a node knows it. */
 export interface ShieldPlace {
@@ -36,6 +37,8 @@ export interface ShieldsOptions {
 export interface ShieldRequest extends UpstreamRequest {
   /** Address of the viewer. */
   readonly client: string;
+  /** Where this node stands in its fleet's log; null without a fleet. */
+  readonly asked: AskedPlace | null;
   /** The site's shields, the preferred one first. */
   readonly shields: readonly string[];
   /** What the key's place among the nodes of a shield is made from. */
@@ -156,9 +159,9 @@ export class Shields {
     };
     watch();
     try {
-      const { shields: _, key: __, client, ...rest } = request;
+      const { shields: _, key: __, client, asked, ...rest } = request;
       const sent = { ...rest, body: attempt.body, signal: controller.signal };
-      const response = await node.fetch(sent, client, timeouts);
+      const response = await node.fetch(sent, { client, asked }, timeouts);
       // A shield that dies in the middle of a small answer is nobody's loss.
       return attempt.isSafe
         ? { ...(await withSmallBodyWhole(response, this.#clock)), mark: response.mark }

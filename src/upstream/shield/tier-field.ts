@@ -3,6 +3,9 @@
  * edge's signature; in an answer it is the shield's word that it has answered as a shield. Both begin
  * with the version of the protocol.
  *
+ * In a fleet a request says up to which entry of the fleet's log its edge has applied it, and the answer
+ * up to which it is valid: a shield that is behind catches up first, or does not use what it has stored.
+ *
  * The signature is an HMAC-SHA256 with a key derived from the shared secret, over the method, the host,
  * the target, and what the shield would not believe of a viewer. It holds for a minute. It does not hide
  * anything and does not cover the other fields or the answer: over networks that others can read, shields
@@ -33,17 +36,25 @@ export interface SignedRequest {
   readonly fields: FieldReader;
 }
 
-/** Who signs. */
-export interface Signer {
-  /** Address of the viewer. */
-  readonly client: string;
-  readonly nowMs: number;
+/** A place in a fleet's log. */
+export interface AskedPlace {
+  /** Identity of the log. */
+  readonly log: string;
+  /** The newest purge that the edge has applied. */
+  readonly sequence: number;
 }
 
 /** What a shield is told by a signature that is right. */
 export interface TierClaim {
   /** Address of the viewer; empty when the edge did not know it. */
   readonly client: string;
+  /** Where the edge stands in its fleet's log; null without a fleet. */
+  readonly asked: AskedPlace | null;
+}
+
+/** Who signs, and what he says. */
+export interface Signer extends TierClaim {
+  readonly nowMs: number;
 }
 
 /** Why a shield does not answer a request as a shield. */
@@ -58,6 +69,8 @@ export interface TierMark {
   /** The origin failed, with this error of RFC 9209 section 2.3; the body is the shield's own. */
   readonly error: string | null;
   readonly refused: Refusal | null;
+  /** Up to which entry of the fleet's log the answer is valid; null where edge and shield have no log in common. */
+  readonly valid: number | null;
 }
 
 /** The key of signatures, derived from the shared secret. */
@@ -69,11 +82,16 @@ export function tierKey(secret: string): Buffer {
 export function signTier(key: Buffer, request: SignedRequest, signer: Signer): string {
   const client = CLIENT.test(signer.client) ? signer.client : "";
   const claim = { ...signer, client };
-  return `${VERSION};t=${signer.nowMs};client=${client};mac=${macOf(key, request, claim)}`;
+  return `${VERSION};t=${signer.nowMs};client=${client}${placeText(signer.asked)};mac=${macOf(key, request, claim)}`;
+}
+
+function placeText(asked: AskedPlace | null): string {
+  return asked === null ? "" : `;log=${asked.log};seq=${asked.sequence}`;
 }
 
 const CLIENT = /^[0-9A-Za-z.:%]{0,64}$/;
-const REQUEST = /^1;t=(\d{1,15});client=([0-9A-Za-z.:%]{0,64});mac=([A-Za-z0-9_-]{43})$/;
+const REQUEST =
+  /^1;t=(\d{1,15});client=([0-9A-Za-z.:%]{0,64})(?:;log=([0-9A-Za-z-]{1,64});seq=(\d{1,15}))?;mac=([A-Za-z0-9_-]{43})$/;
 
 /** Reads and verifies a request's field. `keys` are those in force, the former one as well. */
 export function verifyTier(
@@ -84,11 +102,12 @@ export function verifyTier(
 ): TierClaim | Refusal {
   const match = REQUEST.exec(value);
   if (match === null) return value.startsWith(`${VERSION};`) ? "signature" : "version";
-  const [, time = "", client = "", mac = ""] = match;
+  const [, time = "", client = "", log, sequence, mac = ""] = match;
   const signedMs = Number(time);
   // As text: two texts can stand for the same bytes.
   const given = Buffer.from(mac);
-  const claim = { client, nowMs: signedMs };
+  const asked = log === undefined ? null : { log, sequence: Number(sequence) };
+  const claim = { client, asked, nowMs: signedMs };
   // Every key is tried, so that the time taken does not tell which one was right.
   let right = false;
   for (const key of keys) {
@@ -96,7 +115,7 @@ export function verifyTier(
     if (given.length === made.length && timingSafeEqual(given, made)) right = true;
   }
   if (!right) return "signature";
-  return Math.abs(nowMs - signedMs) > SIGNATURE_AGE_MS_MAX ? "time" : { client };
+  return Math.abs(nowMs - signedMs) > SIGNATURE_AGE_MS_MAX ? "time" : { client, asked };
 }
 
 function macOf(key: Buffer, request: SignedRequest, signer: Signer): string {
@@ -109,13 +128,23 @@ function macOf(key: Buffer, request: SignedRequest, signer: Signer): string {
     String(signer.nowMs),
     signer.client,
     ...SPOKEN_FOR.map((name) => fields.get(name)),
+    ...(signer.asked === null ? [] : [signer.asked.log, String(signer.asked.sequence)]),
   ]);
   return createHmac("sha256", key).update(text).digest("base64url");
 }
 
 /** The value of an answer's field. */
-export function formatMark({ freshMs, error, refused }: Partial<TierMark>): string {
-  return `${VERSION}${freshMs == null ? "" : `;fresh=${Math.max(0, Math.floor(freshMs))}`}${error == null ? "" : `;error=${error}`}${refused == null ? "" : `;refused=${refused}`}`;
+export function formatMark({ freshMs, error, refused, valid }: Partial<TierMark>): string {
+  const parameter = (name: string, value: string | number | null | undefined) =>
+    value == null ? "" : `;${name}=${value}`;
+  const fresh = freshMs == null ? null : Math.max(0, Math.floor(freshMs));
+  return [
+    VERSION,
+    parameter("fresh", fresh),
+    parameter("error", error),
+    parameter("refused", refused),
+    parameter("valid", valid),
+  ].join("");
 }
 
 /** Takes the mark out of an answer's fields; null when it is not a shield's. Parameters that are not known are passed over. */
@@ -127,12 +156,15 @@ export function takeMark(fields: Fields): TierMark | null {
   let freshMs: number | null = null;
   let error: string | null = null;
   let refused: Refusal | null = null;
+  let valid: number | null = null;
   for (const parameter of parameters) {
     const [name, text = ""] = parameter.split("=", 2);
     if (name === "fresh") freshMs = /^\d{1,15}$/.test(text) ? Number(text) : 0;
     if (name === "error") error = text;
+    // What can not be read is valid for nothing.
+    if (name === "valid") valid = /^\d{1,15}$/.test(text) ? Number(text) : 0;
     // A word of a newer shield: it refuses all the same.
     if (name === "refused") refused = REFUSALS.has(text) ? (text as Refusal) : "request";
   }
-  return { freshMs, error, refused };
+  return { freshMs, error, refused, valid };
 }

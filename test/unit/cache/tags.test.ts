@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { groupTag, readTags, TAG_CHARS_MAX, TAGS_MAX } from "../../../src/cache/tags.ts";
+import { foldedTargets, groupTag, readTags, TAG_CHARS_MAX, TAGS_MAX } from "../../../src/cache/tags.ts";
 import { Fields } from "../../../src/http/fields.ts";
 
 const tags = (...pairs: [string, string][]) => readTags(Fields.from(pairs), "a.test");
@@ -10,6 +10,16 @@ test("every vendor's field is read the way its vendor separates it", () => {
   expect(tags(["cache-tag", "a, b c ,d"]).tags).toEqual(["a", "b c", "d"]);
   expect(tags(["edge-cache-tag", "a,b"], ["cdn-tag", "b, c"]).tags).toEqual(["a", "b", "c"]);
   expect(tags(["xkey", "a b"], ["xkey", "c"]).tags).toEqual(["a", "b", "c"]);
+});
+test("tags are taken in small letters where the site says so; groups are not", () => {
+  const fields = Fields.from([
+    ["cache-tag", "Product:TV, product:tv"],
+    ["x-amz-meta-cache-tag", "Ä"],
+    ["cache-groups", '"Big"'],
+  ]);
+  expect(readTags(fields, "a.test", true).tags).toEqual(["product:tv", "ä", groupTag("Big", "a.test")]);
+  expect(readTags(fields, "a.test").tags).toContain("Product:TV");
+  expect(foldedTargets(["A", "a", "B"])).toEqual(["A", "a", "B", "b"]);
 });
 test("cache groups are read as a list of strings and can not be mistaken for tags (RFC 9875)", () => {
   expect(tags(["cache-groups", '"a", "b c"']).tags).toEqual([

@@ -20,6 +20,9 @@ function originWith(origin: object): unknown {
 }
 const HOOK = { webhook: "https://hooks.example/a", secret: { env: "HOOK_SECRET" } };
 const MAIL = { email: ["ops@shop.example"], from: "edge@shop.example", smtp: { host: "mail.shop.example" } };
+function joinWith(nats: object): unknown {
+  return { join: { control: "https://c", nats }, sites: {} };
+}
 function alertsWith(alerts: object): unknown {
   return { alerts: { channels: { ops: HOOK }, ...alerts }, sites: {} };
 }
@@ -217,6 +220,29 @@ const BAD: [unknown, string, string][] = [
   [{ join: { control: "https://control.example/v1" }, sites: {} }, "join.control", "https://host"],
   [{ join: { control: "https://c", name: "A b" }, sites: {} }, "join.name", "lower-case letters"],
   [{ join: { control: "https://c", caFile: "" }, sites: {} }, "join.caFile", "a path"],
+  [
+    { join: { control: "https://c", revalidateAfterSeconds: -1 }, sites: {} },
+    "join.revalidateAfterSeconds",
+    "from 0 to 86400",
+  ],
+  [joinWith({}), "join.nats.servers", "is missing"],
+  [joinWith({ servers: [] }), "join.nats.servers", "at least one"],
+  [joinWith({ servers: ["nats://u:p@host:4222"] }), "join.nats.servers[0]", "nats://host:port"],
+  [joinWith({ servers: ["http://host"] }), "join.nats.servers[0]", "nats://host:port"],
+  [joinWith({ servers: ["tls://h"], stream: "a.b" }), "join.nats.stream", "letters, digits, - and _"],
+  [joinWith({ servers: ["tls://h"], credentialsFile: "" }), "join.nats.credentialsFile", "a path"],
+  [joinWith({ servers: ["tls://h"], token: "s3cret" }), "join.nats.token", '{"env"'],
+  [
+    joinWith({ servers: ["tls://h"], user: { name: "a b", password: { env: "P" } } }),
+    "join.nats.user.name",
+    "without spaces",
+  ],
+  [
+    joinWith({ servers: ["tls://h"], user: { name: "a", password: "s3cret" } }),
+    "join.nats.user.password",
+    '{"env"',
+  ],
+  [joinWith({ servers: ["tls://h"], caFile: "" }), "join.nats.caFile", "a path"],
   [
     {
       join: { control: "https://c" },
@@ -755,6 +781,8 @@ const BAD: [unknown, string, string][] = [
     "from 200 to 599",
   ],
   [siteWith({ defaultDocument: "/index.html" }), "sites.shop.defaultDocument", '"index.html"'],
+  [siteWith({ vendorIds: ["a b"] }), "sites.shop.vendorIds[0]", "1 to 64 letters"],
+  [siteWith({ tagCase: "upper" }), "sites.shop.tagCase", '"sensitive" or "insensitive"'],
   [siteWith({ http3: "x" }), "sites.shop.http3", "true or false"],
   [siteWith({ developmentMode: "x" }), "sites.shop.developmentMode", "true or false"],
 ];

@@ -189,7 +189,7 @@ describe("config as code", () => {
 
 describe("every change", () => {
   test("is in the audit log: who, what, when, from where", async () => {
-    const token = await control.token(["deploy"], ["shop"]);
+    const token = await control.token(["deploy"], ["shop"], ["shop.test"]);
     control.clock.advance(5_000);
     await ask("POST", "/v1/apply", { sites: { shop: siteConfig("shop.test") } }, { token });
     const { items } = (await ask("GET", "/v1/audit")).value;

@@ -79,7 +79,7 @@ export const createFakeEdge: CreateEdge = ({ config, dataDir, version, clock, hi
         would: { result: "hit", reason: "fresh" },
       }),
       ready: () => ({ ready: true, reasons: [] }),
-      setUnsynced: (unsynced) => edgeEvents.push(`unsynced ${unsynced}`),
+      setFleet: ({ unsynced }) => edgeEvents.push(`unsynced ${unsynced}`),
       certificates: () => [],
       sites: () => ["dev"],
       urlTarget: (_site, url) => new URL(url).host + new URL(url).pathname,

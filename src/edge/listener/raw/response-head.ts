@@ -37,12 +37,17 @@ export interface WrittenHead {
 
 /** The kept heads of a response with a complete body. */
 class PreparedHeads {
-  readonly whole: WrittenHead;
-  readonly head: WrittenHead;
+  #whole: WrittenHead | null = null;
+  #head: WrittenHead | null = null;
 
-  constructor(response: ViewerResponse) {
-    this.whole = written(response, false, true);
-    this.head = written(response, true, true);
+  /** The head of `response`, whose own this is; written when it is first wanted. */
+  of(response: ViewerResponse, isHead: boolean): WrittenHead {
+    if (isHead) {
+      this.#head ??= written(response, true, true);
+      return this.#head;
+    }
+    this.#whole ??= written(response, false, true);
+    return this.#whole;
   }
 }
 
@@ -52,11 +57,11 @@ class PreparedHeads {
  */
 export function headOf(response: ViewerResponse, isHead: boolean, isHttp11: boolean): WrittenHead {
   const { prepared, body } = response;
-  if (prepared instanceof PreparedHeads) return isHead ? prepared.head : prepared.whole;
+  if (prepared instanceof PreparedHeads) return prepared.of(response, isHead);
   if (body === null || body instanceof Uint8Array || body instanceof Blob) {
-    const made = new PreparedHeads(response);
+    const made = new PreparedHeads();
     response.prepared = made;
-    return isHead ? made.head : made.whole;
+    return made.of(response, isHead);
   }
   return written(response, isHead, isHttp11);
 }
@@ -67,7 +72,10 @@ function written(response: ViewerResponse, isHead: boolean, isHttp11: boolean): 
   let closes = false;
   let hasLength = false;
   let text = `HTTP/1.1 ${status} ${reasonOf(status)}\r\n`;
-  for (const [name, value] of fields.entries()) {
+  const { flat } = fields;
+  for (let i = 0; i < flat.length; i += 2) {
+    const name = flat[i] as string;
+    const value = flat[i + 1] as string;
     if (connectionFields.has(name)) continue;
     if (name === "connection") {
       // "close" is the one connection option that a pipeline may ask for.

@@ -3,7 +3,7 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { parseConfig } from "../../../../src/config/parse.ts";
 import type { Config } from "../../../../src/config/schema.ts";
-import { stepsOf } from "../../../../src/node/fleet/steps.ts";
+import { stepsOf, type TargetsInForce } from "../../../../src/node/fleet/steps.ts";
 import { UrlTargets } from "../../../../src/node/fleet/url-targets.ts";
 
 const entry = (sequence: number, body: { kind: string }) => ({
@@ -23,7 +23,7 @@ const purge = (sequence: number) =>
   } as never);
 const snapshot = (sequence: number, number: number) =>
   entry(sequence, { kind: "snapshot", snapshot: number } as never);
-const noKeys = () => [];
+const noKeys: TargetsInForce = { keysOf: () => [], tagsOf: (_site, tags) => tags };
 const show = (changes: ReturnType<typeof entry>[], unknown = (): void => {}) =>
   stepsOf({ log: "l", changes }, unknown).map(({ snapshot: number, purges, position }) => [
     number,
@@ -92,6 +92,19 @@ describe("a URL that is purged", () => {
     expect(targets.keysOf("s", ["https://a.test/x?y=1#z"]).sort()).toEqual(["a.test/x", "a.test/x?y=1"]);
     expect(targets.keysOf("other", ["https://a.test/x"])).toEqual([]);
     expect(targets.keysOf("s", ["nonsense", "ftp://a.test/"])).toEqual([]);
+  });
+
+  test("has its tags folded where one of the last configs does that", () => {
+    const targets = new UrlTargets();
+    targets.remember(sites({}));
+    expect(targets.tagsOf("s", ["A"])).toEqual(["A"]);
+    const [[id, site] = []] = Object.entries(sites({}));
+    if (id === undefined || site === undefined) throw new Error("no site");
+    targets.remember({ [id]: { ...site, tagCase: "insensitive" } });
+    expect(targets.tagsOf("s", ["A"])).toEqual(["A", "a"]);
+    targets.remember(sites({}));
+    expect(targets.tagsOf("s", ["A"])).toEqual(["A", "a"]);
+    expect(targets.tagsOf("other", ["A"])).toEqual(["A"]);
   });
 
   test("is remembered for four configs, and the same one takes no second place", () => {

@@ -55,6 +55,7 @@ function make(places: Record<string, readonly string[]>, clock = new ManualClock
         bodyLength: null,
         signal: more.signal ?? null,
         client: "192.0.2.1",
+        asked: null,
         shields: Object.keys(places),
         key: path,
       },

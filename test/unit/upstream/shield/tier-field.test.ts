@@ -14,7 +14,7 @@ import {
 const KEY = tierKey("a secret of more than thirty-two characters");
 const OTHER = tierKey("another secret of more than 32 characters");
 const NOW = 1_800_000_000_000;
-const SIGNER = { client: "192.0.2.1", nowMs: NOW };
+const SIGNER = { client: "192.0.2.1", asked: null, nowMs: NOW };
 
 function request(
   over: { method?: string; authority?: string; target?: string; fields?: [string, string][] } = {},
@@ -32,8 +32,8 @@ describe("a signature", () => {
   test("is taken by who holds the key, and tells the viewer", () => {
     const value = signTier(KEY, request(), SIGNER);
     const { client } = SIGNER;
-    expect(verifyTier(value, [KEY], request(), NOW)).toEqual({ client });
-    expect(verifyTier(value, [OTHER, KEY], request(), NOW)).toEqual({ client });
+    expect(verifyTier(value, [KEY], request(), NOW)).toEqual({ client, asked: null });
+    expect(verifyTier(value, [OTHER, KEY], request(), NOW)).toEqual({ client, asked: null });
     expect(verifyTier(value, [OTHER], request(), NOW)).toBe("signature");
     expect(verifyTier(value, [], request(), NOW)).toBe("signature");
   });
@@ -101,10 +101,25 @@ describe("a signature", () => {
     );
   });
 
+  test("tells where its edge stands in the fleet's log, and that is signed", () => {
+    const asked = { log: "0e1c2f3a-0000-4000-8000-000000000000", sequence: 1_795_274_761_898 };
+    const value = signTier(KEY, request(), { ...SIGNER, asked });
+    expect(verifyTier(value, [KEY], request(), NOW)).toEqual({ client: SIGNER.client, asked });
+    for (const other of [
+      value.replace(";seq=1", ";seq=2"),
+      value.replace(";log=0", ";log=1"),
+      value.replace(/;log=[^;]*;seq=\d+/, ""),
+    ])
+      expect(verifyTier(other, [KEY], request(), NOW)).toBe("signature");
+    const plain = signTier(KEY, request(), SIGNER);
+    const claimed = plain.replace(";mac=", `;log=${asked.log};seq=1;mac=`);
+    expect(verifyTier(claimed, [KEY], request(), NOW)).toBe("signature");
+  });
+
   test("has no room for an address that is none", () => {
     const value = signTier(KEY, request(), { ...SIGNER, client: "a;mac=b" });
     expect(value).toContain(";client=;");
-    expect(verifyTier(value, [KEY], request(), NOW)).toEqual({ client: "" });
+    expect(verifyTier(value, [KEY], request(), NOW)).toEqual({ client: "", asked: null });
   });
 });
 
@@ -113,11 +128,11 @@ describe("the mark of an answer", () => {
 
   test("says what it said, and is taken out", () => {
     for (const mark of [
-      { freshMs: null, error: null, refused: null },
-      { freshMs: 0, error: null, refused: null },
-      { freshMs: 1_500, error: null, refused: null },
-      { freshMs: null, error: "connection_refused", refused: null },
-      { freshMs: null, error: null, refused: "loop" as const },
+      { freshMs: null, error: null, refused: null, valid: null },
+      { freshMs: 0, error: null, refused: null, valid: 17 },
+      { freshMs: 1_500, error: null, refused: null, valid: 0 },
+      { freshMs: null, error: "connection_refused", refused: null, valid: null },
+      { freshMs: null, error: null, refused: "loop" as const, valid: null },
     ])
       expect(read(formatMark(mark))).toEqual(mark);
     expect(read(formatMark({ freshMs: -5 }))?.freshMs).toBe(0);
@@ -132,9 +147,10 @@ describe("the mark of an answer", () => {
   test("of another version, or none, is none; words of a newer shield are passed over, but a refusal is one", () => {
     expect(takeMark(new Fields())).toBeNull();
     expect(read("2;fresh=5")).toBeNull();
-    expect(read("1;new=word;fresh=5")).toEqual({ freshMs: 5, error: null, refused: null });
+    expect(read("1;new=word;fresh=5")).toEqual({ freshMs: 5, error: null, refused: null, valid: null });
     expect(read("1;refused=moonphase")?.refused).toBe("request");
     expect(read("1;fresh=soon")?.freshMs).toBe(0);
+    expect(read("1;valid=all")?.valid).toBe(0);
   });
 
   test("any text is read without an error", () => {

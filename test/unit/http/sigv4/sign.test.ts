@@ -8,7 +8,7 @@ import {
   signingKey,
   stringToSign,
   uriEncode,
-} from "../../../../src/upstream/bucket/sigv4.ts";
+} from "../../../../src/http/sigv4/sign.ts";
 
 /** The signature of a request at `date`. */
 function signatureOf(
