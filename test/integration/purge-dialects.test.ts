@@ -9,6 +9,8 @@ import { sendRaw } from "../kit/raw-send.ts";
 const HOST = "shop.example";
 /** Every connection is closed by the edge: how long it may take on a busy machine, in milliseconds. */
 const QUIET_MS = 5_000;
+/** A test that starts processes, on a busy machine, in milliseconds. */
+const PROCESSES_MS_MAX = 60_000;
 
 let programs: Programs;
 let origin: TestOrigin;
@@ -84,7 +86,7 @@ describe.each([1, 2])("with %d workers", (workers) => {
       purges: { from: ["127.0.0.1"] },
       trustedProxies: ["127.0.0.2"],
     });
-  });
+  }, PROCESSES_MS_MAX);
   const isGone = async (path: string, purge: () => Promise<{ status: number; value: unknown }>) => {
     await get(one.http, path);
     expect(await get(one.http, path)).toBe("HIT");
@@ -188,129 +190,149 @@ describe.each([1, 2])("with %d workers", (workers) => {
   });
 });
 
-test("by default nobody may, and no list of addresses is passed by X-Forwarded-For", async () => {
-  const shut = await edge("shut", {});
-  await get(shut.http, "/a");
-  for (const method of ["PURGE", "BAN", "PURGEKEYS"]) {
-    const answer = await send(shut.port, method, "/a", "xkey-purge: all", "X-Url: .*");
-    expect([answer.status, answer.value.msg]).toEqual([403, expect.stringMatching(/purges\.from/)]);
-  }
-  expect(await get(shut.http, "/a")).toBe("HIT");
+test(
+  "by default nobody may, and no list of addresses is passed by X-Forwarded-For",
+  async () => {
+    const shut = await edge("shut", {});
+    await get(shut.http, "/a");
+    for (const method of ["PURGE", "BAN", "PURGEKEYS"]) {
+      const answer = await send(shut.port, method, "/a", "xkey-purge: all", "X-Url: .*");
+      expect([answer.status, answer.value.msg]).toEqual([403, expect.stringMatching(/purges\.from/)]);
+    }
+    expect(await get(shut.http, "/a")).toBe("HIT");
 
-  const other = await edge("other", { purges: { from: ["10.1.2.3", "::1"] } });
-  await get(other.http, "/a");
-  for (const line of [
-    "X-Forwarded-For: 10.1.2.3",
-    "X-Forwarded-For: ::1",
-    "Forwarded: for=10.1.2.3",
-    "X-Real-IP: 10.1.2.3",
-    "X-Client-IP: 10.1.2.3",
-    "True-Client-IP: 10.1.2.3",
-  ])
-    expect((await send(other.port, "PURGE", "/a", line)).status).toBe(403);
-  expect(await get(other.http, "/a")).toBe("HIT");
+    const other = await edge("other", { purges: { from: ["10.1.2.3", "::1"] } });
+    await get(other.http, "/a");
+    for (const line of [
+      "X-Forwarded-For: 10.1.2.3",
+      "X-Forwarded-For: ::1",
+      "Forwarded: for=10.1.2.3",
+      "X-Real-IP: 10.1.2.3",
+      "X-Client-IP: 10.1.2.3",
+      "True-Client-IP: 10.1.2.3",
+    ])
+      expect((await send(other.port, "PURGE", "/a", line)).status).toBe(403);
+    expect(await get(other.http, "/a")).toBe("HIT");
 
-  const proxied = await edge("proxied", { purges: { from: ["10.1.2.3"] }, trustedProxies: ["127.0.0.1"] });
-  // The proxy's own word is the last one; what stands left of it came from further away.
-  expect((await send(proxied.port, "PURGE", "/a", "X-Forwarded-For: 10.1.2.3, 192.0.2.1")).status).toBe(403);
-  expect((await send(proxied.port, "PURGE", "/a")).status).toBe(403);
-  expect((await send(proxied.port, "PURGE", "/a", "X-Forwarded-For: 192.0.2.1, 10.1.2.3")).status).toBe(200);
-});
+    const proxied = await edge("proxied", { purges: { from: ["10.1.2.3"] }, trustedProxies: ["127.0.0.1"] });
+    // The proxy's own word is the last one; what stands left of it came from further away.
+    expect((await send(proxied.port, "PURGE", "/a", "X-Forwarded-For: 10.1.2.3, 192.0.2.1")).status).toBe(
+      403,
+    );
+    expect((await send(proxied.port, "PURGE", "/a")).status).toBe(403);
+    expect((await send(proxied.port, "PURGE", "/a", "X-Forwarded-For: 192.0.2.1, 10.1.2.3")).status).toBe(
+      200,
+    );
+  },
+  PROCESSES_MS_MAX,
+);
 
-test("in a fleet a purge at one PoP is the whole fleet's, and in the audit log", async () => {
-  const run = await CiRun.start(programs, origin.url, "--pops", "fra,nyc", "--no-shield");
-  const { fra, nyc } = run.ready.pops;
-  if (fra === undefined || nyc === undefined) throw new Error("a PoP is missing");
-  const port = Number(new URL(fra.url).port);
-  for (const { url } of [fra, nyc]) await get(url, "/fleet");
-  for (const { url } of [fra, nyc]) expect(await get(url, "/fleet")).toBe("HIT");
-  const answer = await send(port, "PURGE", "/fleet");
-  expect(answer.status).toBe(200);
-  for (const { url } of [fra, nyc]) expect(await get(url, "/fleet")).toBe("MISS");
-  const purge = (await run.ask("GET", `/v1/purges/${answer.value.id}`)).value;
-  expect(purge.nodes.length).toBe(2);
-  const audit = (await run.ask("GET", "/v1/audit")).value.items;
-  expect(audit[0]).toMatchObject({ action: "purge", outcome: "done", target: "ci" });
-  for (const { url } of [fra, nyc]) await get(url, "/tagged");
-  expect((await send(port, "BAN", "/", "X-Cache-Tags: (^|,)(post-7)(,|$)")).status).toBe(200);
-  for (const { url } of [fra, nyc]) expect(await get(url, "/tagged")).toBe("MISS");
-  expect((await send(port, "BAN", "/", "X-Url: ^/\\.\\./x")).status).toBe(400);
+test(
+  "in a fleet a purge at one PoP is the whole fleet's, and in the audit log",
+  async () => {
+    const run = await CiRun.start(programs, origin.url, "--pops", "fra,nyc", "--no-shield");
+    const { fra, nyc } = run.ready.pops;
+    if (fra === undefined || nyc === undefined) throw new Error("a PoP is missing");
+    const port = Number(new URL(fra.url).port);
+    for (const { url } of [fra, nyc]) await get(url, "/fleet");
+    for (const { url } of [fra, nyc]) expect(await get(url, "/fleet")).toBe("HIT");
+    const answer = await send(port, "PURGE", "/fleet");
+    expect(answer.status).toBe(200);
+    for (const { url } of [fra, nyc]) expect(await get(url, "/fleet")).toBe("MISS");
+    const purge = (await run.ask("GET", `/v1/purges/${answer.value.id}`)).value;
+    expect(purge.nodes.length).toBe(2);
+    const audit = (await run.ask("GET", "/v1/audit")).value.items;
+    expect(audit[0]).toMatchObject({ action: "purge", outcome: "done", target: "ci" });
+    for (const { url } of [fra, nyc]) await get(url, "/tagged");
+    expect((await send(port, "BAN", "/", "X-Cache-Tags: (^|,)(post-7)(,|$)")).status).toBe(200);
+    for (const { url } of [fra, nyc]) expect(await get(url, "/tagged")).toBe("MISS");
+    expect((await send(port, "BAN", "/", "X-Url: ^/\\.\\./x")).status).toBe(400);
 
-  // A node without a token says where to send it, one whose token is not good that it is not.
-  const joined = async (name: string, purges: Record<string, unknown>) => {
-    const invited = await run.ask("POST", "/v1/join-tokens", {});
+    // A node without a token says where to send it, one whose token is not good that it is not.
+    const joined = async (name: string, purges: Record<string, unknown>) => {
+      const invited = await run.ask("POST", "/v1/join-tokens", {});
+      const file = await programs.write(
+        `${name}.json`,
+        JSON.stringify({
+          listen: { http: "127.0.0.1:0", control: "127.0.0.1:0" },
+          workers: 1,
+          dataDir: `./${name}`,
+          permitted: { addresses: ["127.0.0.0/8"] },
+          join: { control: run.ready.control, name },
+          purges,
+          sites: {},
+        }),
+      );
+      const program = programs.start(["edge", "--config", file, "--join", invited.value.secret], {
+        env: { BAD_TOKEN: run.ready.token.replace(/.$/, "x") },
+      });
+      return (await program.addresses()).httpPort;
+    };
+    const without = await send(await joined("without", { from: ["127.0.0.1"] }), "PURGE", "/fleet");
+    expect([without.status, without.value.msg]).toEqual([
+      409,
+      expect.stringContaining(`${run.ready.control}/v1/purges`),
+    ]);
+    const bad = await send(
+      await joined("bad", { from: ["127.0.0.1"], token: { env: "BAD_TOKEN" } }),
+      "PURGE",
+      "/fleet",
+    );
+    expect([bad.status, bad.value.msg]).toEqual([
+      502,
+      expect.stringMatching(/does not take this node's purges\.token/),
+    ]);
+    const refused = (await run.ask("GET", "/v1/audit?outcome=refused")).value.items;
+    expect(refused.some(({ action }: { action: string }) => action === "purge")).toBe(true);
+    run.program.kill("SIGTERM");
+    await run.program.end();
+  },
+  PROCESSES_MS_MAX,
+);
+
+test(
+  "over TLS, PURGE is taken; methods that the runtime does not know end the connection",
+  async () => {
     const file = await programs.write(
-      `${name}.json`,
+      "tls.json",
+      JSON.stringify({
+        listen: { https: "127.0.0.1:0", control: "127.0.0.1:0", http3: false },
+        workers: 1,
+        dataDir: "./tls",
+        purges: { from: ["127.0.0.1"] },
+        sites: { shop: { hosts: ["*"], origins: { app: { url: origin.url } } } },
+      }),
+    );
+    const program = programs.start(["edge", "--config", file]);
+    const { httpsPort } = await program.addresses();
+    const [, caFile = ""] = await program.until(/^ +CA +(\S+)/m);
+    const ca = await Bun.file(resolve(programs.folder, caFile)).text();
+    const ask = (method: string) =>
+      sendRaw(
+        { port: httpsPort, ca, quietMs: QUIET_MS },
+        `${method} /a HTTP/1.1\r\nHost: ${HOST}\r\nxkey-purge: all\r\nConnection: close\r\n\r\n`,
+      );
+    expect(await ask("PURGE")).toStartWith("HTTP/1.1 200");
+    expect(await ask("PURGEKEYS")).toBe("");
+  },
+  PROCESSES_MS_MAX,
+);
+
+test(
+  "a token that can not be read keeps the node from starting, and is not shown",
+  async () => {
+    const file = await programs.write(
+      "token.json",
       JSON.stringify({
         listen: { http: "127.0.0.1:0", control: "127.0.0.1:0" },
-        workers: 1,
-        dataDir: `./${name}`,
-        permitted: { addresses: ["127.0.0.0/8"] },
-        join: { control: run.ready.control, name },
-        purges,
+        purges: { token: { env: "NO_SUCH_TOKEN" } },
+        dataDir: "./token",
         sites: {},
       }),
     );
-    const program = programs.start(["edge", "--config", file, "--join", invited.value.secret], {
-      env: { BAD_TOKEN: run.ready.token.replace(/.$/, "x") },
-    });
-    return (await program.addresses()).httpPort;
-  };
-  const without = await send(await joined("without", { from: ["127.0.0.1"] }), "PURGE", "/fleet");
-  expect([without.status, without.value.msg]).toEqual([
-    409,
-    expect.stringContaining(`${run.ready.control}/v1/purges`),
-  ]);
-  const bad = await send(
-    await joined("bad", { from: ["127.0.0.1"], token: { env: "BAD_TOKEN" } }),
-    "PURGE",
-    "/fleet",
-  );
-  expect([bad.status, bad.value.msg]).toEqual([
-    502,
-    expect.stringMatching(/does not take this node's purges\.token/),
-  ]);
-  const refused = (await run.ask("GET", "/v1/audit?outcome=refused")).value.items;
-  expect(refused.some(({ action }: { action: string }) => action === "purge")).toBe(true);
-  run.program.kill("SIGTERM");
-  await run.program.end();
-});
-
-test("over TLS, PURGE is taken; methods that the runtime does not know end the connection", async () => {
-  const file = await programs.write(
-    "tls.json",
-    JSON.stringify({
-      listen: { https: "127.0.0.1:0", control: "127.0.0.1:0", http3: false },
-      workers: 1,
-      dataDir: "./tls",
-      purges: { from: ["127.0.0.1"] },
-      sites: { shop: { hosts: ["*"], origins: { app: { url: origin.url } } } },
-    }),
-  );
-  const program = programs.start(["edge", "--config", file]);
-  const { httpsPort } = await program.addresses();
-  const [, caFile = ""] = await program.until(/^ +CA +(\S+)/m);
-  const ca = await Bun.file(resolve(programs.folder, caFile)).text();
-  const ask = (method: string) =>
-    sendRaw(
-      { port: httpsPort, ca, quietMs: QUIET_MS },
-      `${method} /a HTTP/1.1\r\nHost: ${HOST}\r\nxkey-purge: all\r\nConnection: close\r\n\r\n`,
-    );
-  expect(await ask("PURGE")).toStartWith("HTTP/1.1 200");
-  expect(await ask("PURGEKEYS")).toBe("");
-});
-
-test("a token that can not be read keeps the node from starting, and is not shown", async () => {
-  const file = await programs.write(
-    "token.json",
-    JSON.stringify({
-      listen: { http: "127.0.0.1:0", control: "127.0.0.1:0" },
-      purges: { token: { env: "NO_SUCH_TOKEN" } },
-      dataDir: "./token",
-      sites: {},
-    }),
-  );
-  const end = await programs.run(["edge", "--config", file]);
-  expect(end.status).toBe(1);
-  expect(end.err).toContain("purges.token: the variable NO_SUCH_TOKEN is not set");
-});
+    const end = await programs.run(["edge", "--config", file]);
+    expect(end.status).toBe(1);
+    expect(end.err).toContain("purges.token: the variable NO_SUCH_TOKEN is not set");
+  },
+  PROCESSES_MS_MAX,
+);
