@@ -104,6 +104,7 @@ export function compileSite(id: string, config: SiteConfig, source: string): Sit
       ]),
     ),
     defaultDocument: config.defaultDocument ?? null,
+    cacheStatusFields: config.cacheStatusFields,
     foldsTags: config.tagCase === "insensitive",
     http3: config.http3,
     developmentMode: config.developmentMode,

@@ -365,6 +365,13 @@ const siteObject = z
       .describe(
         "Ids by which clients of other CDNs' APIs know this site, such as a zone, a service or a distribution. It always has its own id, and one that is made of it.",
       ),
+    cacheStatusFields: z
+      .array(z.enum(["cf-cache-status", "cdn-cache"]))
+      .max(2)
+      .prefault([])
+      .describe(
+        "Further fields of answers that say what X-Cache says, for programs that look for those of another CDN.",
+      ),
     tagCase: z
       .enum(["sensitive", "insensitive"])
       .prefault("sensitive")

@@ -57,6 +57,7 @@ export async function startTestStorage({
     tls: null,
     names: [],
     newAdminToken: false,
+    sendWebhook: () => Promise.reject(new Error("the test sends none")),
     bus: null,
     storage: { store, listen },
     version: "0.0.0-test",

@@ -108,6 +108,7 @@ test("a database of the layout before is brought to this one, with what it holds
       "hook_messages",
       "webhooks",
       "deliveries",
+      "batches",
       "zones",
       "zone_blobs",
       "zone_files",
