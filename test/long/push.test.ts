@@ -30,16 +30,20 @@ test(`${FILES} files, pushed and killed at ${KILLS} random points`, async () => 
         }),
       ),
     );
-  const push = () => fleet.run("push", folder.path, "--zone", "web", "--control", fleet.url, "--concurrency", "64");
+  const push = () =>
+    fleet.run("push", folder.path, "--zone", "web", "--control", fleet.url, "--concurrency", "64");
   let current = folder.write(1);
   const startMs = performance.now();
   expect((await push()).status).toBe(0);
   const tookMs = performance.now() - startMs;
   for (let kill = 1; kill <= KILLS; kill++) {
     const next = folder.write(kill + 1);
-    const program = fleet.programs.start(["push", folder.path, "--zone", "web", "--control", fleet.url, "--concurrency", "64"], {
-      env: { PROXIMA_CONTROL_TOKEN: fleet.token },
-    });
+    const program = fleet.programs.start(
+      ["push", folder.path, "--zone", "web", "--control", fleet.url, "--concurrency", "64"],
+      {
+        env: { PROXIMA_CONTROL_TOKEN: fleet.token },
+      },
+    );
     await Bun.sleep(Math.random() * Math.min(PUSH_MS_MAX, tookMs));
     program.kill("SIGKILL");
     await program.end();

@@ -12,12 +12,14 @@ import type { FileContent, Principal } from "../../../src/storage/zone-store.ts"
 const DAY_MS = 86_400_000;
 const folder = mkdtempSync(join(tmpdir(), "proxima-zones-"));
 const clock = new ManualClock();
-const parts = openParts(
-  (name) => join(folder, name),
-  "0.0.0-test",
+const setup = (path: string) => ({
+  fileOf: (name: string) => join(path, name),
+  version: "0.0.0-test",
   clock,
-  () => {},
-);
+  onError: () => {},
+  sendWebhook: () => Promise.reject(new Error("none is sent")),
+});
+const parts = openParts(setup(folder));
 const { zones } = parts;
 const who: Principal = { id: "test", name: "", mayRead: () => true, mayWrite: () => true };
 afterAll(() => {
@@ -188,12 +190,7 @@ test("what was not whole when the process ended is gone at the next start", asyn
   const other = mkdtempSync(join(tmpdir(), "proxima-zones-"));
   mkdirSync(join(other, "zones-incoming"));
   writeFileSync(join(other, "zones-incoming", "half"), "half of it");
-  openParts(
-    (name) => join(other, name),
-    "0.0.0-test",
-    clock,
-    () => {},
-  ).close();
+  openParts(setup(other)).close();
   expect(existsSync(join(other, "zones-incoming", "half"))).toBe(false);
   rmSync(other, { recursive: true, force: true });
 });
