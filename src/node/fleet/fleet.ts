@@ -506,7 +506,8 @@ export class Fleet {
   }
 
   #setSynced(synced: boolean): void {
-    if (this.#synced === synced) return;
+    // The last report may fail after the end.
+    if (this.#synced === synced || this.#closed) return;
     this.#synced = synced;
     this.#cancelLimit?.();
     this.#cancelLimit = null;
