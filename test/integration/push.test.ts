@@ -225,6 +225,30 @@ describe("a pushed folder", () => {
   });
 });
 
+test("who has seen a file of a release sees no file of the one before it any more, at that node", async () => {
+  const folder = new ReleaseFolder(fleet.path("switched"), 24);
+  folder.write(1);
+  expect((await push(folder.path)).status).toBe(0);
+  const before = await wholeRelease(folder, viewer(a));
+  let done = false;
+  const seen: number[] = [];
+  const watching = (async () => {
+    for (let at = 0; !done; at = (at + 7) % folder.names.length) {
+      const { body } = await viewer(a)(`/${folder.names[at]}`);
+      seen.push(Number(/^release (\d+) of/.exec(body)?.[1]));
+    }
+  })();
+  for (let release = 2; release <= 5; release++) {
+    folder.write(release);
+    expect((await push(folder.path)).status).toBe(0);
+  }
+  done = true;
+  await watching;
+  expect(before).toBe(1);
+  expect(seen).toEqual(seen.toSorted((one, other) => one - other));
+  expect(new Set(seen).size).toBeGreaterThanOrEqual(4);
+});
+
 test(`${FILES} files, pushed and killed at ${KILLS} points, leave viewers a whole release each time`, async () => {
   const folder = new ReleaseFolder(fleet.path("many"), FILES);
   let current = folder.write(1);
