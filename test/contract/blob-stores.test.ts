@@ -92,6 +92,22 @@ describe.each(["a directory", "a bucket"])("%s of content", (name) => {
   });
 });
 
+test("storage over a bucket gives what it was given", async () => {
+  const over = await startTestStorage({ store: stores.get("a bucket") as BlobStore });
+  await over.zone("outer");
+  const { token } = await over.key(["deploy"]);
+  const ask = (method: string, headers: Record<string, string> = {}, body?: string) =>
+    fetch(`${over.storage}/outer/a/b.txt`, {
+      method,
+      headers: { accesskey: token, ...headers },
+      ...(body === undefined ? {} : { body }),
+    });
+  expect((await ask("PUT", {}, "over a bucket")).status).toBe(201);
+  expect(await (await ask("GET")).text()).toBe("over a bucket");
+  expect(await (await ask("GET", { range: "bytes=5-5" })).text()).toBe("a");
+  await over.stop();
+});
+
 test("a bucket that does not answer is told as such", async () => {
   const gone = new S3Blobs({
     endpoint: "http://127.0.0.1:1",

@@ -175,6 +175,18 @@ describe("a request", () => {
     expect((await ask("GET", "/web/r.txt", { accesskey: shop.token })).status).toBe(401);
   });
 
+  test("that changes something is noted, one that reads is not", async () => {
+    await ask("PUT", "/web/noted.txt", {}, "x");
+    await ask("GET", "/web/noted.txt");
+    await ask("DELETE", "/web/noted.txt");
+    const { value } = await storage.ask("GET", "/v1/audit?limit=500");
+    const noted = (value.items as { action: string; target: string; actor: string }[]).filter(
+      ({ target }) => target === "web/noted.txt",
+    );
+    expect(noted.map(({ action }) => action)).toEqual(["storage.delete", "storage.put"]);
+    expect(noted[0]?.actor).toBe(`token:${key.token.split("_")[1]}`);
+  });
+
   test("of an unknown method is answered so", async () => {
     expect((await ask("POST", "/web/r.txt", {}, "x")).status).toBe(405);
   });

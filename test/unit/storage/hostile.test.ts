@@ -129,7 +129,12 @@ test("the door answers whatever comes, and lets nobody in without a key", async 
       throw new Error(`the store was asked for ${String(name)}`);
     },
   });
-  const guard: StorageGuard = { byToken: () => null, bySignature: () => "unsigned", refused: () => 0 };
+  const guard: StorageGuard = {
+    byToken: () => null,
+    bySignature: () => "unsigned",
+    done: () => {},
+    refused: () => 0,
+  };
   const messages: string[] = [];
   const api = new StorageApi({
     store,
