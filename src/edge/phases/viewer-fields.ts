@@ -108,7 +108,10 @@ export function statusFields(
   about: { readonly freshMs: number | null; readonly ageSeconds?: number },
 ): void {
   if (about.ageSeconds !== undefined) fields.set("age", String(about.ageSeconds));
-  fields.set("x-cache", x.result.toUpperCase());
+  const result = x.result.toUpperCase();
+  fields.set("x-cache", result);
+  if (x.behavior != null && !x.fromEdge)
+    for (const name of x.behavior.site.cacheStatusFields) fields.set(name, result);
   const hit = x.forwarded === undefined && (x.result === "hit" || x.result === "updating");
   const own = formatCacheStatus({
     cache: settings.name,

@@ -22,6 +22,8 @@ export interface RawListenerOptions {
   readonly listen: ListenAddress | { readonly unix: string };
   /** True when other processes of the node listen on the same port. */
   readonly reusePort: boolean;
+  /** PEM texts, where it speaks TLS; left out: clear text. */
+  readonly tls?: { readonly cert: string; readonly key: string };
   readonly handler: RequestHandler;
   readonly requestHeaderBytesMax: number;
   readonly requestBodyBytesMax: number;
@@ -57,7 +59,7 @@ export class RawListener {
       requestHeaderBytesMax: options.requestHeaderBytesMax,
       wheel: new DeadlineWheel(clock, WHEEL_TICK_MS),
       outbox: new Outbox(),
-      blobs: new BlobBytes(),
+      writer: { blobs: new BlobBytes(), clock, onError: (error) => options.onError(error) },
       closing: false,
       requests: 0,
       relayed: options.relayed ?? null,
@@ -65,7 +67,7 @@ export class RawListener {
       pass: (connection, first) => this.#pass(connection, first),
       onClosed: (connection) => this.#closed(connection),
     };
-    const { listen, reusePort } = options;
+    const { listen, reusePort, tls } = options;
     const socket: SocketHandler<Connection> = {
       open: (one) => this.#opened(one),
       data: (one, bytes) => one.data?.onData(bytes),
@@ -77,7 +79,12 @@ export class RawListener {
     this.#listener =
       "unix" in listen
         ? Bun.listen<Connection>({ unix: listen.unix, socket })
-        : Bun.listen<Connection>({ ...listen, ...{ reusePort }, socket });
+        : Bun.listen<Connection>({
+            ...listen,
+            ...{ reusePort },
+            ...(tls === undefined ? {} : { tls }),
+            socket,
+          });
   }
 
   /** Where it listens; 0 on a unix socket. */
