@@ -46,6 +46,7 @@ describe("an exchange", () => {
     expect(body.readNow?.()?.byteLength).toBe(4);
     expect(hop.inFlight).toBe(1);
     expect(body.readNow?.()).toBeNull();
+    expect(hop.inFlight).toBe(0);
     body.cancel();
     expect(hop.counts()).toEqual({ requests: 1, failures: 0, inFlight: 0 });
   });
