@@ -21,7 +21,7 @@ try {
   if (which !== "memory") found.push(await startUp(stage, count));
   for (const { measure, figures, void: why } of found) {
     const told = Object.entries(figures).map(([name, value]) => `${name} ${Math.round(value)}`);
-    console.log(`${measure}: ${why === null ? told.join(", ") : `void: ${why}`}`);
+    console.log(`${measure}: ${told.join(", ")}${why === null ? "" : ` (void: ${why})`}`);
   }
 } finally {
   await stage.stop();
