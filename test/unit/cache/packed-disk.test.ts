@@ -10,7 +10,6 @@ import { Fields } from "../../../src/http/fields.ts";
 import { STORED_AT_MS, storedParts } from "../../kit/stored.ts";
 import { keyOf, openStore, parts, scratch } from "./disk-kit.ts";
 
-const KEY = keyOf(0, 0);
 let dir: ReturnType<typeof scratch>;
 beforeEach(() => {
   dir = scratch();
@@ -34,21 +33,30 @@ async function packedOnDisk() {
     onRemoved: (entry) => tier.forget(entry),
   });
   const tier: DiskTier = new DiskTier({ memory, disk, clock, holds: () => true, log: "log" });
-  const find = () => memory.get(KEY)?.find("", Fields.from([])) ?? null;
-  memory.put(KEY, [], "", storedParts(500, clock.now()), 64);
-  tier.save(find() ?? expect.unreachable());
+  const refs = new Map<string, WeakRef<object>>();
+  for (let number = 0; number < 20; number++) {
+    const entry = memory.put(keyOf(0, number), [], "", storedParts(500, clock.now()), 64);
+    if (entry === null) throw new Error("not stored");
+    tier.save(entry);
+    refs.set(entry.key, new WeakRef(entry));
+  }
   await tier.settled();
   for (let at = 0; at < 100; at++) memory.put(`crowd https://a.example/${at}`, [], "", storedParts(10), 64);
-  for (let round = 0; round < 2; round++) {
-    await new Promise((resolve) => setImmediate(resolve));
+  // One that nobody has as an object any more: what comes back is made of the record.
+  let key: string | undefined;
+  for (let round = 0; round < 50 && key === undefined; round++) {
+    await Bun.sleep(1);
     Bun.gc(true);
+    key = [...refs].find(([, ref]) => ref.deref() === undefined)?.[0];
   }
+  const KEY = key ?? expect.unreachable();
+  const find = () => memory.get(KEY)?.find("", Fields.from([])) ?? null;
   expect([...memory.entries()].some((met) => met instanceof PackedView && met.key === KEY)).toBe(true);
   return {
-    ...{ disk, memory, tier, find },
+    ...{ KEY, disk, memory, tier, find },
     async turnOff() {
       broken = true;
-      await disk.put(keyOf(0, 9), parts(), new Uint8Array(10));
+      await disk.put(keyOf(0, 99), parts(), new Uint8Array(10));
       expect(disk.stats().shardsOff).toBe(1);
     },
     comeBack() {
@@ -60,7 +68,7 @@ async function packedOnDisk() {
 }
 
 test("the disk knows that a packed response is in memory, and the response finds its row", async () => {
-  const { disk, memory, tier, find } = await packedOnDisk();
+  const { KEY, disk, memory, tier, find } = await packedOnDisk();
   const [row] = disk.find(KEY);
   if (row === undefined) throw new Error("not on disk");
   expect(memory.holdsRow(KEY, row.born)).toBe(true);
@@ -70,7 +78,7 @@ test("the disk knows that a packed response is in memory, and the response finds
 });
 
 test("a soft purge reaches the row of what was packed", async () => {
-  const { disk, tier, find } = await packedOnDisk();
+  const { KEY, disk, tier, find } = await packedOnDisk();
   const entry = find() ?? expect.unreachable();
   entry.expire(STORED_AT_MS - 1_000_000_000_000);
   tier.renew(entry);
@@ -80,14 +88,14 @@ test("a soft purge reaches the row of what was packed", async () => {
 });
 
 test("the row of what was packed is removed with it", async () => {
-  const { disk, memory, tier } = await packedOnDisk();
+  const { KEY, disk, memory, tier } = await packedOnDisk();
   expect(memory.removeUrl(KEY)).toBe(1);
   expect(disk.find(KEY)).toEqual([]);
   await tier.close();
 });
 
 test("also when its shard is off just then: the disk owes it", async () => {
-  const { disk, memory, tier, turnOff, comeBack } = await packedOnDisk();
+  const { KEY, disk, memory, tier, turnOff, comeBack } = await packedOnDisk();
   await turnOff();
   expect(memory.removeUrl(KEY)).toBe(1);
   comeBack();
