@@ -49,6 +49,10 @@ export interface ConfigInput {
    */
   tiers?: TiersInput | undefined;
   /**
+   * Purges by PURGE, PURGEKEYS and BAN at the viewers' ports. Left out: from nobody.
+   */
+  purges?: PurgesInput | undefined;
+  /**
    * Alerts of this node. Left out: none.
    */
   alerts?: AlertsInput | undefined;
@@ -228,6 +232,20 @@ export interface ShieldTlsInput {
    * Allowed: a host name such as "shop.example".
    */
   serverName?: string | undefined;
+}
+
+/** Settings: purges. */
+export interface PurgesInput {
+  /**
+   * Addresses of applications that may; none: such a request is answered 403.
+   * Allowed: a list, each an IP address or range such as "10.0.0.0/8", "192.0.2.7" or "2001:db8::/32".
+   * @default []
+   */
+  from?: string[] | undefined;
+  /**
+   * In a fleet, a token of the control plane (scope purge) to hand them on with.
+   */
+  token?: { env: string } | { file: string } | undefined;
 }
 
 /** Settings: alerts. */
@@ -661,6 +679,11 @@ export interface SiteInput {
    */
   vendorIds?: string[] | undefined;
   /**
+   * Further fields of answers that say what X-Cache says, for programs that look for those of another CDN.
+   * @default []
+   */
+  cacheStatusFields?: ("cf-cache-status" | "cdn-cache")[] | undefined;
+  /**
    * Whether capitals count in tags. "insensitive" takes what arrives, and what is purged, in small letters.
    * @default "sensitive"
    */
@@ -878,6 +901,40 @@ export interface DirectoryOriginInput {
    * @default "index.html"
    */
   index?: string | undefined;
+}
+
+/** Settings: zone origin. */
+export interface ZoneOriginInput {
+  /**
+   * Name of a push zone of the fleet; only nodes of a fleet can ask for one.
+   * Allowed: a zone's name: 3 to 63 lower-case letters, digits and -, beginning and ending with a letter or
+   * digit.
+   */
+  zone: string;
+  /**
+   * How long to wait for the origin, in milliseconds.
+   */
+  timeouts?: TimeoutsInput | undefined;
+  /**
+   * Most connections to this origin at once.
+   * Allowed: a whole number of connections from 1 to 65535.
+   * @default 1024
+   */
+  connectionsMax?: number | undefined;
+  /**
+   * How long an idle connection is kept. 0 keeps none.
+   * Allowed: a whole number of milliseconds from 0 to 3600000.
+   * @default 60000
+   */
+  keepAliveMs?: number | undefined;
+  /**
+   * When an origin that fails is left out by the groups it is in, without any check.
+   */
+  ejection?: EjectionInput | undefined;
+  /**
+   * Limit of the requests at once. Left out: connectionsMax.
+   */
+  concurrency?: ConcurrencyInput | undefined;
 }
 
 /** Settings: s3origin. */
@@ -1216,6 +1273,7 @@ export interface AzureCredentialsInput {
 export type OriginInput =
   | UrlOriginInput
   | DirectoryOriginInput
+  | ZoneOriginInput
   | S3OriginInput
   | GcsOriginInput
   | AzureOriginInput;

@@ -128,7 +128,7 @@ async function fly(
     body: null,
     signal: null,
     keepRange: false,
-    ...(range === null ? {} : { span: { range, ifRange: null } }),
+    span: range === null ? undefined : { range, ifRange: null },
   });
   if (response.status === 304) {
     if (conditional === null)

@@ -367,7 +367,7 @@ const BAD: [unknown, string, string][] = [
   [
     siteWith({ origins: { app: {} } }),
     "sites.shop.origins.app",
-    '"url", "directory", "s3", "gcs" or "azure"',
+    '"url", "directory", "zone", "s3", "gcs" or "azure"',
   ],
   [siteWith({ origins: { app: "http://a" } }), "sites.shop.origins.app", "url"],
   [
@@ -375,6 +375,7 @@ const BAD: [unknown, string, string][] = [
     "sites.shop.origins.app",
     "exactly one",
   ],
+  [siteWith({ origins: { app: { zone: "No/Zone" } } }), "sites.shop.origins.app.zone", "a zone's name"],
   [siteWith({ origins: { app: { directory: 1 } } }), "sites.shop.origins.app.directory", "a path"],
   [
     siteWith({ origins: { app: { directory: ".", index: "../x" } } }),
@@ -424,6 +425,10 @@ const BAD: [unknown, string, string][] = [
     "sites.shop.shields[0]",
     'no shield is named "fra"; tiers.shields has none',
   ],
+  [{ purges: true, sites: {} }, "purges", "{from, token}"],
+  [{ purges: { from: "10.0.0.1" }, sites: {} }, "purges.from", "list"],
+  [{ purges: { from: ["all"] }, sites: {} }, "purges.from[0]", ""],
+  [{ purges: { token: "shh" }, sites: {} }, "purges.token", '{"env": "NAME"} or {"file": "PATH"}'],
   [{ tiers: true, sites: {} }, "tiers", "{secret, formerSecret, accept, shields}"],
   [{ tiers: {}, sites: {} }, "tiers.secret", "is missing"],
   [tiersWith({ secret: "shh" }), "tiers.secret", '{"env": "NAME"} or {"file": "PATH"}'],
@@ -778,6 +783,7 @@ const BAD: [unknown, string, string][] = [
   ],
   [siteWith({ defaultDocument: "/index.html" }), "sites.shop.defaultDocument", '"index.html"'],
   [siteWith({ vendorIds: ["a b"] }), "sites.shop.vendorIds[0]", "1 to 64 letters"],
+  [siteWith({ cacheStatusFields: ["x"] }), "sites.shop.cacheStatusFields[0]", '"cf-cache-status"'],
   [siteWith({ tagCase: "upper" }), "sites.shop.tagCase", '"sensitive" or "insensitive"'],
   [siteWith({ http3: "x" }), "sites.shop.http3", "true or false"],
   [siteWith({ developmentMode: "x" }), "sites.shop.developmentMode", "true or false"],
