@@ -173,7 +173,7 @@ function makeAdminToken(
   if (!isFirst && !wanted) return null;
   return parts.database.transaction(() => {
     const { token, text } = parts.tokens.create(
-      { name: isFirst ? "first" : "made at a start", scopes: ["admin"] },
+      { name: isFirst ? "first" : "made at a start", scopes: ["admin"], accessKey: knownToken !== undefined },
       SYSTEM.id,
       knownToken,
     );

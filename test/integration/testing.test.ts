@@ -5,10 +5,12 @@ import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Cdn, type CdnOptions, startCdn } from "proxima-cdn/testing";
+import { takeoverHosts } from "../../src/control/takeover.ts";
 import type { CacheReason } from "../../src/edge/message.ts";
 import { REASONS } from "../../src/testing/reasons.js";
 import { until } from "../kit/fleet.ts";
 import { isRunning } from "../kit/processes.ts";
+import { VendorClients } from "../kit/vendor-clients.ts";
 
 /** A test that starts processes, on a busy machine, in milliseconds. */
 const PROCESSES_MS_MAX = 60_000;
@@ -162,6 +164,64 @@ test("a purge has reached every PoP and the shield when it is done", async () =>
   await expect(cdn.purge({})).rejects.toThrow("say one of urls, tags");
   await expect(cdn.purge({ tags: ["a"], everything: true })).rejects.toThrow("say one of urls, tags");
 });
+
+test(
+  "vendors' clients find it by their own variables, whatever time it is here",
+  async () => {
+    const env = cdn.env();
+    const clients = new VendorClients(env);
+    try {
+      await cdn.advance("1d");
+      await cdn.fetch("/by-cloudflare");
+      await clients.value("cloudflare", {
+        options: {},
+        method: "cache.purge",
+        args: [{ zone_id: env.CLOUDFLARE_ZONE_ID, files: ["http://shop.example/by-cloudflare"] }],
+      });
+      await cdn.fetch("/by-cloudfront");
+      await clients.value("cloudfront", {
+        options: {},
+        command: "CreateInvalidationCommand",
+        input: {
+          DistributionId: env.CLOUDFRONT_DISTRIBUTION_ID,
+          InvalidationBatch: { CallerReference: "1", Paths: { Quantity: 1, Items: ["/by-cloudfront"] } },
+        },
+      });
+      for (const path of ["/by-cloudflare", "/by-cloudfront"])
+        await until(`${path} is purged`, async () => (await cdn.fetch(path)).result === "miss");
+    } finally {
+      await clients.stop();
+    }
+  },
+  PROCESSES_MS_MAX,
+);
+
+test(
+  "a client that asks its vendor's own host alone is answered with takeover",
+  async () => {
+    writeFileSync(join(folder, "taken.txt"), "over");
+    const over = await startCdn({ origin: folder, pops: ["one"], shield: false, takeover: true });
+    const [, port = ""] = /:(\d+)$/.exec(over.takeover?.address ?? "") ?? [];
+    const clients = VendorClients.takenOver(Number(port), takeoverHosts, over.takeover?.caFile ?? "");
+    try {
+      await over.fetch("/taken.txt");
+      await over.freeze();
+      await over.expectHit("/taken.txt");
+      const { status } = await clients.value("fastly", {
+        token: over.token,
+        method: "purgeAll",
+        args: { service_id: over.env().FASTLY_SERVICE_ID },
+      });
+      expect(status).toBe(200);
+      await until("it is gone", async () => (await over.fetch("/taken.txt")).result === "miss");
+    } finally {
+      await clients.stop();
+      await over.stop();
+    }
+    expect(cdn.takeover).toBeNull();
+  },
+  PROCESSES_MS_MAX,
+);
 
 test(
   "the origin may be a URL, a directory, a server or an application",

@@ -5,7 +5,7 @@ import { isLoopback } from "../../service/control-guard.ts";
 import { runUntilSignal } from "../../service/signals.ts";
 import { SilentExit, UsageError } from "../failure.ts";
 import { type Io, styleFor } from "../io.ts";
-import type { ListenOptions } from "../options.ts";
+import { type ListenOptions, readAddress } from "../options.ts";
 import { readOrigin } from "../origin.ts";
 import { type DemoSite, nodeLog, type Program } from "../serve.ts";
 import { VERSION } from "../version.ts";
@@ -21,6 +21,7 @@ export interface CiCommandOptions {
   readonly config?: string;
   /** Milliseconds since the epoch. */
   readonly clock?: number;
+  readonly takeover?: ListenAddress;
   readonly json?: boolean;
   readonly untilStdinEnds?: boolean;
 }
@@ -45,6 +46,10 @@ export function ciOptions(): readonly Option[] {
     new Option("--clock <TIME>", "with --ci: when its time begins, such as 2027-01-01T00:00:00Z").argParser(
       readTime,
     ),
+    new Option(
+      "--takeover <HOST:PORT>",
+      "with --ci: answer there for the vendors' own hosts, by TLS",
+    ).argParser(readAddress),
     new Option("--json", "with --ci: say where everything is as one line of JSON"),
     new Option("--until-stdin-ends", "with --ci: end when standard input does, as when the parent is killed"),
   ];
@@ -57,6 +62,7 @@ export function refuseWithoutCi(options: CiCommandOptions): void {
     ...(options.shield ? [] : ["--no-shield"]),
     ...(options.config === undefined ? [] : ["--config"]),
     ...(options.clock === undefined ? [] : ["--clock"]),
+    ...(options.takeover === undefined ? [] : ["--takeover"]),
     ...(options.json === undefined ? [] : ["--json"]),
     ...(options.untilStdinEnds === undefined ? [] : ["--until-stdin-ends"]),
   ];
@@ -88,6 +94,7 @@ export async function ciCommand(
       http: options.http ?? ANY_PORT,
       control: options.control ?? ANY_PORT,
       memoryBytesMax: options.cacheMemory ?? CACHE_BYTES,
+      takeover: options.takeover ?? null,
       startMs: options.clock ?? null,
       createEdge: program.createEdge,
       log,
@@ -103,8 +110,21 @@ export async function ciCommand(
 }
 
 /** What the ready line says: its members are part of the program's interface. */
-function described({ control, token, pops, shield, dataDir }: CiStack): Record<string, unknown> {
-  return { ready: true, version: VERSION, pid: process.pid, control, token, pops, shield, dataDir };
+function described(stack: CiStack): Record<string, unknown> {
+  const { control, token, accessKey, takeover, pops, shield, sites, dataDir } = stack;
+  return {
+    ready: true,
+    version: VERSION,
+    pid: process.pid,
+    control,
+    token,
+    accessKey,
+    takeover,
+    pops,
+    shield,
+    sites,
+    dataDir,
+  };
 }
 
 function banner(stack: CiStack, { color }: Io): string {
@@ -113,6 +133,9 @@ function banner(stack: CiStack, { color }: Io): string {
     ...Object.entries(stack.pops).map(([name, { url }]) => [name, url] as const),
     ...(stack.shield === null ? [] : [["shield", stack.shield.url] as const]),
     ["control", `${stack.control}/v1 (${stack.control}/docs)`] as const,
+    ...(stack.takeover === null
+      ? []
+      : [["vendors", `https://${stack.takeover.address} (CA ${stack.takeover.caFile})`] as const]),
     ["token", `${stack.token} (known to all: for loopback only)`] as const,
     ["data", `${stack.dataDir} (goes at the end)`] as const,
   ];
@@ -130,7 +153,7 @@ function banner(stack: CiStack, { color }: Io): string {
 }
 
 /** What a run decides for itself. */
-function refuseOthers(options: ListenOptions): void {
+function refuseOthers(options: CiCommandOptions & ListenOptions): void {
   const given = [
     ...(options.https === undefined ? [] : ["--https"]),
     ...(options.dataDir === undefined ? [] : ["--data-dir"]),
@@ -138,11 +161,14 @@ function refuseOthers(options: ListenOptions): void {
     ...(options.workers === undefined ? [] : ["--workers"]),
   ];
   if (given.length > 0) throw new UsageError(`${given.join(", ")}: dev --ci does not take this`);
-  const { control } = options;
-  if (control !== undefined && control.hostname !== "" && !isLoopback(control.hostname))
-    throw new UsageError(
-      `--control ${control.hostname}: the token of dev --ci is known to all, so its control plane listens on loopback only`,
-    );
+  for (const [name, address] of [
+    ["--control", options.control],
+    ["--takeover", options.takeover],
+  ] as const)
+    if (address !== undefined && address.hostname !== "" && !isLoopback(address.hostname))
+      throw new UsageError(
+        `${name} ${address.hostname}: the token of dev --ci is known to all, so its control plane listens on loopback only`,
+      );
 }
 
 /** The end of standard input is the parent's end, also when that was killed outright. */

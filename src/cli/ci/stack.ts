@@ -11,15 +11,17 @@ import { messageOf, ProximaError } from "../../base/errors.ts";
 import type { ListenAddress } from "../../config/address.ts";
 import { parseConfig } from "../../config/parse.ts";
 import { type ControlPlane, startControlPlane } from "../../control/control-plane.ts";
+import { type SiteIds, siteIds } from "../../control/vendors/site-ids.ts";
 import { type CreateEdge, type RunningNode, startNode } from "../../node/node.ts";
 import { formatAddress } from "../../service/listen-error.ts";
 import type { NodeLog } from "../../service/log.ts";
 import type { Service } from "../../service/signals.ts";
 import { mustParse } from "../serve.ts";
+import { takeoverCertificate } from "../takeover.ts";
 import { VERSION } from "../version.ts";
 import { type CiFolder, makeCiFolder } from "./folder.ts";
 import type { CiSites } from "./sites.ts";
-import { CI_TOKEN } from "./token.ts";
+import { CI_ACCESS_KEY, CI_TOKEN } from "./token.ts";
 
 /** How a run is set up. */
 export interface CiOptions {
@@ -30,6 +32,8 @@ export interface CiOptions {
   readonly http: ListenAddress;
   /** Address of the control plane. */
   readonly control: ListenAddress;
+  /** Address at which vendors' hosts are answered for clients that ask no other; null for none. */
+  readonly takeover: ListenAddress | null;
   /** Most memory of each cache, in bytes. */
   readonly memoryBytesMax: number;
   /** When the run's time begins, in milliseconds since the epoch; null for now. */
@@ -49,6 +53,10 @@ export interface CiNode {
 export interface CiStack extends Service {
   readonly control: string;
   readonly token: string;
+  readonly accessKey: typeof CI_ACCESS_KEY;
+  /** Ids of the sites as the vendors' clients have them. */
+  readonly sites: Readonly<Record<string, SiteIds>>;
+  readonly takeover: { readonly address: string; readonly caFile: string } | null;
   readonly pops: Readonly<Record<string, CiNode>>;
   readonly shield: CiNode | null;
   readonly dataDir: string;
@@ -111,6 +119,10 @@ export async function startCiStack(options: CiOptions): Promise<CiStack> {
     return {
       control,
       token: CI_TOKEN,
+      accessKey: CI_ACCESS_KEY,
+      sites: Object.fromEntries(Object.keys(options.sites.sites).map((id) => [id, siteIds(id)])),
+      takeover:
+        plane.takeover === null ? null : { address: plane.takeover.address, caFile: plane.takeover.caFile },
       pops: Object.fromEntries(pops.map(settled)),
       shield,
       dataDir: folder.path,
@@ -142,13 +154,20 @@ function clockFrom(startMs: number | null): () => MovableClock {
 }
 
 function startPlane(options: CiOptions, folder: CiFolder, clock: MovableClock): Promise<ControlPlane> {
-  const { control, log } = options;
+  const { control, log, takeover } = options;
   return startControlPlane({
     address: { ...control, hostname: control.hostname === "" ? LOOPBACK : control.hostname },
     dataDir: folder.file("control"),
     tls: null,
     names: [],
     newAdminToken: false,
+    takeover:
+      takeover === null
+        ? null
+        : {
+            address: { ...takeover, hostname: takeover.hostname === "" ? LOOPBACK : takeover.hostname },
+            certificate: takeoverCertificate,
+          },
     bus: null,
     knownToken: CI_TOKEN,
     version: VERSION,
