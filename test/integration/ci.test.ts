@@ -2,9 +2,14 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
+import { MovableClock } from "../../src/base/clock.ts";
 import { CI_TOKEN } from "../../src/cli/ci/token.ts";
 import type { Io } from "../../src/cli/io.ts";
 import { run } from "../../src/cli/program.ts";
+import { mustParse } from "../../src/cli/serve.ts";
+import { parseConfig } from "../../src/config/parse.ts";
+import { createEdge } from "../../src/node/create-edge.ts";
+import { startNode } from "../../src/node/node.ts";
 import { CiRun } from "../kit/ci.ts";
 import { startTestControl } from "../kit/control.ts";
 import { until } from "../kit/fleet.ts";
@@ -304,3 +309,48 @@ test("a command line that can not be is told so, and nothing starts", async () =
     expect(err).toMatch(sentence);
   }
 });
+
+test(
+  "an edge that was not started for it takes no time from its control plane; one that joins late has it",
+  async () => {
+    await cdn.ask("POST", "/v1/clock", { advance: "1d" });
+    const invite = async () => (await cdn.ask("POST", "/v1/join-tokens", {})).value.secret;
+    const config = (name: string) => ({
+      listen: { http: "127.0.0.1:0", control: "127.0.0.1:0" },
+      workers: 1,
+      dataDir: join(programs.folder, name),
+      permitted: { addresses: ["127.0.0.0/8"] },
+      join: { control: cdn.ready.control, name },
+      sites: {},
+    });
+    const clock = new MovableClock();
+    const late = await startNode({
+      config: mustParse(parseConfig(config("late"))),
+      source: null,
+      createEdge,
+      joinToken: await invite(),
+      control: { token: null, tls: null },
+      version: "test",
+      command: "test",
+      clock,
+      movableClock: clock,
+      log: () => {},
+    });
+    const nowMs = Date.parse((await cdn.ask("GET", "/v1/clock")).value.now);
+    expect(Math.abs(clock.now() - nowMs)).toBeLessThan(SLACK_MS);
+    expect(clock.now() - Date.now()).toBeGreaterThan(23 * HOUR_MS);
+    await late.stop();
+    await cdn.ask("DELETE", "/v1/nodes/late");
+
+    const file = await programs.write("outsider.json", JSON.stringify(config("outsider")));
+    const outsider = programs.start(["edge", "--config", file, "--join", await invite()]);
+    const { http } = await outsider.addresses();
+    await outsider.until(/the fleet's clock was moved; this node keeps its machine's time/);
+    const date = Date.parse((await fetch(http)).headers.get("date") ?? "");
+    expect(Math.abs(date - Date.now())).toBeLessThan(SLACK_MS);
+    await cdn.ask("DELETE", "/v1/nodes/outsider");
+    outsider.kill("SIGTERM");
+    await outsider.end();
+  },
+  PROCESSES_MS_MAX,
+);
