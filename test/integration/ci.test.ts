@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { MovableClock } from "../../src/base/clock.ts";
 import { CI_TOKEN } from "../../src/cli/ci/token.ts";
 import type { Io } from "../../src/cli/io.ts";
+import { isPortFree } from "../../src/cli/ports.ts";
 import { run } from "../../src/cli/program.ts";
 import { mustParse } from "../../src/cli/serve.ts";
 import { parseConfig } from "../../src/config/parse.ts";
@@ -32,6 +33,15 @@ const lifetimes: Record<string, string> = {
   "/stale": "max-age=60, stale-while-revalidate=7200",
   "/short": "max-age=60",
 };
+
+/** A port that is free with the next one, below those that the system gives out. */
+async function freePorts(): Promise<number> {
+  for (;;) {
+    const port = 20_000 + Math.floor(Math.random() * 10_000);
+    if ((await isPortFree("127.0.0.1", port, false)) && (await isPortFree("127.0.0.1", port + 1, false)))
+      return port;
+  }
+}
 
 beforeAll(async () => {
   programs = new Programs();
@@ -222,16 +232,20 @@ test(
       }),
     );
     const url = `http://127.0.0.1:${origin.port}`;
+    const port = await freePorts();
     const shop = await CiRun.start(
       programs,
       url,
       "--config",
       file,
-      "--pops",
-      "one",
+      ...["--pops", "one,two", "--http", `:${port}`],
       "--clock",
       "2031-05-01T00:00:00Z",
     );
+    expect(Object.values(shop.ready.pops).map((pop) => pop.url)).toEqual([
+      `http://127.0.0.1:${port}`,
+      `http://127.0.0.1:${port + 1}`,
+    ]);
     const headers = { host: "shop.example", "x-forwarded-proto": "https" };
     expect((await shop.get("one", "/x?a=1", { host: "shop.example" })).status).toBe(301);
     const first = await shop.get("one", "/x?a=1", headers);
