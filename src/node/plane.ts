@@ -15,6 +15,7 @@ import { isLoopback } from "../service/control-guard.ts";
 import type { NodeLog } from "../service/log.ts";
 import { AccessLog } from "../telemetry/access-log.ts";
 import type { OriginEvent } from "../upstream/health/origin-event.ts";
+import { fleetStorage } from "./fleet/fleet-storage.ts";
 import { readSecret } from "./secrets.ts";
 import type { NodeTiers } from "./tiers.ts";
 
@@ -118,6 +119,7 @@ export function permissionsOf(config: NodeConfig, controlPort: () => number | nu
     readFile: async (path) =>
       isJoined ? ((await readSecret({ file: path }, secrets)) ?? "") : await readFile(path, "utf8"),
     readSecret: (ref) => readSecret(ref, secrets),
+    storage: () => fleetStorage(config),
   };
 }
 

@@ -216,9 +216,9 @@ class RunningCdn {
       FASTLY_API_TOKEN: token,
       FASTLY_API_KEY: token,
       AWS_ENDPOINT_URL_CLOUDFRONT: control,
+      AWS_ACCESS_KEY_ID: accessKey.accessKeyId,
+      AWS_SECRET_ACCESS_KEY: accessKey.secretAccessKey,
       AWS_REGION: "us-east-1",
-      AWS_ACCESS_KEY_ID: accessKey.id,
-      AWS_SECRET_ACCESS_KEY: accessKey.secret,
       BUNNY_API_KEY: token,
       ...(ids === undefined
         ? {}

@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 /** @typedef {{ readonly url: string, readonly control: string }} Node */
 /**
  * The ready line of `proxima dev --ci --json`.
- * @typedef {{ readonly control: string, readonly token: string, readonly accessKey: { readonly id: string, readonly secret: string }, readonly takeover: { readonly address: string, readonly caFile: string } | null, readonly sites: Readonly<Record<string, { readonly cloudflare: string, readonly fastly: string, readonly cloudfront: string, readonly number: string }>>, readonly pops: Readonly<Record<string, Node>>, readonly shield: Node | null }} Ready
+ * @typedef {{ readonly control: string, readonly token: string, readonly accessKey: { readonly accessKeyId: string, readonly secretAccessKey: string }, readonly takeover: { readonly url: string, readonly caFile: string, readonly hosts: readonly string[] } | null, readonly sites: Readonly<Record<string, { readonly cloudflare: string, readonly fastly: string, readonly cloudfront: string, readonly number: string }>>, readonly pops: Readonly<Record<string, Node>>, readonly shield: Node | null }} Ready
  */
 
 const PROGRAM = fileURLToPath(new URL("../../scripts/proxima.mjs", import.meta.url));

@@ -113,8 +113,12 @@ export interface Cdn {
   readonly control: string;
   /** Token that may do everything there. No secret. */
   readonly token: string;
-  /** Where the vendors' own hosts are answered, and the authority (PEM file) to trust there; null without `takeover`. */
-  readonly takeover: { readonly address: string; readonly caFile: string } | null;
+  /** Where the vendors' own hosts are answered, the authority (PEM file) to trust there, and the hosts; null without `takeover`. */
+  readonly takeover: {
+    readonly url: string;
+    readonly caFile: string;
+    readonly hosts: readonly string[];
+  } | null;
   /** Asks a PoP for a path, or for an absolute URL: its host and scheme are what the viewer asked for. */
   fetch(target: string | URL, options?: RequestOptions): Promise<CdnResponse>;
   /** Moves the time of all nodes: "1h", "90s", "1h30m", "2d", or milliseconds. Resolves when all have it. */

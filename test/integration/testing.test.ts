@@ -5,7 +5,6 @@ import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Cdn, type CdnOptions, startCdn } from "proxima-cdn/testing";
-import { takeoverHosts } from "../../src/control/takeover.ts";
 import type { CacheReason } from "../../src/edge/message.ts";
 import { REASONS } from "../../src/testing/reasons.js";
 import { until } from "../kit/fleet.ts";
@@ -72,7 +71,7 @@ test(
     if (node === null) throw new Error("Node is not on PATH");
     const runs = [
       [node, "--test", EXAMPLE],
-      [process.execPath, "test", EXAMPLE],
+      [process.execPath, "test", "--timeout", String(PROCESSES_MS_MAX), EXAMPLE],
     ].map((argv) => Bun.spawn(argv, { stdin: "ignore", stdout: "pipe", stderr: "pipe" }));
     for (const run of runs) {
       const text = (await new Response(run.stdout).text()) + (await new Response(run.stderr).text());
@@ -201,8 +200,12 @@ test(
   async () => {
     writeFileSync(join(folder, "taken.txt"), "over");
     const over = await startCdn({ origin: folder, pops: ["one"], shield: false, takeover: true });
-    const [, port = ""] = /:(\d+)$/.exec(over.takeover?.address ?? "") ?? [];
-    const clients = VendorClients.takenOver(Number(port), takeoverHosts, over.takeover?.caFile ?? "");
+    const [, port = ""] = /:(\d+)$/.exec(over.takeover?.url ?? "") ?? [];
+    const clients = VendorClients.takenOver(
+      Number(port),
+      over.takeover?.hosts ?? [],
+      over.takeover?.caFile ?? "",
+    );
     try {
       await over.fetch("/taken.txt");
       await over.freeze();

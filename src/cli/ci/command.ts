@@ -8,6 +8,7 @@ import { type Io, styleFor } from "../io.ts";
 import { type ListenOptions, readAddress } from "../options.ts";
 import { readOrigin } from "../origin.ts";
 import { type DemoSite, nodeLog, type Program } from "../serve.ts";
+import { environmentLines } from "../takeover.ts";
 import { VERSION } from "../version.ts";
 import { rawOrigin, siteOf, sitesOfConfig } from "./sites.ts";
 import { type CiStack, startCiStack } from "./stack.ts";
@@ -48,7 +49,7 @@ export function ciOptions(): readonly Option[] {
     ),
     new Option(
       "--takeover <HOST:PORT>",
-      "with --ci: answer there for the vendors' own hosts, by TLS",
+      "with --ci: also answer for the hosts of Cloudflare, Fastly, CloudFront, Bunny and Akamai there",
     ).argParser(readAddress),
     new Option("--json", "with --ci: say where everything is as one line of JSON"),
     new Option("--until-stdin-ends", "with --ci: end when standard input does, as when the parent is killed"),
@@ -93,8 +94,8 @@ export async function ciCommand(
       sites,
       http: options.http ?? ANY_PORT,
       control: options.control ?? ANY_PORT,
-      memoryBytesMax: options.cacheMemory ?? CACHE_BYTES,
       takeover: options.takeover ?? null,
+      memoryBytesMax: options.cacheMemory ?? CACHE_BYTES,
       startMs: options.clock ?? null,
       createEdge: program.createEdge,
       log,
@@ -112,19 +113,8 @@ export async function ciCommand(
 /** What the ready line says: its members are part of the program's interface. */
 function described(stack: CiStack): Record<string, unknown> {
   const { control, token, accessKey, takeover, pops, shield, sites, dataDir } = stack;
-  return {
-    ready: true,
-    version: VERSION,
-    pid: process.pid,
-    control,
-    token,
-    accessKey,
-    takeover,
-    pops,
-    shield,
-    sites,
-    dataDir,
-  };
+  const names = { control, token, accessKey, takeover, pops, shield, sites, dataDir };
+  return { ready: true, version: VERSION, pid: process.pid, ...names };
 }
 
 function banner(stack: CiStack, { color }: Io): string {
@@ -133,10 +123,13 @@ function banner(stack: CiStack, { color }: Io): string {
     ...Object.entries(stack.pops).map(([name, { url }]) => [name, url] as const),
     ...(stack.shield === null ? [] : [["shield", stack.shield.url] as const]),
     ["control", `${stack.control}/v1 (${stack.control}/docs)`] as const,
+    ["token", `${stack.token} (known to all: for loopback only)`] as const,
     ...(stack.takeover === null
       ? []
-      : [["vendors", `https://${stack.takeover.address} (CA ${stack.takeover.caFile})`] as const]),
-    ["token", `${stack.token} (known to all: for loopback only)`] as const,
+      : [
+          ["takeover", `${stack.takeover.url} for ${stack.takeover.hosts.join(", ")}`] as const,
+          ["", environmentLines(stack.takeover.caFile).join(" ")] as const,
+        ]),
     ["data", `${stack.dataDir} (goes at the end)`] as const,
   ];
   const width = Math.max(...rows.map(([name]) => name.length));
@@ -161,13 +154,11 @@ function refuseOthers(options: CiCommandOptions & ListenOptions): void {
     ...(options.workers === undefined ? [] : ["--workers"]),
   ];
   if (given.length > 0) throw new UsageError(`${given.join(", ")}: dev --ci does not take this`);
-  for (const [name, address] of [
-    ["--control", options.control],
-    ["--takeover", options.takeover],
-  ] as const)
+  const { control, takeover } = options;
+  for (const [name, address] of Object.entries({ control, takeover }))
     if (address !== undefined && address.hostname !== "" && !isLoopback(address.hostname))
       throw new UsageError(
-        `${name} ${address.hostname}: the token of dev --ci is known to all, so its control plane listens on loopback only`,
+        `--${name} ${address.hostname}: the token of dev --ci is known to all, so its control plane listens on loopback only`,
       );
 }
 

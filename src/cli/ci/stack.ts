@@ -11,11 +11,14 @@ import { messageOf, ProximaError } from "../../base/errors.ts";
 import type { ListenAddress } from "../../config/address.ts";
 import { parseConfig } from "../../config/parse.ts";
 import { type ControlPlane, startControlPlane } from "../../control/control-plane.ts";
+import { takeoverHosts } from "../../control/takeover.ts";
 import { type SiteIds, siteIds } from "../../control/vendors/site-ids.ts";
 import { type CreateEdge, type RunningNode, startNode } from "../../node/node.ts";
 import { formatAddress } from "../../service/listen-error.ts";
 import type { NodeLog } from "../../service/log.ts";
 import type { Service } from "../../service/signals.ts";
+import { guardedPost } from "../../upstream/guarded-post.ts";
+import { onLoopback } from "../option-values.ts";
 import { mustParse } from "../serve.ts";
 import { takeoverCertificate } from "../takeover.ts";
 import { VERSION } from "../version.ts";
@@ -32,7 +35,7 @@ export interface CiOptions {
   readonly http: ListenAddress;
   /** Address of the control plane. */
   readonly control: ListenAddress;
-  /** Address at which vendors' hosts are answered for clients that ask no other; null for none. */
+  /** Where vendors' own hosts are answered for; null for nowhere. */
   readonly takeover: ListenAddress | null;
   /** Most memory of each cache, in bytes. */
   readonly memoryBytesMax: number;
@@ -56,7 +59,12 @@ export interface CiStack extends Service {
   readonly accessKey: typeof CI_ACCESS_KEY;
   /** Ids of the sites as the vendors' clients have them. */
   readonly sites: Readonly<Record<string, SiteIds>>;
-  readonly takeover: { readonly address: string; readonly caFile: string } | null;
+  /** What clients have to trust, and where the hosts are to lead. */
+  readonly takeover: {
+    readonly url: string;
+    readonly caFile: string;
+    readonly hosts: readonly string[];
+  } | null;
   readonly pops: Readonly<Record<string, CiNode>>;
   readonly shield: CiNode | null;
   readonly dataDir: string;
@@ -122,7 +130,9 @@ export async function startCiStack(options: CiOptions): Promise<CiStack> {
       accessKey: CI_ACCESS_KEY,
       sites: Object.fromEntries(Object.keys(options.sites.sites).map((id) => [id, siteIds(id)])),
       takeover:
-        plane.takeover === null ? null : { address: plane.takeover.address, caFile: plane.takeover.caFile },
+        plane.takeover === null
+          ? null
+          : { url: `https://${plane.takeover.address}`, caFile: plane.takeover.caFile, hosts: takeoverHosts },
       pops: Object.fromEntries(pops.map(settled)),
       shield,
       dataDir: folder.path,
@@ -154,22 +164,19 @@ function clockFrom(startMs: number | null): () => MovableClock {
 }
 
 function startPlane(options: CiOptions, folder: CiFolder, clock: MovableClock): Promise<ControlPlane> {
-  const { control, log, takeover } = options;
+  const { control, takeover, log } = options;
   return startControlPlane({
-    address: { ...control, hostname: control.hostname === "" ? LOOPBACK : control.hostname },
+    address: onLoopback(control),
     dataDir: folder.file("control"),
     tls: null,
     names: [],
     newAdminToken: false,
-    takeover:
-      takeover === null
-        ? null
-        : {
-            address: { ...takeover, hostname: takeover.hostname === "" ? LOOPBACK : takeover.hostname },
-            certificate: takeoverCertificate,
-          },
+    // One machine, and what is tested is on it.
+    sendWebhook: (url, body, fields) =>
+      guardedPost(url, body, fields, { clock: systemClock, allowAddress: () => true }),
     bus: null,
     knownToken: CI_TOKEN,
+    takeover: takeover === null ? null : { address: onLoopback(takeover), certificate: takeoverCertificate },
     version: VERSION,
     command: "proxima dev --ci",
     clock,

@@ -108,7 +108,7 @@ export class Vendors {
     if (credential.kind === "signature") {
       const body = await readBody(request, vendor.bodyBytesMax);
       const verify = credential.scheme === "aws4" ? authenticateAws : authenticateEdgeGrid;
-      // Clients sign by their machine's clock, whatever the fleet's was moved to.
+      // Clients sign by the time of the machine, also where that of the fleet is moved.
       const token = verify(parts.tokens, request, body, parts.clock.steady.now());
       const caller = callerOf(token, address);
       door.mustBeInRate(caller, isRead);
