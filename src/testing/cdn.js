@@ -203,7 +203,7 @@ class RunningCdn {
   }
 
   env() {
-    const { control, token, accessKey, sites, takeover } = this.#ready;
+    const { control, token, accessKey, sites, storage, takeover } = this.#ready;
     const [ids] = Object.values(sites);
     return {
       PROXIMA_CONTROL_URL: control,
@@ -216,6 +216,8 @@ class RunningCdn {
       FASTLY_API_TOKEN: token,
       FASTLY_API_KEY: token,
       AWS_ENDPOINT_URL_CLOUDFRONT: control,
+      AWS_ENDPOINT_URL_S3: storage,
+      BUNNY_STORAGE_URL: storage,
       AWS_ACCESS_KEY_ID: accessKey.accessKeyId,
       AWS_SECRET_ACCESS_KEY: accessKey.secretAccessKey,
       AWS_REGION: "us-east-1",

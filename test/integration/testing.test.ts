@@ -186,6 +186,22 @@ test(
           InvalidationBatch: { CallerReference: "1", Paths: { Quantity: 1, Items: ["/by-cloudfront"] } },
         },
       });
+      const ask = (
+        method: string,
+        url: string,
+        headers: Record<string, string>,
+        body: string | null = null,
+      ) => fetch(url, { method, headers, body, keepalive: false } as RequestInit);
+      const made = await ask(
+        "POST",
+        `${cdn.control}/v1/zones`,
+        { authorization: `Bearer ${cdn.token}`, "content-type": "application/json" },
+        JSON.stringify({ name: "web" }),
+      );
+      expect([made.status, await made.text()]).toEqual([201, expect.any(String)]);
+      const file = `${env.BUNNY_STORAGE_URL}/web/a.txt`;
+      expect((await ask("PUT", file, { accesskey: cdn.token }, "pushed")).status).toBe(201);
+      expect(await (await ask("GET", file, { accesskey: cdn.token })).text()).toBe("pushed");
       for (const path of ["/by-cloudflare", "/by-cloudfront"])
         await until(`${path} is purged`, async () => (await cdn.fetch(path)).result === "miss");
     } finally {
