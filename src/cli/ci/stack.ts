@@ -18,7 +18,7 @@ import type { NodeLog } from "../../service/log.ts";
 import type { Service } from "../../service/signals.ts";
 import { onLoopback } from "../option-values.ts";
 import { mustParse } from "../serve.ts";
-import { takeoverCertificate } from "../takeover.ts";
+import { takeoverAt } from "../takeover.ts";
 import { VERSION } from "../version.ts";
 import { type CiFolder, makeCiFolder } from "./folder.ts";
 import type { CiSites } from "./sites.ts";
@@ -167,7 +167,7 @@ function startPlane(options: CiOptions, folder: CiFolder, clock: MovableClock): 
     newAdminToken: false,
     bus: null,
     knownToken: CI_TOKEN,
-    takeover: takeover === null ? null : { address: onLoopback(takeover), certificate: takeoverCertificate },
+    takeover: takeover === null ? null : takeoverAt(takeover, log),
     version: VERSION,
     command: "proxima dev --ci",
     clock,
