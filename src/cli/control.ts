@@ -6,7 +6,9 @@ import type { ListenAddress } from "../config/address.ts";
 import { natsName, natsUrl } from "../config/values.ts";
 import { type ControlPlane, type ControlPlaneOptions, startControlPlane } from "../control/control-plane.ts";
 import { takeoverHosts } from "../control/takeover.ts";
+import { addressSet, isPublicIp } from "../http/ip.ts";
 import { runUntilSignal } from "../service/signals.ts";
+import { guardedPost } from "../upstream/guarded-post.ts";
 import { openStorage } from "./control-storage.ts";
 import { SilentExit, UsageError } from "./failure.ts";
 import { type Io, styleFor } from "./io.ts";
@@ -25,6 +27,7 @@ export interface ControlOptions {
   readonly newAdminToken?: boolean;
   readonly storage?: ListenAddress;
   readonly storageS3?: URL;
+  readonly webhookAddress: readonly string[];
   readonly takeover?: ListenAddress;
   readonly nats: readonly string[];
   readonly natsStream: string;
@@ -42,12 +45,16 @@ export async function controlCommand(options: ControlOptions, program: Program):
     options.tlsCert === undefined || options.tlsKey === undefined
       ? null
       : { cert: await pem(options.tlsCert), key: await pem(options.tlsKey) };
+  const permitted = addressSet(options.webhookAddress);
+  // Tenants name webhooks: without a word of the operator none leads into his network, or to this very machine.
+  const allowAddress = (address: string): boolean => isPublicIp(address) || permitted.has(address);
   const log = nodeLog(io);
   const plane = await startControlPlane({
     address: onLoopback(options.listen),
     dataDir: options.dataDir,
     tls,
     names: options.name,
+    sendWebhook: (url, body, fields) => guardedPost(url, body, fields, { clock: systemClock, allowAddress }),
     newAdminToken: options.newAdminToken === true,
     storage: openStorage(options.storage ?? null, options.storageS3 ?? null, {
       tls,

@@ -1,5 +1,7 @@
 /** The command line: names, options and help of every command, and how each one fails. */
 import { Argument, Command, CommanderError, InvalidArgumentError, Option } from "commander";
+import { messageOf } from "../base/errors.ts";
+import { addressSet } from "../http/ip.ts";
 import { addAlertCommand } from "./alert.ts";
 import { addAuditCommand } from "./audit/command.ts";
 import { type CiCommandOptions, ciCommand, ciOptions, refuseWithoutCi } from "./ci/command.ts";
@@ -146,6 +148,12 @@ ${EXIT_HELP}`,
     .option("--tls-cert <FILE>", "certificate chain (PEM)")
     .option("--tls-key <FILE>", "its private key (PEM)")
     .option("--name <HOST>", "a further host name by which it is asked; may be repeated", collect, [])
+    .option(
+      "--webhook-address <RANGE>",
+      "addresses such as 10.0.0.0/8 that webhooks may lead to, beside public ones; may be repeated",
+      readRange,
+      [],
+    )
     .addOption(
       new Option(
         "--storage <HOST:PORT>",
@@ -284,6 +292,15 @@ ${EXIT_HELP}`,
 }
 
 const collect = (value: string, before: readonly string[]): string[] => [...before, value];
+
+function readRange(range: string, before: readonly string[]): readonly string[] {
+  try {
+    addressSet([range]);
+  } catch (error) {
+    throw new InvalidArgumentError(messageOf(error));
+  }
+  return [...before, range];
+}
 
 function readSeconds(text: string): number {
   const seconds = /^\d{1,2}$/.test(text) ? Number(text) : 0;

@@ -22,6 +22,7 @@ import { DEPLOY_BODY_BYTES_MAX, ZONE_COLLECT_EVERY_MS } from "./limits.ts";
 import { type ControlParts, openParts } from "./parts.ts";
 import { Refused } from "./refusal.ts";
 import { startTakeover, type Takeover, type TakeoverOptions } from "./takeover.ts";
+import type { SendWebhook } from "./webhooks/courier.ts";
 import { storageGuard } from "./zones/guard.ts";
 
 /** How a control plane is started. */
@@ -38,6 +39,8 @@ export interface ControlPlaneOptions {
   readonly newAdminToken: boolean;
   /** Push storage; left out: its content in the data directory, and no listener of its own. */
   readonly storage?: StorageOptions;
+  /** Sends a message to a webhook: to addresses alone that this machine may be made to ask. */
+  readonly sendWebhook: SendWebhook;
   /** A bus that is fed with the fleet's log; null for none. */
   readonly bus: { readonly access: BusAccess; readonly replicas: number } | null;
   /** In place of the first token, one that is no secret: the local CI mode's. On loopback only. */
@@ -112,13 +115,14 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
   let storage: StorageListener | null = null;
   let taken: Takeover | null = null;
   try {
-    parts = openParts(
-      (name) => dataDir.file(name),
-      options.version,
-      options.clock,
-      (message) => log("error", message),
-      options.storage?.store ?? null,
-    );
+    parts = openParts({
+      fileOf: (name) => dataDir.file(name),
+      version: options.version,
+      clock: options.clock,
+      store: options.storage?.store ?? null,
+      sendWebhook: options.sendWebhook,
+      onError: (message) => log("error", message),
+    });
     const adminToken = makeAdminToken(parts, options);
     const api = new Api(parts, (message) => log("error", message));
     const opened = parts;

@@ -1,6 +1,7 @@
 /** Orders of purges as the control plane takes them: for sites in force, with URLs as they travel. */
 import { ProximaError } from "../base/errors.ts";
 import { type PurgeOrder, parsePurgeRequest } from "../cache/purge-request.ts";
+import { absoluteUrl } from "./absolute-url.ts";
 import type { Caller } from "./api/route.ts";
 import type { ControlParts } from "./parts.ts";
 import { Refused } from "./refusal.ts";
@@ -24,14 +25,4 @@ export function readOrder(parts: ControlParts, caller: Caller, body: unknown): P
     if (error instanceof ProximaError && error.source === "viewer") throw new Refused(400, error.message);
     throw error;
   }
-}
-
-/** A URL as it travels; each node finds its key. Null for what viewers can not ask for. */
-function absoluteUrl(text: string): string | null {
-  const url = URL.parse(text);
-  if (url === null || (url.protocol !== "http:" && url.protocol !== "https:")) return null;
-  url.hash = "";
-  url.username = "";
-  url.password = "";
-  return url.href;
 }

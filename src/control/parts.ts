@@ -10,12 +10,17 @@ import { type ChangeLog, LocalChangeLog } from "./change-log.ts";
 import { ControlDatabase } from "./database.ts";
 import type { Tell } from "./events.ts";
 import { FleetClock } from "./fleet-clock.ts";
+import { Hooks } from "./hooks/hooks.ts";
 import { Idempotent } from "./idempotent.ts";
+import { Meters } from "./meters.ts";
 import { Nodes } from "./nodes.ts";
 import { FleetPurges } from "./purges.ts";
 import { Rollouts } from "./rollouts/rollouts.ts";
 import { Sites } from "./sites.ts";
 import { Tokens } from "./tokens.ts";
+import { FleetWatch } from "./watch.ts";
+import { type SendWebhook, WebhookCourier } from "./webhooks/courier.ts";
+import { Webhooks } from "./webhooks/webhooks.ts";
 import { Blobs } from "./zones/blobs.ts";
 import { ZoneFiles } from "./zones/zone-files.ts";
 import { ZoneSites } from "./zones/zone-sites.ts";
@@ -39,29 +44,43 @@ export interface ControlParts {
   readonly zones: Zones;
   readonly batches: Batches;
   readonly rollouts: Rollouts;
+  readonly hooks: Hooks;
+  readonly webhooks: Webhooks;
+  readonly watch: FleetWatch;
   readonly idempotent: Idempotent;
+  readonly meters: Meters;
   /** The time of the fleet; null where nobody moves it. */
   readonly fleetClock: FleetClock | null;
   close(): void;
 }
 
-/**
- * Opens the database and what stands on it; `fileOf` gives the path of a name in the data directory. Content of
- * push zones is in `store`, or in a folder of the data directory. Throws a ProximaError when it can not be used.
- */
-export function openParts(
-  fileOf: (name: string) => string,
-  version: string,
-  clock: Clock,
-  onError: (message: string) => void,
-  store: BlobStore | null = null,
-): ControlParts {
+/** What they are made from. */
+export interface PartsSetup {
+  /** Path of a name in the data directory. */
+  readonly fileOf: (name: string) => string;
+  readonly version: string;
+  readonly clock: Clock;
+  /** Where content of push zones is; null or left out: in a folder of the data directory. */
+  readonly store?: BlobStore | null;
+  readonly sendWebhook: SendWebhook;
+  readonly onError: (message: string) => void;
+}
+
+/** Opens the database and what stands on it. Throws a ProximaError when it can not be used. */
+export function openParts({ fileOf, version, clock, store, sendWebhook, onError }: PartsSetup): ControlParts {
   const sealer = openSealer(fileOf("seal.key"));
   const database = new ControlDatabase(fileOf("control.db"));
   const log = new LocalChangeLog(database, clock);
   const audit = new Audit(database, clock);
   const nodes = new Nodes(database, clock);
+  const meters = new Meters(clock);
+  const webhooks = new Webhooks(database, clock, sealer);
+  const tell: Tell = (event) => webhooks.tell(event);
   const purges = new FleetPurges(database, log, nodes, clock);
+  purges.onApplied = (purge) => {
+    meters.purges.record(purge.appliedAfterMs);
+    tell({ type: "purge.applied", sites: [purge.site], data: { ...purge } });
+  };
   const zoneSites = new ZoneSites(database);
   const zoneFiles = new ZoneFiles(database, log, purges, zoneSites, clock);
   const blobs = new Blobs(
@@ -70,9 +89,17 @@ export function openParts(
     fileOf("zones-incoming"),
     clock,
   );
-  const sites = new Sites(database, log, clock);
-  const tell: Tell = () => {};
+  const sites = new Sites(database, log, clock, tell);
   const rollouts = new Rollouts({ database, sites, nodes, audit, clock, tell, onError });
+  const watch = new FleetWatch({ database, nodes, clock, tell });
+  const courier = new WebhookCourier({
+    webhooks,
+    database,
+    clock,
+    send: sendWebhook,
+    random: Math.random,
+    onError,
+  });
   return {
     version,
     clock,
@@ -88,9 +115,15 @@ export function openParts(
     zones: new Zones(database, zoneFiles, blobs, zoneSites, clock),
     batches: new Batches(database, purges),
     rollouts,
+    hooks: new Hooks({ database, clock, sealer, sites, purges }),
+    webhooks,
+    watch,
     idempotent: new Idempotent(database, clock),
+    meters,
     fleetClock: clock instanceof MovableClock ? new FleetClock(clock, log, nodes) : null,
     close() {
+      courier.close();
+      watch.close();
       rollouts.close();
       log.close();
       purges.close();

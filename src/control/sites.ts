@@ -8,6 +8,7 @@ import type { Clock } from "../base/clock.ts";
 import { canonicalText, contentHash } from "./canonical.ts";
 import type { ChangeLog } from "./change-log.ts";
 import type { ControlDatabase } from "./database.ts";
+import type { Tell } from "./events.ts";
 import { SITE_CHARS_MAX, SITES_MAX, SNAPSHOTS_KEPT_MAX, VERSIONS_KEPT_MAX } from "./limits.ts";
 import { Refused } from "./refusal.ts";
 import { openRolloutOf, type StagedVersions, stagedVersions, versionsRolledOut } from "./rollouts/staged.ts";
@@ -78,10 +79,13 @@ export class Sites {
   readonly #log: ChangeLog;
   readonly #clock: Clock;
 
-  constructor(database: ControlDatabase, log: ChangeLog, clock: Clock) {
+  readonly #tell: Tell;
+
+  constructor(database: ControlDatabase, log: ChangeLog, clock: Clock, tell: Tell) {
     this.#database = database;
     this.#log = log;
     this.#clock = clock;
+    this.#tell = tell;
   }
 
   /** Sites by id, those after `after`. */
@@ -296,7 +300,7 @@ export class Sites {
       this.#touch(id);
     }
     const snapshot = this.publish(by);
-    for (const [id, number] of changed)
+    for (const [id, number] of changed) {
       this.#database.run(
         "INSERT INTO activations (site, version, snapshot, at_ms, by) VALUES (?, ?, ?, ?, ?)",
         id,
@@ -305,6 +309,12 @@ export class Sites {
         this.#now(),
         by,
       );
+      this.#tell({
+        type: "version.active",
+        sites: [id],
+        data: { site: id, version: number, snapshot: snapshot.number, by },
+      });
+    }
     return snapshot;
   }
 

@@ -51,6 +51,7 @@ export async function startTestStorage(store: BlobStore | null = null): Promise<
     tls: null,
     names: [],
     newAdminToken: false,
+    sendWebhook: () => Promise.reject(new Error("the test sends none")),
     bus: null,
     storage: { store, listen },
     version: "0.0.0-test",

@@ -16,6 +16,7 @@ import { type CreateEdge, type RunningNode, startNode } from "../../node/node.ts
 import { formatAddress } from "../../service/listen-error.ts";
 import type { NodeLog } from "../../service/log.ts";
 import type { Service } from "../../service/signals.ts";
+import { guardedPost } from "../../upstream/guarded-post.ts";
 import { onLoopback } from "../option-values.ts";
 import { mustParse } from "../serve.ts";
 import { takeoverAt } from "../takeover.ts";
@@ -94,6 +95,7 @@ export async function startCiStack(options: CiOptions): Promise<CiStack> {
     await ask(control, "/v1/apply", { sites: options.sites.sites });
     const secret = folder.file("tier-secret");
     writeFileSync(secret, randomBytes(32).toString("base64"), { mode: 0o600 });
+    writeFileSync(folder.file("purge-token"), CI_TOKEN, { mode: 0o600 });
     const start = async (name: string, http: string, tiers: Record<string, unknown>): Promise<CiNode> => {
       const joinToken = String((await ask(control, "/v1/join-tokens", {})).secret);
       const node = await startOne(options, { name, http, tiers, control, joinToken, folder, clock: clock() });
@@ -165,6 +167,9 @@ function startPlane(options: CiOptions, folder: CiFolder, clock: MovableClock): 
     tls: null,
     names: [],
     newAdminToken: false,
+    // One machine, and what is tested is on it.
+    sendWebhook: (url, body, fields) =>
+      guardedPost(url, body, fields, { clock: systemClock, allowAddress: () => true }),
     bus: null,
     knownToken: CI_TOKEN,
     takeover: takeover === null ? null : takeoverAt(takeover, log),
@@ -204,6 +209,7 @@ function startOne(options: CiOptions, setup: NodeSetup): Promise<RunningNode> {
         secretVariables: sites.secretVariables,
       },
       tiers: setup.tiers,
+      purges: { from: ["127.0.0.0/8", "::1/128"], token: { file: folder.file("purge-token") } },
       join: { control: setup.control, name },
       limits: { drainSeconds: DRAIN_SECONDS },
       sites: {},

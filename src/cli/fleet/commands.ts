@@ -5,6 +5,7 @@ import { type Io, styleFor } from "../io.ts";
 import { addPushCommands } from "../push/command.ts";
 import { FleetClient, type FleetOptions, shown, table } from "./client.ts";
 import { applyCommand, type DeployOptions, planCommand, waitForNodes } from "./deploy.ts";
+import { addHookCommands, addWebhookCommands } from "./hooks.ts";
 import {
   addRolloutCommands,
   followRollout,
@@ -34,6 +35,8 @@ ${help}`;
   addDeployCommands(root, io, shared);
   addVersionCommands(root, io, shared);
   addRolloutCommands(root, io, shared);
+  addHookCommands(root, io, shared);
+  addWebhookCommands(root, io, shared);
   addNodeCommands(root, io, shared);
   addTokenCommands(root, io, shared);
   addPushCommands(root, io, shared);

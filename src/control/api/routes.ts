@@ -2,8 +2,10 @@
 import type { Route } from "./route.ts";
 import { adminRoutes } from "./routes-admin.ts";
 import { fleetRoutes, nodeRoutes } from "./routes-fleet.ts";
+import { hookRoutes } from "./routes-hooks.ts";
 import { rolloutRoutes } from "./routes-rollouts.ts";
 import { siteRoutes } from "./routes-sites.ts";
+import { webhookRoutes } from "./routes-webhooks.ts";
 import { zoneRoutes } from "./routes-zones.ts";
 
 /** In the order of the document. */
@@ -12,6 +14,8 @@ export const routes: readonly Route[] = [
   ...rolloutRoutes,
   ...fleetRoutes,
   ...zoneRoutes,
+  ...hookRoutes,
+  ...webhookRoutes,
   ...adminRoutes,
   ...nodeRoutes,
 ];
