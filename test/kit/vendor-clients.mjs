@@ -67,7 +67,11 @@ const clients = {
     const storage = new Storage(key, zone);
     const { status } = await storage.upload(Buffer.from(text), "a/b.txt");
     const { data } = await storage.download("a/b.txt");
-    return { status, data: String(data), listed: (await storage.list("a/")).data.map(({ ObjectName }) => ObjectName) };
+    return {
+      status,
+      data: String(data),
+      listed: (await storage.list("a/")).data.map(({ ObjectName }) => ObjectName),
+    };
   },
 };
 
