@@ -65,20 +65,20 @@ export async function startTakeover(
 }
 
 async function answer(request: StorageRequest, { api, storage }: TakenOver): Promise<StorageResponse> {
-  const { fields } = request;
-  const incoming = { request: asRequest(request), address: request.peerAddress };
-  const host = hostOf(fields.get("host") ?? "");
+  const { fields, peerAddress: address } = request;
+  const refuse = (status: number, why: string) =>
+    asAnswer(api.refuse({ request: bareRequest(request), address }, status, why));
   // No page calls these APIs: a request that a page makes here is an attack.
   const site = fields.get("sec-fetch-site");
   if (fields.has("origin") || (site !== null && site !== "none"))
-    return await asAnswer(api.refuse(incoming, 403, "the request comes from a page"));
+    return await refuse(403, "the request comes from a page");
+  const host = hostOf(fields.get("host") ?? "");
   if (STORAGE_HOSTS.includes(host)) return await storage(request);
   const vendor = vendorOfHost(host);
-  if (vendor === null)
-    return await asAnswer(
-      api.refuse(incoming, 421, "the Host field names none of the hosts that are taken over"),
-    );
-  return await asAnswer(await api.vendors.answer(vendor, incoming));
+  if (vendor === null) return await refuse(421, "the Host field names none of the hosts that are taken over");
+  const asked = wholeRequest(request);
+  if (asked === null) return await refuse(400, "the request has fields that none of these APIs takes");
+  return await asAnswer(await api.vendors.answer(vendor, { request: asked, address }));
 }
 
 /** Its name, without the port; empty for what is none. */
@@ -100,17 +100,26 @@ function isBeneath(host: string, suffix: string): boolean {
   return host.endsWith(suffix) && host.length > suffix.length && !host.slice(0, -suffix.length).includes(".");
 }
 
-/** The listener's request as the runtime's, which the APIs take; its body is read when they read it. */
-function asRequest(request: StorageRequest): Request {
-  const { method, fields } = request;
-  const body = request.body();
-  const url = URL.parse(request.url.replace(/^http:/, "https:"));
-  return new Request(url?.href ?? "https://invalid/", {
+/** The listener's request as the runtime's, without its fields and its body. */
+function bareRequest({ method, url }: StorageRequest): Request {
+  return new Request(URL.parse(url.replace(/^http:/, "https:"))?.href ?? "https://invalid/", {
     // What the runtime has no name for, no API here knows.
     method: /^(?:DELETE|GET|HEAD|OPTIONS|PATCH|POST|PUT)$/.test(method) ? method : "OPTIONS",
-    headers: [...fields.entries()],
-    ...(body === null || method === "GET" || method === "HEAD" ? {} : { body: streamOf(body) }),
   });
+}
+
+/** The same with them; the body is read when it is read there. Null when the runtime does not take the fields. */
+function wholeRequest(request: StorageRequest): Request | null {
+  const bare = bareRequest(request);
+  const hasBody = bare.method !== "GET" && bare.method !== "HEAD";
+  const body = hasBody ? request.body() : null;
+  try {
+    const headers = new Headers([...request.fields.entries()]);
+    return new Request(bare, { headers, ...(body === null ? {} : { body: streamOf(body) }) });
+  } catch {
+    body?.cancel();
+    return null;
+  }
 }
 
 function streamOf(body: BodyReader): ReadableStream<Uint8Array> {

@@ -231,6 +231,30 @@ describe("cloudfront", () => {
   });
 });
 
+describe("distributions of CloudFront", () => {
+  const sites = ["a", "b", "c"].map((id) => ({ id, hosts: [`${id}.test`, "<&>"] }));
+  const page = (query: string) => {
+    const operation = read("cloudfront", `/2020-05-31/distribution${query}`, { method: "GET" });
+    if (operation?.kind !== "site-list") throw new Error("no list");
+    const { body = "" } = operation.answer(sites);
+    return {
+      ids: [...body.matchAll(/<Comment>(\w+)</g)].map(([, id]) => id),
+      next: /<NextMarker>(\w+)</.exec(body)?.[1] ?? null,
+      truncated: body.includes("<IsTruncated>true<"),
+    };
+  };
+  test("come page by page", () => {
+    expect(page("")).toEqual({ ids: ["a", "b", "c"], next: null, truncated: false });
+    const first = page("?MaxItems=2");
+    expect(first).toEqual({ ids: ["a", "b"], next: siteIds("b").cloudfront, truncated: true });
+    expect(page(`?MaxItems=2&Marker=${first.next}`)).toEqual({ ids: ["c"], next: null, truncated: false });
+    expect(page("?Marker=unknown").ids).toEqual([]);
+    expect(refusalOf("cloudfront", "/2020-05-31/distribution?MaxItems=0", { method: "GET" })).toContain(
+      "MaxItems",
+    );
+  });
+});
+
 describe("bunny", () => {
   test.each<[string, Sketch, unknown]>([
     [
