@@ -1,5 +1,8 @@
 /** The clients of other CDNs, unmodified, against a control plane with an edge: what they purge is gone there. */
+
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { connect } from "node:tls";
 import { takeoverHosts } from "../../src/control/takeover.ts";
 import { siteIds } from "../../src/control/vendors/site-ids.ts";
 import { type FleetEdge, TestFleet } from "../kit/fleet.ts";
@@ -444,6 +447,36 @@ describe("takeover", () => {
     expect(error?.message).toContain("Unauthorized access to storage zone: web");
   });
 
+  test("whatever comes there is answered in its shape, or refused", async () => {
+    const status = async (head: string, body: string | Uint8Array = "") =>
+      Number(/^HTTP\/1\.1 (\d{3})/.exec(await overTls(takeoverPort, caFile, head, body))?.[1]);
+    const post = (path: string, ...fields: string[]) =>
+      `POST ${path} HTTP/1.1\r\nHost: api.fastly.com\r\nFastly-Key: ${fleet.token}\r\nConnection: close\r\n${fields.map((field) => `${field}\r\n`).join("")}\r\n`;
+    expect(await status(post("/service/shop/purge/x", "Content-Length: 0"))).toBe(200);
+    expect(await status(post("/service/shop/purge/x", "Content-Length: 0").replace("POST", "DESCRIBE"))).toBe(
+      404,
+    );
+    expect(await status(post("/service/shop/purge/x", "Content-Length: 0", "X: \xe4\x80\xff"))).toBe(200);
+    const body = '{"surrogate_keys":["x"]}';
+    const chunked = `${body.length.toString(16)}\r\n${body}\r\n0\r\n\r\n`;
+    expect(await status(post("/service/shop/purge", "Transfer-Encoding: chunked"), chunked)).toBe(200);
+    expect(
+      await status(post("/service/shop/purge", `Content-Length: ${2 ** 20}`), Buffer.alloc(2 ** 20, "x")),
+    ).toBe(413);
+    const large = `80000\r\n${"x".repeat(0x80000)}\r\n`.repeat(2);
+    expect(await status(post("/service/shop/purge", "Transfer-Encoding: chunked"), `${large}0\r\n\r\n`)).toBe(
+      413,
+    );
+    expect(await status(post("/service/shop/purge", "Content-Length: 1", "Content-Length: 2"), "x")).toBe(
+      400,
+    );
+    expect(
+      await status(
+        post("/service/shop/purge/x", "Content-Length: 0").replace("api.fastly.com", "a.api.fastly.com"),
+      ),
+    ).toBe(421);
+  });
+
   test("its names are not good at the control plane's own listener", async () => {
     const answer = await fetch(`${fleet.url}/service/shop/purge/x`, {
       method: "POST",
@@ -552,3 +585,24 @@ describe("curl", () => {
     expect((await curl("-X", "POST", `${fleet.url}/purge`, "-H", "Surrogate-Key: a")).status).toBe(401);
   });
 });
+
+/** Sends bytes over TLS as they are; resolves with all that came back. */
+function overTls(port: number, ca: string, head: string, body: string | Uint8Array): Promise<string> {
+  return new Promise((resolve, reject) => {
+    let text = "";
+    const socket = connect(
+      { host: "127.0.0.1", port, servername: "api.fastly.com", ca: readFileSync(ca) },
+      () => {
+        socket.write(Buffer.from(head, "latin1"));
+        if (body.length > 0) socket.write(body);
+      },
+    );
+    socket.setEncoding("latin1");
+    socket.on("data", (piece) => {
+      text += piece;
+    });
+    socket.on("close", () => resolve(text));
+    // What is refused early is cut while the rest of it is still being sent.
+    socket.on("error", (error) => (text === "" ? reject(error) : resolve(text)));
+  });
+}
