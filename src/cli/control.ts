@@ -9,8 +9,10 @@ import { takeoverHosts } from "../control/takeover.ts";
 import { addressSet, isPublicIp } from "../http/ip.ts";
 import { runUntilSignal } from "../service/signals.ts";
 import { guardedPost } from "../upstream/guarded-post.ts";
+import { openStorage } from "./control-storage.ts";
 import { SilentExit, UsageError } from "./failure.ts";
 import { type Io, styleFor } from "./io.ts";
+import { onLoopback } from "./option-values.ts";
 import { nodeLog, type Program } from "./serve.ts";
 import { environmentLines, takeoverCertificate } from "./takeover.ts";
 import { VERSION } from "./version.ts";
@@ -24,6 +26,8 @@ export interface ControlOptions {
   readonly name: readonly string[];
   readonly newAdminToken?: boolean;
   readonly webhookAddress: readonly string[];
+  readonly storage?: ListenAddress;
+  readonly storageS3?: URL;
   readonly takeover?: ListenAddress;
   readonly nats: readonly string[];
   readonly natsStream: string;
@@ -52,6 +56,12 @@ export async function controlCommand(options: ControlOptions, program: Program):
     names: options.name,
     sendWebhook: (url, body, fields) => guardedPost(url, body, fields, { clock: systemClock, allowAddress }),
     newAdminToken: options.newAdminToken === true,
+    storage: openStorage(options.storage ?? null, options.storageS3 ?? null, {
+      tls,
+      io,
+      log,
+      clock: systemClock,
+    }),
     takeover:
       options.takeover === undefined
         ? null
@@ -68,11 +78,6 @@ export async function controlCommand(options: ControlOptions, program: Program):
   if (status !== 0) throw new SilentExit(status);
 }
 
-/** An address without a host is on loopback. */
-function onLoopback({ hostname, port }: ListenAddress): ListenAddress {
-  return { hostname: hostname === "" ? "127.0.0.1" : hostname, port };
-}
-
 function banner(plane: ControlPlane, nats: readonly string[], color: boolean): string {
   const style = styleFor(color);
   const url = `${plane.scheme}://${plane.address}`;
@@ -80,6 +85,7 @@ function banner(plane: ControlPlane, nats: readonly string[], color: boolean): s
     style.bold(`proxima ${VERSION} is a control plane`),
     "",
     `  api      ${url}/v1 (${url}/docs)`,
+    ...(plane.storage === null ? [] : [`  storage  ${plane.scheme}://${plane.storage} (S3 and Bunny)`]),
     `  data     ${plane.dataDir}`,
   ];
   if (nats.length > 0) lines.push(`  bus      ${nats.join(", ")}`);

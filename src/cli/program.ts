@@ -156,6 +156,18 @@ ${EXIT_HELP}`,
     )
     .addOption(
       new Option(
+        "--storage <HOST:PORT>",
+        "address of push storage (S3 and Bunny); left out, it is not listened for",
+      ).argParser(readAddress),
+    )
+    .addOption(
+      new Option(
+        "--storage-s3 <URL>",
+        "keep what is pushed in a bucket, https://ENDPOINT/BUCKET[/PREFIX], not in the data directory",
+      ).argParser(bucketUrl),
+    )
+    .addOption(
+      new Option(
         "--takeover <HOST:PORT>",
         "also answer for the hosts of Cloudflare, Fastly, CloudFront, Bunny and Akamai there",
       ).argParser(readAddress),
@@ -174,6 +186,7 @@ or PROXIMA_NATS_USER and PROXIMA_NATS_PASSWORD, are taken.
 
 Examples:
   $ proxima control
+  $ proxima control --storage 127.0.0.1:8091
   $ proxima control --nats nats://127.0.0.1:4222
   $ proxima control --listen 0.0.0.0:8090 --tls-cert control.pem --tls-key control.key --name control.example
 ${EXIT_HELP}`,
@@ -300,4 +313,10 @@ function readHeader(line: string, before: string[]): string[] {
     throw new InvalidArgumentError("Expected 'Name: value'.");
   }
   return [...before, line];
+}
+
+function bucketUrl(text: string): URL {
+  const url = /^https?:\/\//i.test(text) ? URL.parse(text) : null;
+  if (url === null) throw new InvalidArgumentError("Expected https://ENDPOINT/BUCKET[/PREFIX].");
+  return url;
 }

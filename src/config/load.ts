@@ -48,12 +48,19 @@ export class ConfigLoader {
   readonly #memory: SiteMemory = new Map();
   #sources: readonly string[];
   #value: unknown = undefined;
+  readonly #forFleet: boolean;
   /** Hash of each source as last read; null before the first reading. */
   #read: ReadonlyMap<string, string> | null = null;
 
-  constructor(file: string, env: Readonly<Record<string, string | undefined>> = process.env) {
+  /** `forFleet`: the sites are for the nodes of a fleet, and not held against this file's own part. */
+  constructor(
+    file: string,
+    env: Readonly<Record<string, string | undefined>> = process.env,
+    forFleet = false,
+  ) {
     this.file = resolve(file);
     this.#env = env;
+    this.#forFleet = forFleet;
     this.#sources = [this.file];
   }
 
@@ -147,7 +154,8 @@ export class ConfigLoader {
 
   #parse(value: unknown): Promise<Parsed> {
     this.#value = value;
-    return runSlowly(parseSteps(value, { folder: dirname(this.file), memory: this.#memory }));
+    const [folder, memory, forFleet] = [dirname(this.file), this.#memory, this.#forFleet];
+    return runSlowly(parseSteps(value, { folder, memory, forFleet }));
   }
 }
 

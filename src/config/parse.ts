@@ -79,11 +79,12 @@ export function listedFindings(findings: readonly Finding[]): Finding[] {
 
 /**
  * The steps of parsing: whoever runs them may do other work between two. `folder` makes relative
- * paths absolute; `memory` holds the sites of the config before, and those of this one afterwards.
+ * paths absolute; `memory` holds the sites of the config before, and those of this one afterwards. `forFleet`:
+ * the sites are not for the node of this file; each node of the fleet holds them against its own part.
  */
 export function* parseSteps(
   value: unknown,
-  options: { folder?: string; memory?: SiteMemory },
+  options: { folder?: string; memory?: SiteMemory; forFleet?: boolean },
 ): Generator<void, Parsed> {
   if (!isRecord(value)) {
     return refused([errorAt([], `the config must be an object with "sites"; got ${describeValue(value)}`)]);
@@ -117,7 +118,7 @@ export function* parseSteps(
     for (const [id, one] of remembered) options.memory.set(id, one);
   }
   if (node === null) return refused(findings);
-  findings.push(...checkNode(node), ...checkOnNode(node, sites));
+  findings.push(...checkNode(node), ...(options.forFleet === true ? [] : checkOnNode(node, sites)));
   if (findings.some((finding) => finding.severity === "error")) return refused(findings);
   return { config: { ...node, sites }, findings };
 }

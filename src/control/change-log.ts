@@ -28,7 +28,7 @@ export interface ChangeLog {
   append(body: ChangeBody, targets?: number): Change;
   /** Entries behind a place, in order, as many as one answer holds; null when the log does not have the place (any more). */
   since(place: LogPlace): readonly Change[] | null;
-  /** The newest place that is not after `sequence`; the oldest that is kept when all are. */
+  /** The newest place that is not after `sequence`, 0 for before the first entry; the oldest that is kept when all are after it. */
   placeAt(sequence: number): LogPlace;
   /** Resolves when there may be entries after `sequence`, when `ms` have passed, or when the signal says so. */
   changed(sequence: number, ms: number, signal: AbortSignal): Promise<void>;
@@ -96,7 +96,9 @@ export class LocalChangeLog implements ChangeLog {
       "SELECT digest FROM changes WHERE sequence = ?",
       place.sequence,
     );
-    if (here?.digest !== place.digest) return null;
+    const isThere =
+      place.sequence === 0 ? place.digest === "" && this.#isWhole() : here?.digest === place.digest;
+    if (!isThere) return null;
     const changes: Change[] = [];
     let targets = 0;
     // One at a time: a purge may have 10,000 targets, and an answer has a limit.
@@ -118,6 +120,7 @@ export class LocalChangeLog implements ChangeLog {
   }
 
   placeAt(sequence: number): LogPlace {
+    if (sequence === 0 && this.#isWhole()) return { sequence: 0, digest: "" };
     return (
       this.#database.get<LogPlace>(
         "SELECT sequence, digest FROM changes WHERE sequence <= ? ORDER BY sequence DESC LIMIT 1",
@@ -155,6 +158,12 @@ export class LocalChangeLog implements ChangeLog {
 
   #wake(): void {
     this.#news.tell();
+  }
+
+  /** Is the log's very first entry still there? */
+  #isWhole(): boolean {
+    const first = this.#database.get<Row>("SELECT * FROM changes ORDER BY sequence LIMIT 1");
+    return first !== null && entryDigest("", first.sequence, first.accepted_ms, first.body) === first.digest;
   }
 
   #insert(sequence: number, body: ChangeBody, targets: number): Change {

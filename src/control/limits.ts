@@ -69,6 +69,11 @@ export const REFUSAL_WINDOW_MS = 60_000;
 /** Addresses that are told apart in a window; the others are counted together. */
 export const REFUSAL_ADDRESSES_MAX = 1_000;
 
+/** Push zones of one fleet, and hashes that one request asks for. */
+export const ZONES_MAX = 10_000;
+export const ZONE_HASHES_MAX = 10_000;
+/** Between two looks for content of zones that nothing needs any more, in milliseconds. */
+export const ZONE_COLLECT_EVERY_MS = 3_600_000;
 /** Roll-outs that are under way at the same time, and ended ones that can be asked for. */
 export const ROLLOUTS_OPEN_MAX = 50;
 export const ROLLOUTS_KEPT_MAX = 1_000;

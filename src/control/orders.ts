@@ -8,13 +8,17 @@ import { Refused } from "./refusal.ts";
 
 /** Reads an order of a caller. Throws a Refused: 403 for a site that is none of the caller's business, 400. */
 export function readOrder(parts: ControlParts, caller: Caller, body: unknown): PurgeOrder {
-  const active = parts.sites.activeIds();
   const named = typeof body === "object" && body !== null && "site" in body ? body.site : undefined;
   // Said before anything is told about which sites there are.
   if (typeof named === "string") caller.mustReach(named);
   try {
     return parsePurgeRequest(body, {
-      sites: () => (caller.sites === null ? active : active.filter((id) => caller.sites?.includes(id))),
+      sites: () => {
+        // Of many sites only the one that is named is looked at.
+        if (typeof named === "string") return parts.sites.isActive(named) ? [named] : [];
+        const active = parts.sites.activeIds();
+        return caller.sites === null ? active : active.filter((id) => caller.sites?.includes(id));
+      },
       urlTarget: (_site, url) => absoluteUrl(url),
     });
   } catch (error) {

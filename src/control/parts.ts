@@ -1,6 +1,8 @@
 /** The parts of a control plane, made once and handed to its routes. */
 import { type Clock, MovableClock } from "../base/clock.ts";
 import { openSealer, type Sealer } from "../service/sealer.ts";
+import type { BlobStore } from "../storage/blob-store.ts";
+import { DirectoryBlobs } from "../storage/directory-blobs.ts";
 import { Audit } from "./audit.ts";
 import { Batches } from "./batches.ts";
 import { type LogKey, openLogKey } from "./bus/log-key.ts";
@@ -19,6 +21,10 @@ import { Tokens } from "./tokens.ts";
 import { FleetWatch } from "./watch.ts";
 import { type SendWebhook, WebhookCourier } from "./webhooks/courier.ts";
 import { Webhooks } from "./webhooks/webhooks.ts";
+import { Blobs } from "./zones/blobs.ts";
+import { ZoneFiles } from "./zones/zone-files.ts";
+import { ZoneSites } from "./zones/zone-sites.ts";
+import { Zones } from "./zones/zones.ts";
 
 /** All of them. */
 export interface ControlParts {
@@ -35,6 +41,7 @@ export interface ControlParts {
   readonly sites: Sites;
   readonly nodes: Nodes;
   readonly purges: FleetPurges;
+  readonly zones: Zones;
   readonly batches: Batches;
   readonly rollouts: Rollouts;
   readonly hooks: Hooks;
@@ -54,11 +61,13 @@ export interface PartsSetup {
   readonly version: string;
   readonly clock: Clock;
   readonly sendWebhook: SendWebhook;
+  /** Where content of push zones is; null for a folder of the data directory. */
+  readonly store?: BlobStore | null;
   readonly onError: (message: string) => void;
 }
 
 /** Opens the database and what stands on it. Throws a ProximaError when it can not be used. */
-export function openParts({ fileOf, version, clock, sendWebhook, onError }: PartsSetup): ControlParts {
+export function openParts({ fileOf, version, clock, sendWebhook, store, onError }: PartsSetup): ControlParts {
   const sealer = openSealer(fileOf("seal.key"));
   const database = new ControlDatabase(fileOf("control.db"));
   const log = new LocalChangeLog(database, clock);
@@ -72,6 +81,14 @@ export function openParts({ fileOf, version, clock, sendWebhook, onError }: Part
     meters.purges.record(purge.appliedAfterMs);
     tell({ type: "purge.applied", sites: [purge.site], data: { ...purge } });
   };
+  const zoneSites = new ZoneSites(database);
+  const zoneFiles = new ZoneFiles(database, log, purges, zoneSites, clock);
+  const blobs = new Blobs(
+    database,
+    store ?? new DirectoryBlobs(fileOf("zones")),
+    fileOf("zones-incoming"),
+    clock,
+  );
   const sites = new Sites(database, log, clock, tell);
   const rollouts = new Rollouts({ database, sites, nodes, audit, clock, tell, onError });
   const watch = new FleetWatch({ database, nodes, clock, tell });
@@ -95,6 +112,7 @@ export function openParts({ fileOf, version, clock, sendWebhook, onError }: Part
     sites,
     nodes,
     purges,
+    zones: new Zones(database, zoneFiles, blobs, zoneSites, clock),
     batches: new Batches(database, purges),
     rollouts,
     hooks: new Hooks({ database, clock, sealer, sites, purges }),

@@ -110,6 +110,27 @@ export class Sites {
     return [...new Set([...active, ...staged])].sort();
   }
 
+  /** True for one of them. */
+  isActive(id: string): boolean {
+    const sql = "SELECT 1 AS yes FROM sites WHERE id = ? AND deleted_ms IS NULL AND active IS NOT NULL";
+    return this.#database.get(sql, id) !== null || versionsRolledOut(this.#database, id).length > 0;
+  }
+
+  /** The sites in force with the patterns of their hosts, by id; of these when they are given. */
+  activeHosts(
+    limit: number,
+    only: readonly string[] | null,
+  ): { readonly id: string; readonly hosts: readonly string[] }[] {
+    const among = only === null ? "" : `WHERE site IN (${only.map(() => "?").join(", ")})`;
+    return this.#database
+      .all<{ site: string; hosts: string }>(
+        `SELECT site, json_group_array(host) AS hosts FROM (SELECT site, host FROM hosts ${among} ORDER BY site, host) GROUP BY site ORDER BY site LIMIT ?`,
+        ...(only ?? []),
+        limit,
+      )
+      .map(({ site, hosts }) => ({ id: site, hosts: JSON.parse(hosts) as string[] }));
+  }
+
   /** The site in force that has claimed exactly this pattern of hosts; null when none has. */
   siteOfHost(pattern: string): string | null {
     return (
@@ -337,6 +358,11 @@ export class Sites {
       this.#now(),
       id,
     );
+  }
+
+  /** Its number; 0 before the first. */
+  newestNumber(): number {
+    return this.#database.get<{ n: number | null }>("SELECT max(number) AS n FROM snapshots")?.n ?? 0;
   }
 
   /** The newest snapshot; null before the first. */

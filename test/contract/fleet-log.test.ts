@@ -4,6 +4,7 @@
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { cpSync, rmSync } from "node:fs";
+import { join } from "node:path";
 import { systemClock } from "../../src/base/clock.ts";
 import { BusLog } from "../../src/node/fleet/bus-log.ts";
 import { ControlClient } from "../../src/node/fleet/control-client.ts";
@@ -345,4 +346,78 @@ describe("on the bus", () => {
       await other.stop();
     }
   }, 20_000);
+
+  test("a place that was read from the control plane is found, so that a fleet can change to a bus", async () => {
+    const log = await setup.log();
+    const head = await headOf(log);
+    const { value } = await setup.control.ask("POST", "/v1/join-tokens", {});
+    const client = new ControlClient(setup.control.url, null);
+    client.credential = (await client.join(value.secret, "over-https", "0.0.0-test")).credential;
+    const place = await new ControlLog(client).head();
+    expect(place).toEqual(head);
+    await setup.purge("first on the bus");
+    expect((await read(await setup.log(), place, 1)).entries.map(tagOf)).toEqual(["first on the bus"]);
+    client.close();
+  }, 20_000);
 });
+
+test("with the permissions that the documentation names nodes can read and not write, and the control plane can write", async () => {
+  const page = await Bun.file(join(import.meta.dir, "../../docs/operating/fleet.md")).text();
+  const line = page.split("\n").find((one) => one.startsWith("- **Permissions**")) ?? "";
+  const [ofNode = "", ofControl = ""] = line.split("The control plane's:");
+  const subjects = (text: string) => [...text.matchAll(/`([^`]+)`/g)].map(([, one = ""]) => one);
+  const permissions = (text: string) => {
+    const [publish = "", subscribe = ""] = text.split("subscribe");
+    return `permissions: { publish: ${JSON.stringify(subjects(publish))}, subscribe: ${JSON.stringify(subjects(subscribe))} }`;
+  };
+  const users = [
+    `{ user: node, password: n, ${permissions(ofNode.replace("`proxima`", ""))} }`,
+    `{ user: control, password: c, ${permissions(ofControl)} }`,
+  ];
+  const server = await startNats(1, `authorization { users: [${users.join(", ")}] }`);
+  const access = (name: string, password: string): BusAccess => ({
+    servers: server.urls,
+    name: "proxima",
+    credentials: null,
+    token: null,
+    user: { name, password },
+    ca: null,
+  });
+  const control = await startTestControl({
+    realTime: true,
+    bus: () => ({ access: access("control", "c"), replicas: 1 }),
+  });
+  try {
+    await control.ask("POST", "/v1/apply", { sites: { shop: siteConfig("shop.test") } });
+    const { value } = await control.ask("POST", "/v1/join-tokens", {});
+    const client = new ControlClient(control.url, null);
+    const { logKey = "" } = await client.join(value.secret, "node", "0.0.0-test");
+    client.close();
+    const make = (user: BusAccess) =>
+      new BusLog({ access: user, key: logKey, clock: systemClock, tell: () => {} });
+    const log = make(access("node", "n"));
+    const head = await headOf(log);
+    expect(Object.keys((await log.snapshot(head.snapshot ?? 0))?.sites ?? {})).toEqual(["shop"]);
+    const waiting = log.changes(head, 10);
+    const urls = Array.from({ length: 5_000 }, (_, i) => `http://shop.test/${"x".repeat(100)}/${i}`);
+    expect((await control.ask("POST", "/v1/purges", { scope: "url", site: "shop", urls })).status).toBe(201);
+    expect((await waiting)?.changes).toHaveLength(1);
+    const writer = await connectBus(access("node", "n"), "writer");
+    const names = busNames("proxima");
+    for (const subject of [
+      names.logSubject,
+      names.newestSnapshot,
+      `$JS.API.STREAM.DELETE.${names.logStream}`,
+    ])
+      await expect(writer.nats.request(subject, "{}", { timeout: 1_000 })).rejects.toThrow(/permission/i);
+    await writer.nats.close();
+    log.close();
+    const stranger = make(access("node", "wrong"));
+    await expect(stranger.head()).rejects.toThrow(/authorization/i);
+    stranger.close();
+    expect(control.messages).toEqual([]);
+  } finally {
+    await control.stop();
+    await server.stop();
+  }
+}, 30_000);

@@ -2,6 +2,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { ControlAnswer } from "./control.ts";
+import type { TestNats } from "./nats.ts";
 import { type Program, type ProgramEnd, Programs } from "./program.ts";
 
 /** A test that waits longer for something has failed, in milliseconds. */
@@ -10,6 +11,8 @@ const WAIT_MS_MAX = 15_000;
 /** An edge of the fleet. */
 export interface FleetEdge {
   readonly name: string;
+  /** Its data directory. */
+  readonly path: string;
   program: Program;
   http: string;
   control: string;
@@ -39,12 +42,14 @@ export class TestFleet {
   control: Program;
   url = "";
   token = "";
+  readonly #nats: TestNats | null;
   readonly #origin: Bun.Server<undefined>;
   readonly #controlArgv: readonly string[];
 
-  /** `controlArgv`: further options of the control plane. */
-  constructor(controlArgv: readonly string[] = []) {
+  /** `controlArgv`: further options of the control plane. With `nats` the log goes over these servers. */
+  constructor(controlArgv: readonly string[] = [], nats: TestNats | null = null) {
     this.#controlArgv = controlArgv;
+    this.#nats = nats;
     this.#origin = Bun.serve({
       hostname: "127.0.0.1",
       port: 0,
@@ -118,7 +123,11 @@ export class TestFleet {
         workers: 1,
         dataDir: `./${name}`,
         permitted: { addresses: ["127.0.0.0/8"] },
-        join: { control: this.url, name },
+        join: {
+          control: this.url,
+          name,
+          ...(this.#nats === null ? {} : { nats: { servers: this.#nats.urls } }),
+        },
         sites: {},
         ...config,
       }),
@@ -146,6 +155,7 @@ export class TestFleet {
         const answer = await fetch(`${edge.control}/v1/snapshot`, { keepalive: false } as RequestInit);
         return ((await answer.json()) as { fleet: Awaited<ReturnType<FleetEdge["view"]>> }).fleet;
       },
+      path: this.path(name),
       async restart(argv = []) {
         edge.program = start(argv);
         ({ http: edge.http, control: edge.control } = await edge.program.addresses());
@@ -178,12 +188,16 @@ export class TestFleet {
   }
 
   #startControl(address: string): Program {
+    const servers = this.#nats?.urls.flatMap((url) => ["--nats", url]) ?? [];
     return this.programs.start([
       "control",
       "--listen",
       address,
       "--data-dir",
       "control",
+      ...servers,
+      "--nats-replicas",
+      String(this.#nats?.urls.length ?? 1),
       ...this.#controlArgv,
     ]);
   }

@@ -2,6 +2,8 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { jetstreamManager } from "@nats-io/jetstream";
+import { connect } from "@nats-io/transport-node";
 
 const NATS = Bun.which("nats-server") ?? "/usr/sbin/nats-server";
 /** A test that waits longer for a server has failed, in milliseconds. */
@@ -23,6 +25,8 @@ export interface TestNatsServer {
 export interface TestNats {
   readonly servers: readonly TestNatsServer[];
   readonly urls: readonly string[];
+  /** The server that leads a stream; null while there is none. */
+  leaderOf(stream: string): Promise<TestNatsServer | null>;
   /** Resolves when every server answers and, in a cluster, a leader is there. */
   ready(): Promise<void>;
   stop(): Promise<void>;
@@ -56,6 +60,18 @@ export async function startNats(count: 1 | 3 = 1, config = ""): Promise<TestNats
   const nats: TestNats = {
     servers,
     urls: servers.map(({ url }) => url),
+    async leaderOf(stream) {
+      const connection = await connect({ servers: servers.map(({ url }) => url.replace("nats://", "")) });
+      try {
+        const manager = await jetstreamManager(connection, { timeout: 2_000 });
+        const { cluster } = await manager.streams.info(stream);
+        return servers.find(({ name }) => name === cluster?.leader) ?? null;
+      } catch {
+        return null;
+      } finally {
+        await connection.close();
+      }
+    },
     async ready() {
       for (const server of servers) await server.ready(count > 1);
     },

@@ -2,6 +2,7 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { isRecord } from "../control-client.ts";
 import { type Io, styleFor } from "../io.ts";
+import { addPushCommands } from "../push/command.ts";
 import { FleetClient, type FleetOptions, shown, table } from "./client.ts";
 import { applyCommand, type DeployOptions, planCommand, waitForNodes } from "./deploy.ts";
 import { addHookCommands, addWebhookCommands } from "./hooks.ts";
@@ -38,6 +39,7 @@ ${help}`;
   addWebhookCommands(root, io, shared);
   addNodeCommands(root, io, shared);
   addTokenCommands(root, io, shared);
+  addPushCommands(root, io, shared);
 }
 
 /** Options of a new token. */

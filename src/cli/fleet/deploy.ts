@@ -94,7 +94,7 @@ export async function waitForNodes(client: FleetClient, number: number, io: Io):
 }
 
 async function requestOf(file: string, options: DeployOptions): Promise<unknown> {
-  const loader = new ConfigLoader(file);
+  const loader = new ConfigLoader(file, process.env, true);
   const loaded = await loader.load();
   if (!loaded.ok) throw new UsageError(formatProblems(file, loaded.problems).replaceAll("\n", "; "));
   // As its author wrote it: defaults are each node's own matter, and a difference is one of the text.

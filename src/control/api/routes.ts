@@ -6,6 +6,7 @@ import { hookRoutes } from "./routes-hooks.ts";
 import { rolloutRoutes } from "./routes-rollouts.ts";
 import { siteRoutes } from "./routes-sites.ts";
 import { webhookRoutes } from "./routes-webhooks.ts";
+import { zoneRoutes } from "./routes-zones.ts";
 
 /** In the order of the document. */
 export const routes: readonly Route[] = [
@@ -14,6 +15,7 @@ export const routes: readonly Route[] = [
   ...fleetRoutes,
   ...hookRoutes,
   ...webhookRoutes,
+  ...zoneRoutes,
   ...adminRoutes,
   ...nodeRoutes,
 ];

@@ -173,8 +173,7 @@ export class BusFeed {
       throw new Halted(
         `the stream ${this.#names.logStream} holds the log ${other.slice(0, 100)} of another control plane, and this is ${log.id}; choose another name with --nats-stream, or delete the stream`,
       );
-    const changes = log.head();
-    const place = log.placeAt(Math.max(0, changes.sequence - 1));
+    const place = log.placeAt(log.head().sequence - 1);
     const kept = log.placeAt(0);
     // Nodes that read the log from the control plane until now find their place.
     const recent = log.since(kept)?.length ?? 0;

@@ -156,7 +156,7 @@ export class Fleet {
     const good = known === null ? null : await this.#read(known);
     if (known !== null) this.#snapshot = known.number;
     try {
-      await this.#catchUp();
+      await (known === null ? this.#firstCatchUp() : this.#catchUp());
       this.#synced = true;
     } catch (error) {
       if (known === null)
@@ -287,6 +287,21 @@ export class Fleet {
     }
     this.#options.log("info", "this node has joined already; the join token is not used");
     return false;
+  }
+
+  /** Without a snapshot there is nothing to start with: a bus that is not fed yet is waited for. */
+  async #firstCatchUp(): Promise<void> {
+    const endMs = this.#options.clock.now() + START_MS_MAX;
+    for (;;) {
+      try {
+        await this.#catchUp();
+        return;
+      } catch (error) {
+        const isSoon = error instanceof ProximaError && error.code === "control_unreachable";
+        if (!isSoon || this.#options.clock.now() > endMs) throw error;
+      }
+      await this.#pause(RETRY_MS_MIN);
+    }
   }
 
   /** Takes everything that the log has, before the edge stands. */

@@ -50,7 +50,23 @@ describe("the change log", () => {
     const { sequence, digest } = log.append(tags("a"), 1);
     expect(log.since({ sequence, digest: "0".repeat(32) })).toBeNull();
     expect(log.since({ sequence: sequence + 1, digest })).toBeNull();
-    expect(log.since({ sequence: 0, digest: "" })).toBeNull();
+    expect(log.since({ sequence: 0, digest })).toBeNull();
+    expect(log.since({ sequence: 1, digest: "" })).toBeNull();
+  });
+
+  test("has a place before its first entry, as long as that is kept", () => {
+    log.append(tags("a"), 1);
+    const start = { sequence: 0, digest: "" };
+    expect(log.placeAt(0)).toEqual(start);
+    const [first, second] = log.since(start) ?? [];
+    expect([first?.body.kind, second?.body.kind]).toEqual(["start", "purge"]);
+    expect(log.placeAt(first?.sequence ?? 0)).toEqual({
+      sequence: first?.sequence ?? 0,
+      digest: first?.digest ?? "",
+    });
+    database.run("DELETE FROM changes WHERE sequence = ?", first?.sequence ?? 0);
+    expect(log.since(start)).toBeNull();
+    expect(log.placeAt(0)).toEqual({ sequence: second?.sequence ?? 0, digest: second?.digest ?? "" });
   });
 
   test("numbers grow over restarts, also with a clock that was set back", () => {
