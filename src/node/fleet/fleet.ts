@@ -134,7 +134,7 @@ export class Fleet {
       },
       // Who reads the log from elsewhere can be in step all the same.
       failed: () => {
-        if (this.#options.bus === null) this.#setSynced(false);
+        if (this.#options.bus === null && !this.#closed) this.#setSynced(false);
       },
     });
     this.#rollouts = new RolloutWatch(options.clock);
