@@ -151,7 +151,7 @@ export class Nodes {
       this.#machineNow(),
       address,
       report.applied,
-      JSON.stringify({ ...report, counted: [] }),
+      JSON.stringify({ ...report, counted: [], orphans: undefined }),
       id,
     );
     return before;
