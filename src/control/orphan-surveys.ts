@@ -5,6 +5,7 @@
 import { randomUUID } from "node:crypto";
 import type { Clock } from "../base/clock.ts";
 import type { NodeReport, OrphanAsk } from "../service/fleet-wire.ts";
+import type { ChangeLog } from "./change-log.ts";
 import { SURVEYS_MAX } from "./limits.ts";
 import { News } from "./news.ts";
 import type { Nodes } from "./nodes.ts";
@@ -39,8 +40,11 @@ export class OrphanSurveys {
   readonly #news: News;
   readonly #open = new Map<string, Survey>();
 
-  constructor(nodes: Nodes, clock: Clock) {
+  readonly #log: ChangeLog;
+
+  constructor(nodes: Nodes, log: ChangeLog, clock: Clock) {
     this.#nodes = nodes;
+    this.#log = log;
     this.#clock = clock;
     this.#news = new News(clock);
   }
@@ -63,6 +67,8 @@ export class OrphanSurveys {
       return { ask, nodes, answers: new Map() };
     });
     for (const survey of surveys) this.#open.set(survey.ask.id, survey);
+    // Nodes that wait for changes report at once.
+    if (surveys.length > 0) this.#log.wakeAll();
     try {
       const endMs = this.#clock.now() + ms;
       while (surveys.some((one) => one.answers.size < one.nodes.size)) {

@@ -93,7 +93,7 @@ export function openParts({ fileOf, version, clock, sendWebhook, store, onError 
   );
   const sites = new Sites(database, log, clock, tell);
   const rollouts = new Rollouts({ database, sites, nodes, audit, clock, tell, onError });
-  const orphans = new OrphanSurveys(nodes, clock);
+  const orphans = new OrphanSurveys(nodes, log, clock);
   const watch = new FleetWatch({ database, nodes, clock, tell });
   const courier = new WebhookCourier({
     webhooks,

@@ -374,8 +374,9 @@ export class Fleet {
     await this.#applyNext();
     const position = this.#position;
     // The first request after a failure does not wait: it says that the control plane is back.
-    const answer =
-      position === null ? null : await this.#log.changes(position, this.#synced ? POLL_SECONDS_MAX : 0);
+    const waitSeconds = this.#synced ? POLL_SECONDS_MAX : 0;
+    const askedMs = this.#options.clock.now();
+    const answer = position === null ? null : await this.#log.changes(position, waitSeconds);
     if (answer === null) {
       await this.#beginAnew((entries, at) => target.takePurges(entries, at));
       return;
@@ -393,9 +394,11 @@ export class Fleet {
       if (purges.at(-1)?.sequence !== this.#applied) this.#stand();
     }
     const isNews = answer.drained !== null && this.#setDrained(answer.drained);
+    // An empty answer before its time: the control plane has something to ask.
+    const isEarly = answer.changes.length === 0 && this.#options.clock.now() - askedMs < waitSeconds * 900;
     if (!this.#synced) this.#options.log("info", `in step with ${this.#log.name}`);
     this.#setSynced(true);
-    if (answer.changes.length > 0 || isNews) this.#reporter.now();
+    if (answer.changes.length > 0 || isNews || isEarly) this.#reporter.now();
   }
 
   /** Takes an operator's wish; true when it is a new one. */
