@@ -25,9 +25,9 @@ export interface ControlOptions {
   readonly tlsKey?: string;
   readonly name: readonly string[];
   readonly newAdminToken?: boolean;
-  readonly webhookAddress: readonly string[];
   readonly storage?: ListenAddress;
   readonly storageS3?: URL;
+  readonly webhookAddress: readonly string[];
   readonly takeover?: ListenAddress;
   readonly nats: readonly string[];
   readonly natsStream: string;

@@ -37,10 +37,10 @@ export interface ControlPlaneOptions {
   readonly takeover?: TakeoverOptions | null;
   /** Makes a further token that may do everything, for who has lost the first. */
   readonly newAdminToken: boolean;
-  /** Sends a message to a webhook: to addresses alone that this machine may be made to ask. */
-  readonly sendWebhook: SendWebhook;
   /** Push storage; left out: its content in the data directory, and no listener of its own. */
   readonly storage?: StorageOptions;
+  /** Sends a message to a webhook: to addresses alone that this machine may be made to ask. */
+  readonly sendWebhook: SendWebhook;
   /** A bus that is fed with the fleet's log; null for none. */
   readonly bus: { readonly access: BusAccess; readonly replicas: number } | null;
   /** In place of the first token, one that is no secret: the local CI mode's. On loopback only. */
@@ -118,8 +118,8 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       fileOf: (name) => dataDir.file(name),
       version: options.version,
       clock: options.clock,
-      sendWebhook: options.sendWebhook,
       store: options.storage?.store ?? null,
+      sendWebhook: options.sendWebhook,
       onError: (message) => log("error", message),
     });
     const adminToken = makeAdminToken(parts, options);

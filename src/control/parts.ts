@@ -62,14 +62,14 @@ export interface PartsSetup {
   readonly fileOf: (name: string) => string;
   readonly version: string;
   readonly clock: Clock;
-  readonly sendWebhook: SendWebhook;
-  /** Where content of push zones is; null for a folder of the data directory. */
+  /** Where content of push zones is; null or left out: in a folder of the data directory. */
   readonly store?: BlobStore | null;
+  readonly sendWebhook: SendWebhook;
   readonly onError: (message: string) => void;
 }
 
 /** Opens the database and what stands on it. Throws a ProximaError when it can not be used. */
-export function openParts({ fileOf, version, clock, sendWebhook, store, onError }: PartsSetup): ControlParts {
+export function openParts({ fileOf, version, clock, store, sendWebhook, onError }: PartsSetup): ControlParts {
   const sealer = openSealer(fileOf("seal.key"));
   const database = new ControlDatabase(fileOf("control.db"));
   const log = new LocalChangeLog(database, clock);

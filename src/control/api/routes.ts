@@ -13,9 +13,9 @@ export const routes: readonly Route[] = [
   ...siteRoutes,
   ...rolloutRoutes,
   ...fleetRoutes,
+  ...zoneRoutes,
   ...hookRoutes,
   ...webhookRoutes,
-  ...zoneRoutes,
   ...adminRoutes,
   ...nodeRoutes,
 ];

@@ -54,9 +54,9 @@ async function node(control: TestControl, folder: string, options: { token?: str
     applySites: async () => null,
     takePurges: async (entries, position) => void purgeLog.take(entries, position),
     setFleet: (standing) => void told.push(standing),
+    originsOut: () => [],
     ready: () => ({ ready: true, reasons: [] }),
     orphans: () => Promise.resolve([]),
-    originsOut: () => [],
     stats: () =>
       stats.snapshot({
         version: "0.0.0-test",
