@@ -21,7 +21,7 @@ const STOP_WAIT_MS = 2_000;
 /** What storage needs of the command. */
 interface Surroundings {
   readonly tls: { readonly cert: string; readonly key: string } | null;
-  readonly io: Io;
+  readonly io: Pick<Io, "env">;
   readonly log: NodeLog;
   readonly clock: Clock;
 }

@@ -28,7 +28,7 @@ import type { Exchange } from "./exchange.ts";
 import { explain } from "./explain.ts";
 import type { Explanation } from "./explanation.ts";
 import { Flights } from "./flights.ts";
-import type { RequestHandler, ViewerResponse } from "./message.ts";
+import type { Refusal, RequestHandler, ViewerResponse } from "./message.ts";
 import type { OriginPermissions } from "./origin-maker.ts";
 import { Origins } from "./origins.ts";
 import { countOrphans, type OrphanCount } from "./orphans.ts";
@@ -162,6 +162,39 @@ export class Edge {
 
   readonly #left = (): void => {
     this.#inFlight--;
+  };
+
+  /** For the listeners: what was refused without the pipeline is counted and logged all the same. */
+  readonly refused = ({ status, message, peerAddress, bytes }: Refusal): void => {
+    this.#statsOf(null).record("bypass", status, bytes);
+    this.#log?.write({
+      timeMs: this.#context.clock.now(),
+      site: null,
+      behavior: null,
+      client: peerAddress,
+      peer: peerAddress,
+      // Neither is known: what was read may be anything.
+      method: "-",
+      scheme: "http",
+      transport: "tcp",
+      host: "",
+      path: "",
+      query: "",
+      status,
+      result: "bypass",
+      reason: "bad-request",
+      bytesSent: bytes,
+      durationMs: 0,
+      firstByteMs: null,
+      originStatus: null,
+      originMs: null,
+      originName: null,
+      key: null,
+      userAgent: null,
+      referer: null,
+      requestId: null,
+      error: message,
+    });
   };
 
   /** Compiles the config's sites into the next snapshot and puts it in force. Rejects, changing nothing, when it can not. */

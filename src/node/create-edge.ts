@@ -74,6 +74,7 @@ export const createEdge = (async (setup) => {
       requestHeaderBytesMax: config.limits.requestHeaderBytes,
       clock: clock.steady,
       onError: (error) => log("error", messageOf(error)),
+      onRefused: plane.refused,
     });
     settings.httpsPort = listeners.httpsAddress?.port ?? null;
     certificates?.watch(listeners);

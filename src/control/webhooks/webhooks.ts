@@ -286,8 +286,9 @@ export class Webhooks {
     };
   }
 
+  /** Of the machine: deliveries are waited for, and who gets them is in the world outside. */
   #now(): number {
-    return Math.floor(this.#clock.now());
+    return Math.floor(this.#clock.steady.now());
   }
 }
 

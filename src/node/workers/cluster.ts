@@ -8,6 +8,7 @@
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
+import { assert } from "../../base/assert.ts";
 import type { Clock } from "../../base/clock.ts";
 import { messageOf, ProximaError } from "../../base/errors.ts";
 import { keyParts, type Purge } from "../../cache/purge-table.ts";
@@ -68,6 +69,7 @@ export function createCluster(workerCommand: readonly string[], single: CreateEd
     const { workers } = setup.config;
     const slots = workers === "auto" ? Math.min(WORKERS_MAX, availableParallelism()) : workers;
     if (slots === 1) return await single(setup);
+    assert(setup.clock.steady === setup.clock, "workers have their machine's clock");
     const cluster = await Cluster.start(setup, slots, workerCommand);
     return { edge: cluster, snapshot: 1, caFile: cluster.caFile };
   };

@@ -254,6 +254,7 @@ async function listenOn(
     requestHeaderBytesMax: config.limits.requestHeaderBytes,
     clock: systemClock,
     onError: (error) => log("error", messageOf(error)),
+    onRefused: plane.refused,
     shared: { http3Port: listen.http3Port },
   });
 }
