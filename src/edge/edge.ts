@@ -13,10 +13,10 @@ import type { DiskStore } from "../cache/store/disk/disk-store.ts";
 import type { MarkGate } from "../cache/store/disk-mark.ts";
 import { DiskTier } from "../cache/store/disk-tier.ts";
 import { MemoryStore } from "../cache/store/memory.ts";
-import { compileSnapshot } from "../config/compile.ts";
+import { compileSite, compileSnapshot } from "../config/compile.ts";
 import { HostIndex } from "../config/pattern.ts";
 import type { MemoryQuota, SitePlan, Snapshot } from "../config/plan.ts";
-import type { Config } from "../config/schema.ts";
+import type { Config, SiteConfig } from "../config/schema.ts";
 import type { BodyReader } from "../http/body.ts";
 import type { AccessLog } from "../telemetry/access-log.ts";
 import type { SiteStats, StatsSnapshot } from "../telemetry/stats.ts";
@@ -31,6 +31,7 @@ import { Flights } from "./flights.ts";
 import type { Refusal, RequestHandler, ViewerResponse } from "./message.ts";
 import type { OriginPermissions } from "./origin-maker.ts";
 import { Origins } from "./origins.ts";
+import { countOrphans, type OrphanCount } from "./orphans.ts";
 import { answerAsOwner, type OwnerReply } from "./owner-answer.ts";
 import type { Broadcast, Peers } from "./peers.ts";
 import type { EdgePurger } from "./phases/purge.ts";
@@ -284,6 +285,15 @@ export class Edge {
     options: { readonly method?: string; readonly headers?: Readonly<Record<string, string>> },
   ): Explanation {
     return explain(this.#context, url, options);
+  }
+
+  /** What of a site's stored responses another config of it would never find; empty for a site that is not in force. */
+  async orphans(site: string, config: SiteConfig): Promise<OrphanCount[]> {
+    const { store, disk, snapshot, peers } = this.#context;
+    const before = snapshot.sites.get(site);
+    if (before === undefined) return [];
+    const owns = (key: string): boolean => peers === null || peers.slotOf(key) === peers.slot;
+    return await countOrphans({ store, disk, owns }, before, compileSite(site, config, ""));
   }
 
   stats(): StatsSnapshot {

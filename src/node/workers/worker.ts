@@ -165,6 +165,7 @@ export function runWorker(): void {
         return null;
       },
       stats: () => mustRun().plane.stats(),
+      orphans: ({ site, config }) => mustRun().plane.orphans(site, config),
       explain({ url, options }) {
         const { plane, peers, init } = mustRun();
         const explanation = plane.explain(url, options);
