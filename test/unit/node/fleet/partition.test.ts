@@ -58,6 +58,7 @@ async function node(control: TestControl, folder: string, options: { token?: str
     fill: () => {},
     stopFilling: () => {},
     ready: () => ({ ready: true, reasons: [] }),
+    orphans: () => Promise.resolve([]),
     stats: () =>
       stats.snapshot({
         version: "0.0.0-test",
