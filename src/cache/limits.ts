@@ -1,7 +1,11 @@
 /** Named limits of the cache. */
 
-/** What a stored response costs beside its body, key and fields, in bytes; measured by `bench/memory.ts`. */
+/** What a stored response costs beside its body, key and fields while it is not packed, in bytes; measured by `bench/memory.ts`. */
 export const ENTRY_OVERHEAD_BYTES = 1_650;
+
+/** Share of the memory limit, and most bytes, that responses may take that are in use, as objects beside the packed ones. */
+export const UNPACKED_SHARE = 1 / 16;
+export const UNPACKED_BYTES_MAX = 32 * 1024 * 1024;
 
 /** What a derived form and a tag cost beside their own bytes. */
 export const FORM_OVERHEAD_BYTES = 300;

@@ -4,17 +4,18 @@
  * node in the store's eviction queue.
  */
 import { parseHttpDate } from "../http/date.ts";
-import { type FieldReader, Fields } from "../http/fields.ts";
+import { Fields } from "../http/fields.ts";
 import type { Partition } from "./eviction/partitions.ts";
 import type { EvictionNode } from "./eviction/policy.ts";
 import { expireAt, type Freshness, type NotStoredReason } from "./freshness.ts";
-import { variantOf } from "./key.ts";
 import { LargeBody } from "./large-body.ts";
 import { ENTRY_OVERHEAD_BYTES, FORM_OVERHEAD_BYTES, TAG_OVERHEAD_BYTES } from "./limits.ts";
 import type { DiskVariant } from "./store/disk/variant.ts";
+import type { StoredNode } from "./store/node.ts";
+import type { StoredUrl } from "./stored-url.ts";
 
 /** A node of the store: what can be evicted. */
-export type QueueNode = StoredResponse | PassMarker;
+export type QueueNode = StoredNode | PassMarker;
 
 /** The codings in which a body can be held. */
 export type Coding = "identity" | "gzip" | "br" | "zstd";
@@ -53,14 +54,34 @@ export interface StoredParts {
   readonly storedAtMs: number;
 }
 
-/** A complete stored response: one variant of a URL. */
-export class StoredResponse implements EvictionNode<QueueNode>, BodyForm {
-  newer: QueueNode | null = null;
-  older: QueueNode | null = null;
-  mark = 0;
-  rank = 0.5;
-  readonly hash: number;
-  bytes = 0;
+/** What a packed response consists of: read again, or about to be stored for the first time. */
+export interface RestoredParts extends Omit<StoredParts, "fields"> {
+  readonly vary: readonly string[];
+  readonly variant: string;
+  /** As `Fields.pack` made them. */
+  readonly fields: string;
+  readonly refreshNotBeforeMs: number;
+  readonly copy: string | null;
+  readonly diskBorn: number;
+  readonly derived: readonly BodyForm[];
+}
+
+/** What the store does for what is in it. */
+export interface Keeper {
+  /** Hears that a response is about to change: what is packed of it will not be right any more. */
+  changing(entry: StoredResponse): void;
+  /** Hears that it was held against purges. */
+  confirmed(entry: StoredResponse): void;
+  /** The disk's row of this name, if it is there. */
+  rowOf(key: string, born: number): DiskVariant | null;
+}
+
+/**
+ * A complete stored response: one variant of a URL. Of most there is only a packed record (store/packed.ts):
+ * an object like this is made when one is asked for. Whoever holds it holds the only one there is.
+ */
+export class StoredResponse implements BodyForm {
+  readonly node: StoredNode;
   readonly url: StoredUrl;
   readonly variant: string;
   readonly vary: readonly string[];
@@ -73,42 +94,51 @@ export class StoredResponse implements EvictionNode<QueueNode>, BodyForm {
   hot: unknown = null;
   /** Names and values, a line each: one string costs a fifth of forty. */
   #fields: string;
-  #derived: BodyForm[] | null = null;
-  freshness: Freshness;
-  tags: readonly string[];
-  validSequence: number;
-  validLocal: number;
-  etag: string | null;
-  lastModifiedMs: number | null;
-  dateMs: number;
-  storedAtMs: number;
-  /** No further background refresh before this moment: set when one failed. */
-  refreshNotBeforeMs = 0;
-  /** What the worker that owns the key calls its original, where workers are several. */
-  copy: string | null = null;
-  /** Where it stands in the disk tier; null when it is not there (yet). */
-  disk: DiskVariant | null = null;
+  #derived: readonly BodyForm[] | null = null;
+  #freshness: Freshness;
+  #tags: readonly string[];
+  #validSequence: number;
+  #validLocal: number;
+  #etag: string | null;
+  #lastModifiedMs: number | null;
+  #dateMs: number;
+  #storedAtMs: number;
+  #refreshNotBeforeMs = 0;
+  #copy: string | null = null;
+  #disk: DiskVariant | null = null;
+  #diskBorn = 0;
 
-  constructor(url: StoredUrl, vary: readonly string[], variant: string, parts: StoredParts) {
+  constructor(
+    url: StoredUrl,
+    node: StoredNode,
+    vary: readonly string[],
+    variant: string,
+    parts: StoredParts | RestoredParts,
+  ) {
     this.url = url;
+    this.node = node;
     this.vary = vary;
     this.variant = variant;
     this.status = parts.status;
-    this.hash = hashOf(url.key, variant);
-    this.#fields = parts.fields.pack();
     this.coding = parts.coding;
     this.negotiable = parts.negotiable;
     this.length = sizeOf(parts.body);
     this.body = parts.body;
-    this.freshness = parts.freshness;
-    this.tags = parts.tags;
-    this.validSequence = parts.validSequence;
-    this.validLocal = parts.validLocal;
-    this.etag = parts.etag;
-    this.lastModifiedMs = parts.lastModifiedMs;
-    this.dateMs = parts.dateMs;
-    this.storedAtMs = parts.storedAtMs;
-    this.bytes = this.countBytes();
+    this.#freshness = parts.freshness;
+    this.#tags = parts.tags;
+    this.#validSequence = parts.validSequence;
+    this.#validLocal = parts.validLocal;
+    this.#etag = parts.etag;
+    this.#lastModifiedMs = parts.lastModifiedMs;
+    this.#dateMs = parts.dateMs;
+    this.#storedAtMs = parts.storedAtMs;
+    if ("diskBorn" in parts) {
+      this.#fields = parts.fields;
+      this.#refreshNotBeforeMs = parts.refreshNotBeforeMs;
+      this.#copy = parts.copy;
+      this.#diskBorn = parts.diskBorn;
+      if (parts.derived.length > 0) this.#derived = parts.derived;
+    } else this.#fields = parts.fields.pack();
   }
 
   /** The base key. */
@@ -116,9 +146,106 @@ export class StoredResponse implements EvictionNode<QueueNode>, BodyForm {
     return this.url.key;
   }
 
+  /** What it counts for in the store, in bytes. */
+  get bytes(): number {
+    return this.node.bytes;
+  }
+
+  get freshness(): Freshness {
+    return this.#freshness;
+  }
+
+  set freshness(freshness: Freshness) {
+    this.#changing();
+    this.#freshness = freshness;
+  }
+
+  get tags(): readonly string[] {
+    return this.#tags;
+  }
+
+  set tags(tags: readonly string[]) {
+    this.#changing();
+    this.#tags = tags;
+  }
+
+  /** The newest purge that it has been held against. */
+  get validSequence(): number {
+    return this.#validSequence;
+  }
+
+  set validSequence(sequence: number) {
+    this.#validSequence = sequence;
+    this.url.keeper.confirmed(this);
+  }
+
+  /** The same for invalidations on this node. */
+  get validLocal(): number {
+    return this.#validLocal;
+  }
+
+  set validLocal(local: number) {
+    this.#validLocal = local;
+    this.url.keeper.confirmed(this);
+  }
+
+  get etag(): string | null {
+    return this.#etag;
+  }
+
+  get lastModifiedMs(): number | null {
+    return this.#lastModifiedMs;
+  }
+
+  get dateMs(): number {
+    return this.#dateMs;
+  }
+
+  get storedAtMs(): number {
+    return this.#storedAtMs;
+  }
+
+  /** No further background refresh before this moment: set when one failed. */
+  get refreshNotBeforeMs(): number {
+    return this.#refreshNotBeforeMs;
+  }
+
+  set refreshNotBeforeMs(ms: number) {
+    this.#changing();
+    this.#refreshNotBeforeMs = ms;
+  }
+
+  /** What the worker that owns the key calls its original, where workers are several. */
+  get copy(): string | null {
+    return this.#copy;
+  }
+
+  set copy(copy: string | null) {
+    this.#changing();
+    this.#copy = copy;
+  }
+
+  /** Where it stands in the disk tier; null when it is not there (yet, or any more). */
+  get disk(): DiskVariant | null {
+    if (this.#disk === null && this.#diskBorn !== 0)
+      this.#disk = this.url.keeper.rowOf(this.key, this.#diskBorn);
+    return this.#disk;
+  }
+
+  set disk(row: DiskVariant | null) {
+    if ((row?.born ?? 0) !== this.#diskBorn) this.#changing();
+    this.#disk = row;
+    this.#diskBorn = row?.born ?? 0;
+  }
+
+  /** The name of its row on disk, which may be gone; 0 when it has none. */
+  get diskBorn(): number {
+    return this.#diskBorn;
+  }
+
   /** False when it was stale on arrival (no-cache, max-age=0): each request has to be validated for itself. */
   get reusable(): boolean {
-    return this.freshness.freshUntilMs > this.storedAtMs;
+    return this.#freshness.freshUntilMs > this.#storedAtMs;
   }
 
   /** The body, when it is one that stands on disk alone and may have gaps. */
@@ -131,8 +258,9 @@ export class StoredResponse implements EvictionNode<QueueNode>, BodyForm {
     return Fields.unpack(this.#fields);
   }
 
-  set fields(fields: Fields) {
-    this.#fields = fields.pack();
+  /** The stored fields as they are kept. */
+  get packedFields(): string {
+    return this.#fields;
   }
 
   /** Every form of the body that is here, the stored one first. */
@@ -148,6 +276,7 @@ export class StoredResponse implements EvictionNode<QueueNode>, BodyForm {
 
   /** Keeps a derived form; the store counts it. */
   addForm(form: BodyForm): void {
+    this.#changing();
     this.#derived = [...(this.#derived ?? []), form];
   }
 
@@ -174,20 +303,25 @@ export class StoredResponse implements EvictionNode<QueueNode>, BodyForm {
 
   /** A soft purge: stale since `sinceMs`, its stale windows counted from then (must-revalidate keeps them shut). */
   expire(sinceMs: number): void {
-    if (this.freshness.softPurged === true && this.freshness.freshUntilMs <= sinceMs) return;
-    this.freshness = expireAt(this.freshness, sinceMs);
+    if (this.#freshness.softPurged === true && this.#freshness.freshUntilMs <= sinceMs) return;
+    this.freshness = expireAt(this.#freshness, sinceMs);
     this.forget();
   }
 
-  /** New fields and a new life for the same body. */
-  renew(fields: Fields, freshness: Freshness, receivedMs: number): void {
+  /** New fields of the same representation, received at `receivedMs`; what was derived from the old ones is dropped. */
+  setFields(fields: Fields, receivedMs: number): void {
+    this.#changing();
     this.forget();
-    this.fields = fields;
+    this.#fields = fields.pack();
+    this.#etag = fields.get("etag");
+    this.#lastModifiedMs = parseHttpDate(fields.get("last-modified"));
+    this.#dateMs = parseHttpDate(fields.get("date")) ?? receivedMs;
+  }
+
+  /** A new life for the same body, since `receivedMs`. */
+  renew(freshness: Freshness, receivedMs: number): void {
     this.freshness = freshness;
-    this.etag = fields.get("etag");
-    this.lastModifiedMs = parseHttpDate(fields.get("last-modified"));
-    this.dateMs = parseHttpDate(fields.get("date")) ?? receivedMs;
-    this.storedAtMs = receivedMs;
+    this.#storedAtMs = receivedMs;
   }
 
   /** Drops prepared answers: the fields or the freshness changed. */
@@ -196,7 +330,7 @@ export class StoredResponse implements EvictionNode<QueueNode>, BodyForm {
     for (const form of this.#derived ?? []) form.hot = null;
   }
 
-  /** What this response costs in memory, as the store's limit counts it. */
+  /** What this response costs in memory while it is not packed, in bytes. */
   countBytes(): number {
     let bytes =
       ENTRY_OVERHEAD_BYTES +
@@ -204,9 +338,13 @@ export class StoredResponse implements EvictionNode<QueueNode>, BodyForm {
       this.variant.length +
       this.#fields.length +
       (this.body instanceof LargeBody ? 0 : this.length);
-    for (const tag of this.tags) bytes += tag.length + TAG_OVERHEAD_BYTES;
+    for (const tag of this.#tags) bytes += tag.length + TAG_OVERHEAD_BYTES;
     for (const form of this.#derived ?? []) bytes += form.length + FORM_OVERHEAD_BYTES;
     return bytes;
+  }
+
+  #changing(): void {
+    this.url.keeper.changing(this);
   }
 }
 
@@ -218,122 +356,32 @@ export class PassMarker implements EvictionNode<QueueNode> {
   rank = 0.5;
   readonly hash: number;
   bytes: number;
+  partition: Partition<QueueNode>;
   readonly url: StoredUrl;
   readonly untilMs: number;
   readonly reason: NotStoredReason | "response-too-large" | "response-self-redirect";
 
-  constructor(url: StoredUrl, untilMs: number, reason: PassMarker["reason"]) {
+  constructor(
+    url: StoredUrl,
+    partition: Partition<QueueNode>,
+    untilMs: number,
+    reason: PassMarker["reason"],
+  ) {
     this.url = url;
+    this.partition = partition;
     this.untilMs = untilMs;
     this.reason = reason;
-    this.hash = hashOf(url.key, "pass");
+    this.hash = hashOf(`${url.key}pass`);
     this.bytes = ENTRY_OVERHEAD_BYTES + url.key.length;
-  }
-}
-
-/** Variants whose responses named the same fields in Vary. */
-interface VarySpec {
-  readonly vary: readonly string[];
-  readonly variants: Map<string, StoredResponse>;
-}
-
-/** One base key: its variants by Vary specification, newest specification first. */
-export class StoredUrl {
-  readonly key: string;
-  /** The store's own: where everything of this URL is counted. */
-  partition: Partition<QueueNode>;
-  /** The only variant of a URL without Vary and secondary key: the plain case, which needs no table. */
-  only: StoredResponse | null = null;
-  #specs: VarySpec[] | null = null;
-  pass: PassMarker | null = null;
-  count = 0;
-
-  constructor(key: string, partition: Partition<QueueNode>) {
-    this.key = key;
-    this.partition = partition;
-  }
-
-  /** The variant that fits a request (RFC 9111 section 4.1); `secondary` is the configured part of the key. */
-  find(secondary: string, fields: FieldReader): StoredResponse | null {
-    if (this.only !== null) return secondary === "" ? this.only : null;
-    for (const { vary, variants } of this.#specs ?? []) {
-      const found = variants.get(variantOf(secondary, vary, fields));
-      if (found !== undefined) return found;
-    }
-    return null;
-  }
-
-  /** The fields that the newest response's Vary named: the best guess for a response not seen yet. */
-  get vary(): readonly string[] {
-    return this.#specs?.[0]?.vary ?? [];
-  }
-
-  /** Puts a variant in; returns the one it replaces. */
-  add(entry: StoredResponse): StoredResponse | null {
-    const plain = entry.vary.length === 0 && entry.variant === "";
-    if (plain && (this.count === 0 || this.only !== null)) {
-      const replaced = this.only;
-      this.only = entry;
-      this.count = 1;
-      return replaced;
-    }
-    const specs = this.#tables();
-    let spec = specs.find(({ vary }) => sameNames(vary, entry.vary));
-    if (spec === undefined) spec = { vary: entry.vary, variants: new Map() };
-    this.#specs = [spec, ...specs.filter((other) => other !== spec)];
-    const replaced = spec.variants.get(entry.variant) ?? null;
-    spec.variants.delete(entry.variant);
-    spec.variants.set(entry.variant, entry);
-    if (replaced === null) this.count++;
-    return replaced;
-  }
-
-  /** Takes a variant out, if it is still this one. */
-  delete(entry: StoredResponse): void {
-    if (this.only === entry) {
-      this.only = null;
-      this.count = 0;
-      return;
-    }
-    for (const spec of this.#specs ?? []) {
-      if (spec.variants.get(entry.variant) !== entry || !sameNames(spec.vary, entry.vary)) continue;
-      spec.variants.delete(entry.variant);
-      this.count--;
-      if (spec.variants.size === 0) this.#specs = (this.#specs ?? []).filter((other) => other !== spec);
-    }
-    if (this.count === 0) this.#specs = null;
-  }
-
-  /** Every variant, newest specification first, oldest variant of it first. */
-  *variants(): Generator<StoredResponse> {
-    if (this.only !== null) yield this.only;
-    for (const spec of this.#specs ?? []) yield* spec.variants.values();
-  }
-
-  get empty(): boolean {
-    return this.count === 0 && this.pass === null;
-  }
-
-  /** The tables; the only variant moves into them. */
-  #tables(): VarySpec[] {
-    if (this.only !== null) {
-      this.#specs = [{ vary: this.only.vary, variants: new Map([[this.only.variant, this.only]]) }];
-      this.only = null;
-    }
-    this.#specs ??= [];
-    return this.#specs;
   }
 }
 
 /** Seeded anew for each process: nobody can choose keys that meet in the memory of what was evicted. */
 const HASH_SEED = crypto.getRandomValues(new Uint32Array(1))[0] as number;
 
-function hashOf(key: string, variant: string): number {
-  return Bun.hash.xxHash32(key + variant, HASH_SEED) | 0;
-}
-
-function sameNames(a: readonly string[], b: readonly string[]): boolean {
-  return a.length === b.length && a.every((name, i) => name === b[i]);
+/** 32 bits of a seeded hash of a base key. */
+export function hashOf(key: string): number {
+  return Bun.hash.xxHash32(key, HASH_SEED) | 0;
 }
 
 /** Size in bytes of a body in any form. */

@@ -18,7 +18,7 @@ export interface ControlQuestion {
   /** Sent as JSON. */
   readonly body?: unknown;
   /** Left out: POST with a body, GET without. */
-  readonly method?: "DELETE";
+  readonly method?: "PUT" | "DELETE";
   readonly timeoutMs: number;
   /** Code of the ProximaError that it fails with. */
   readonly code: string;
@@ -104,6 +104,7 @@ export async function askControl(
       error,
     );
   }
+  if (status === 204) return { status, answer: null };
   try {
     return { status, answer: JSON.parse(text) as unknown };
   } catch (error) {

@@ -6,9 +6,13 @@ import type { ListenAddress } from "../config/address.ts";
 import { natsName, natsUrl } from "../config/values.ts";
 import { type ControlPlane, type ControlPlaneOptions, startControlPlane } from "../control/control-plane.ts";
 import { takeoverHosts } from "../control/takeover.ts";
+import { addressSet, isPublicIp } from "../http/ip.ts";
 import { runUntilSignal } from "../service/signals.ts";
+import { guardedPost } from "../upstream/guarded-post.ts";
+import { openStorage } from "./control-storage.ts";
 import { SilentExit, UsageError } from "./failure.ts";
 import { type Io, styleFor } from "./io.ts";
+import { onLoopback } from "./option-values.ts";
 import { nodeLog, type Program } from "./serve.ts";
 import { environmentLines, takeoverCertificate } from "./takeover.ts";
 import { VERSION } from "./version.ts";
@@ -21,6 +25,9 @@ export interface ControlOptions {
   readonly tlsKey?: string;
   readonly name: readonly string[];
   readonly newAdminToken?: boolean;
+  readonly storage?: ListenAddress;
+  readonly storageS3?: URL;
+  readonly webhookAddress: readonly string[];
   readonly takeover?: ListenAddress;
   readonly nats: readonly string[];
   readonly natsStream: string;
@@ -38,13 +45,23 @@ export async function controlCommand(options: ControlOptions, program: Program):
     options.tlsCert === undefined || options.tlsKey === undefined
       ? null
       : { cert: await pem(options.tlsCert), key: await pem(options.tlsKey) };
+  const permitted = addressSet(options.webhookAddress);
+  // Tenants name webhooks: without a word of the operator none leads into his network, or to this very machine.
+  const allowAddress = (address: string): boolean => isPublicIp(address) || permitted.has(address);
   const log = nodeLog(io);
   const plane = await startControlPlane({
     address: onLoopback(options.listen),
     dataDir: options.dataDir,
     tls,
     names: options.name,
+    sendWebhook: (url, body, fields) => guardedPost(url, body, fields, { clock: systemClock, allowAddress }),
     newAdminToken: options.newAdminToken === true,
+    storage: openStorage(options.storage ?? null, options.storageS3 ?? null, {
+      tls,
+      io,
+      log,
+      clock: systemClock,
+    }),
     takeover:
       options.takeover === undefined
         ? null
@@ -61,11 +78,6 @@ export async function controlCommand(options: ControlOptions, program: Program):
   if (status !== 0) throw new SilentExit(status);
 }
 
-/** An address without a host is on loopback. */
-function onLoopback({ hostname, port }: ListenAddress): ListenAddress {
-  return { hostname: hostname === "" ? "127.0.0.1" : hostname, port };
-}
-
 function banner(plane: ControlPlane, nats: readonly string[], color: boolean): string {
   const style = styleFor(color);
   const url = `${plane.scheme}://${plane.address}`;
@@ -73,6 +85,7 @@ function banner(plane: ControlPlane, nats: readonly string[], color: boolean): s
     style.bold(`proxima ${VERSION} is a control plane`),
     "",
     `  api      ${url}/v1 (${url}/docs)`,
+    ...(plane.storage === null ? [] : [`  storage  ${plane.scheme}://${plane.storage} (S3 and Bunny)`]),
     `  data     ${plane.dataDir}`,
   ];
   if (nats.length > 0) lines.push(`  bus      ${nats.join(", ")}`);

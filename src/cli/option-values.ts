@@ -1,5 +1,6 @@
 /** Kinds of values that options of several commands have. */
 import { InvalidArgumentError, Option } from "commander";
+import type { ListenAddress } from "../config/address.ts";
 
 const HEADERS_MAX = 50;
 const HEADER_CHARS_MAX = 8_192;
@@ -58,4 +59,9 @@ export function readField(
   }
   if (before.length >= HEADERS_MAX) throw new InvalidArgumentError(`Expected at most ${HEADERS_MAX} fields.`);
   return [...before, [name, value]];
+}
+
+/** An address without a host is on loopback. */
+export function onLoopback({ hostname, port }: ListenAddress): ListenAddress {
+  return { hostname: hostname === "" ? "127.0.0.1" : hostname, port };
 }

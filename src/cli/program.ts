@@ -1,5 +1,7 @@
 /** The command line: names, options and help of every command, and how each one fails. */
 import { Argument, Command, CommanderError, InvalidArgumentError, Option } from "commander";
+import { messageOf } from "../base/errors.ts";
+import { addressSet } from "../http/ip.ts";
 import { addAlertCommand } from "./alert.ts";
 import { addAuditCommand } from "./audit/command.ts";
 import { type CiCommandOptions, ciCommand, ciOptions, refuseWithoutCi } from "./ci/command.ts";
@@ -146,6 +148,24 @@ ${EXIT_HELP}`,
     .option("--tls-cert <FILE>", "certificate chain (PEM)")
     .option("--tls-key <FILE>", "its private key (PEM)")
     .option("--name <HOST>", "a further host name by which it is asked; may be repeated", collect, [])
+    .option(
+      "--webhook-address <RANGE>",
+      "addresses such as 10.0.0.0/8 that webhooks may lead to, beside public ones; may be repeated",
+      readRange,
+      [],
+    )
+    .addOption(
+      new Option(
+        "--storage <HOST:PORT>",
+        "address of push storage (S3 and Bunny); left out, it is not listened for",
+      ).argParser(readAddress),
+    )
+    .addOption(
+      new Option(
+        "--storage-s3 <URL>",
+        "keep what is pushed in a bucket, https://ENDPOINT/BUCKET[/PREFIX], not in the data directory",
+      ).argParser(bucketUrl),
+    )
     .addOption(
       new Option(
         "--takeover <HOST:PORT>",
@@ -166,6 +186,7 @@ or PROXIMA_NATS_USER and PROXIMA_NATS_PASSWORD, are taken.
 
 Examples:
   $ proxima control
+  $ proxima control --storage 127.0.0.1:8091
   $ proxima control --nats nats://127.0.0.1:4222
   $ proxima control --listen 0.0.0.0:8090 --tls-cert control.pem --tls-key control.key --name control.example
 ${EXIT_HELP}`,
@@ -272,6 +293,15 @@ ${EXIT_HELP}`,
 
 const collect = (value: string, before: readonly string[]): string[] => [...before, value];
 
+function readRange(range: string, before: readonly string[]): readonly string[] {
+  try {
+    addressSet([range]);
+  } catch (error) {
+    throw new InvalidArgumentError(messageOf(error));
+  }
+  return [...before, range];
+}
+
 function readSeconds(text: string): number {
   const seconds = /^\d{1,2}$/.test(text) ? Number(text) : 0;
   if (seconds < 1 || seconds > 60) throw new InvalidArgumentError("Expected a whole number from 1 to 60.");
@@ -283,4 +313,10 @@ function readHeader(line: string, before: string[]): string[] {
     throw new InvalidArgumentError("Expected 'Name: value'.");
   }
   return [...before, line];
+}
+
+function bucketUrl(text: string): URL {
+  const url = /^https?:\/\//i.test(text) ? URL.parse(text) : null;
+  if (url === null) throw new InvalidArgumentError("Expected https://ENDPOINT/BUCKET[/PREFIX].");
+  return url;
 }

@@ -104,6 +104,7 @@ export function compileSite(id: string, config: SiteConfig, source: string): Sit
       ]),
     ),
     defaultDocument: config.defaultDocument ?? null,
+    cacheStatusFields: config.cacheStatusFields,
     foldsTags: config.tagCase === "insensitive",
     http3: config.http3,
     developmentMode: config.developmentMode,
@@ -229,7 +230,7 @@ function compileForwardHeaders(
 /** A folder and a bucket never see a cookie: their answers depend on none. */
 function readsCookies(site: SitePlan, config: BehaviorConfig): boolean {
   const origin = site.origins.get(config.origin);
-  return origin === undefined || !("directory" in origin || isBucket(origin));
+  return origin === undefined || !("directory" in origin || "zone" in origin || isBucket(origin));
 }
 
 /** "auto": with a lifetime of the operator's own making, cookies stay at the edge (design, section 5). */

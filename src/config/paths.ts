@@ -107,6 +107,7 @@ export function resolveSitePaths(site: SiteConfig, folder: string): SiteConfig {
 
 function resolveOriginPaths(origin: OriginConfig, folder: string): OriginConfig {
   if ("directory" in origin) return { ...origin, directory: resolve(folder, origin.directory) };
+  if ("zone" in origin) return origin;
   const { caFile } = origin.tls;
   const whole =
     caFile === undefined ? origin : { ...origin, tls: { ...origin.tls, caFile: resolve(folder, caFile) } };

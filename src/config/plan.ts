@@ -119,6 +119,8 @@ export interface SitePlan {
   readonly redirects: readonly RedirectRule[];
   readonly errorPages: ReadonlyMap<string, { readonly path: string; readonly status: number | null }>;
   readonly defaultDocument: string | null;
+  /** Names of fields that say what X-Cache says. */
+  readonly cacheStatusFields: readonly string[];
   /** Capitals do not count in its tags. */
   readonly foldsTags: boolean;
   readonly http3: boolean;

@@ -234,6 +234,9 @@ export type OriginConfig = SiteConfig["origins"][string];
 /** A parsed origin that is a storage bucket. */
 export type BucketConfig = Extract<OriginConfig, { readonly deniedAsMissing: boolean }>;
 
+/** A parsed origin that is a push zone. */
+export type ZoneConfig = Extract<OriginConfig, { readonly zone: string }>;
+
 /** Is it a storage bucket? */
 export function isBucket(origin: OriginConfig): origin is BucketConfig {
   return "deniedAsMissing" in origin;

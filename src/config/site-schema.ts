@@ -8,6 +8,7 @@ import { connection } from "./connection-schema.ts";
 import { degraded, health, originGroup } from "./group-schema.ts";
 import * as v from "./values.ts";
 import { typeNames } from "./values.ts";
+import { zoneOrigin } from "./zone-schema.ts";
 
 /** Limits of lists and records: more is an error of the config, not a slow start. */
 const HOSTS_MAX = 1000;
@@ -275,7 +276,7 @@ const directoryOrigin = z
   .register(typeNames, { name: "DirectoryOriginInput" });
 
 const origin = z
-  .union([urlOrigin, directoryOrigin, ...bucketOrigins])
+  .union([urlOrigin, directoryOrigin, zoneOrigin, ...bucketOrigins])
   .register(typeNames, { name: "OriginInput" });
 
 // ---- a site ----
@@ -363,6 +364,13 @@ const siteObject = z
       .prefault([])
       .describe(
         "Ids by which clients of other CDNs' APIs know this site, such as a zone, a service or a distribution. It always has its own id, and one that is made of it.",
+      ),
+    cacheStatusFields: z
+      .array(z.enum(["cf-cache-status", "cdn-cache"]))
+      .max(2)
+      .prefault([])
+      .describe(
+        "Further fields of answers that say what X-Cache says, for programs that look for those of another CDN.",
       ),
     tagCase: z
       .enum(["sensitive", "insensitive"])

@@ -661,6 +661,11 @@ export interface SiteInput {
    */
   vendorIds?: string[] | undefined;
   /**
+   * Further fields of answers that say what X-Cache says, for programs that look for those of another CDN.
+   * @default []
+   */
+  cacheStatusFields?: ("cf-cache-status" | "cdn-cache")[] | undefined;
+  /**
    * Whether capitals count in tags. "insensitive" takes what arrives, and what is purged, in small letters.
    * @default "sensitive"
    */
@@ -878,6 +883,40 @@ export interface DirectoryOriginInput {
    * @default "index.html"
    */
   index?: string | undefined;
+}
+
+/** Settings: zone origin. */
+export interface ZoneOriginInput {
+  /**
+   * Name of a push zone of the fleet; only nodes of a fleet can ask for one.
+   * Allowed: a zone's name: 3 to 63 lower-case letters, digits and -, beginning and ending with a letter or
+   * digit.
+   */
+  zone: string;
+  /**
+   * How long to wait for the origin, in milliseconds.
+   */
+  timeouts?: TimeoutsInput | undefined;
+  /**
+   * Most connections to this origin at once.
+   * Allowed: a whole number of connections from 1 to 65535.
+   * @default 1024
+   */
+  connectionsMax?: number | undefined;
+  /**
+   * How long an idle connection is kept. 0 keeps none.
+   * Allowed: a whole number of milliseconds from 0 to 3600000.
+   * @default 60000
+   */
+  keepAliveMs?: number | undefined;
+  /**
+   * When an origin that fails is left out by the groups it is in, without any check.
+   */
+  ejection?: EjectionInput | undefined;
+  /**
+   * Limit of the requests at once. Left out: connectionsMax.
+   */
+  concurrency?: ConcurrencyInput | undefined;
 }
 
 /** Settings: s3origin. */
@@ -1216,6 +1255,7 @@ export interface AzureCredentialsInput {
 export type OriginInput =
   | UrlOriginInput
   | DirectoryOriginInput
+  | ZoneOriginInput
   | S3OriginInput
   | GcsOriginInput
   | AzureOriginInput;

@@ -419,6 +419,12 @@ export const bucketName = text(
   (value) => /^[A-Za-z0-9][A-Za-z0-9._-]{1,220}[A-Za-z0-9]$/.test(value) && !value.includes(".."),
 );
 
+/** Name of a push zone. */
+export const zoneName = text(
+  "a zone's name: 3 to 63 lower-case letters, digits and -, beginning and ending with a letter or digit",
+  (value) => /^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$/.test(value),
+);
+
 /** A region of S3. */
 export const region = text('a region such as "eu-west-1" or "auto"', (value) =>
   /^[a-z0-9][a-z0-9-]{0,62}$/i.test(value),

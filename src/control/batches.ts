@@ -6,15 +6,6 @@ import type { ControlDatabase } from "./database.ts";
 import { PURGES_KEPT_MAX } from "./limits.ts";
 import type { FleetPurge, FleetPurges, NodePurge, WaitFor } from "./purges.ts";
 
-/** The table, made where it is missing: nothing that was there before depends on it. */
-const TABLE = `
-CREATE TABLE IF NOT EXISTS batches (
-  id TEXT PRIMARY KEY, sequence INTEGER NOT NULL UNIQUE, vendor TEXT NOT NULL, site TEXT, reference TEXT,
-  content TEXT NOT NULL, echo TEXT NOT NULL, purges TEXT NOT NULL, accepted_ms INTEGER NOT NULL) STRICT;
-CREATE UNIQUE INDEX IF NOT EXISTS batches_by_reference ON batches (vendor, site, reference) WHERE reference IS NOT NULL;
-CREATE INDEX IF NOT EXISTS batches_by_site ON batches (vendor, site, sequence);
-`;
-
 /** A batch. */
 export interface Batch {
   readonly id: string;
@@ -52,7 +43,6 @@ export class Batches {
   constructor(database: ControlDatabase, purges: FleetPurges) {
     this.#database = database;
     this.#purges = purges;
-    for (const statement of TABLE.split(";\n")) if (statement.trim() !== "") database.run(statement);
   }
 
   /** Keeps a batch of purges, in their order, within the caller's transaction. */

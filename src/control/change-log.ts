@@ -34,6 +34,8 @@ export interface ChangeLog {
   changed(sequence: number, ms: number, signal: AbortSignal): Promise<void>;
   /** Wakes who waits, though there is no new entry: something else has changed. */
   wakeAll(): void;
+  /** Entries after `sequence`. */
+  behind(sequence: number): number;
   /** How many wait now. */
   readonly waiting: number;
   /** Ends every wait. */
@@ -132,6 +134,13 @@ export class LocalChangeLog implements ChangeLog {
   changed(sequence: number, ms: number, signal: AbortSignal): Promise<void> {
     if (this.#closed || signal.aborted || this.head().sequence > sequence) return Promise.resolve();
     return this.#news.next(ms, signal);
+  }
+
+  behind(sequence: number): number {
+    return (
+      this.#database.get<{ n: number }>("SELECT count(*) AS n FROM changes WHERE sequence > ?", sequence)
+        ?.n ?? 0
+    );
   }
 
   get waiting(): number {

@@ -10,13 +10,20 @@ import { openDataDir } from "../service/data-dir.ts";
 import { formatAddress, listenError } from "../service/listen-error.ts";
 import type { NodeLog } from "../service/log.ts";
 import { problem } from "../service/problem.ts";
+import type { BlobStore } from "../storage/blob-store.ts";
+import { FILE_BYTES_MAX } from "../storage/limits.ts";
+import type { StorageRequest, StorageResponse } from "../storage/message.ts";
+import { StorageApi } from "../storage/storage-api.ts";
 import { Api } from "./api/api.ts";
 import { SYSTEM } from "./audit.ts";
 import { BusFeed } from "./bus/bus-feed.ts";
-import { DEPLOY_BODY_BYTES_MAX } from "./limits.ts";
+import { ContentDoor } from "./content-door.ts";
+import { DEPLOY_BODY_BYTES_MAX, ZONE_COLLECT_EVERY_MS } from "./limits.ts";
 import { type ControlParts, openParts } from "./parts.ts";
 import { Refused } from "./refusal.ts";
 import { startTakeover, type Takeover, type TakeoverOptions } from "./takeover.ts";
+import type { SendWebhook } from "./webhooks/courier.ts";
+import { storageGuard } from "./zones/guard.ts";
 
 /** How a control plane is started. */
 export interface ControlPlaneOptions {
@@ -30,6 +37,10 @@ export interface ControlPlaneOptions {
   readonly takeover?: TakeoverOptions | null;
   /** Makes a further token that may do everything, for who has lost the first. */
   readonly newAdminToken: boolean;
+  /** Push storage; left out: its content in the data directory, and no listener of its own. */
+  readonly storage?: StorageOptions;
+  /** Sends a message to a webhook: to addresses alone that this machine may be made to ask. */
+  readonly sendWebhook: SendWebhook;
   /** A bus that is fed with the fleet's log; null for none. */
   readonly bus: { readonly access: BusAccess; readonly replicas: number } | null;
   /** In place of the first token, one that is no secret: the local CI mode's. On loopback only. */
@@ -40,12 +51,30 @@ export interface ControlPlaneOptions {
   readonly log: NodeLog;
 }
 
+/** How push storage is run. */
+export interface StorageOptions {
+  /** Where content lies; null: in the data directory. */
+  readonly store: BlobStore | null;
+  /** Listens for the S3 and the Bunny shape; null: does not. */
+  readonly listen:
+    | ((answer: (request: StorageRequest) => Promise<StorageResponse>) => StorageListener)
+    | null;
+}
+
+/** A listener of storage. */
+export interface StorageListener {
+  readonly address: string;
+  stop(): Promise<void>;
+}
+
 /** A running control plane. */
 export interface ControlPlane {
   /** Host and port really bound. */
   readonly address: string;
   readonly scheme: "http" | "https";
   readonly dataDir: string;
+  /** Where storage listens; null where it does not. */
+  readonly storage: string | null;
   readonly takeover: Pick<Takeover, "address" | "caFile"> | null;
   /** A token that may do everything, made at this start; to be shown once and kept nowhere. Null otherwise. */
   readonly adminToken: string | null;
@@ -83,27 +112,45 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     );
   const dataDir = openDataDir(options.dataDir, options.command);
   let parts: ControlParts | null = null;
+  let storage: StorageListener | null = null;
   try {
-    parts = openParts(
-      (name) => dataDir.file(name),
-      options.version,
-      options.clock,
-      (message) => log("error", message),
-    );
+    parts = openParts({
+      fileOf: (name) => dataDir.file(name),
+      version: options.version,
+      clock: options.clock,
+      store: options.storage?.store ?? null,
+      sendWebhook: options.sendWebhook,
+      onError: (message) => log("error", message),
+    });
     const adminToken = makeAdminToken(parts, options);
     const api = new Api(parts, (message) => log("error", message));
     const takeover =
       options.takeover == null ? null : await startTakeover(options.takeover, dataDir.path, api, log);
-    const server = await orStop(takeover, () => listen(options, api));
     const opened = parts;
+    const storageApi = new StorageApi({
+      store: parts.zones,
+      guard: storageGuard(parts),
+      domains: ["localhost", ...options.names],
+      onError: (message) => log("error", message),
+    });
+    const listening = await orStop(
+      takeover,
+      () => options.storage?.listen?.((request) => storageApi.answer(request)) ?? null,
+    );
+    storage = listening;
+    const server = await orStop(takeover, () => listen(options, api, new ContentDoor(opened)));
     const feed = options.bus === null ? null : feedBus(options.bus, opened, log);
+    const collecting = collectZones(opened, options);
     let stopping: Promise<void> | null = null;
     const stop = async () => {
+      collecting.stop();
       api.close();
       opened.log.close();
       await feed?.close();
+      await listening?.stop();
       await Promise.race([Promise.all([server.stop(), takeover?.stop(false)]), Bun.sleep(STOP_WAIT_MS)]);
       await Promise.all([server.stop(true), takeover?.stop(true)]);
+      await collecting.ended();
       opened.close();
       dataDir.release();
     };
@@ -111,6 +158,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       address: formatAddress({ hostname: address.hostname, port: server.port ?? address.port }),
       scheme: tls === null ? "http" : "https",
       dataDir: dataDir.path,
+      storage: storage?.address ?? null,
       takeover,
       adminToken,
       reload: () => Promise.resolve(),
@@ -121,6 +169,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       },
     };
   } catch (error) {
+    await storage?.stop();
     parts?.close();
     dataDir.release();
     throw error;
@@ -173,7 +222,12 @@ function makeAdminToken(
   if (!isFirst && !wanted) return null;
   return parts.database.transaction(() => {
     const { token, text } = parts.tokens.create(
-      { name: isFirst ? "first" : "made at a start", scopes: ["admin"] },
+      // One that is no secret may sign, too: there is nothing to seal.
+      {
+        name: isFirst ? "first" : "made at a start",
+        scopes: ["admin"],
+        accessKey: knownToken !== undefined,
+      },
       SYSTEM.id,
       knownToken,
     );
@@ -182,14 +236,52 @@ function makeAdminToken(
   });
 }
 
-function listen({ address, tls, names, log }: ControlPlaneOptions, api: Api): Bun.Server<undefined> {
+/** Drops content of zones that nothing needs, from time to time. */
+function collectZones({ zones }: ControlParts, { clock, log }: ControlPlaneOptions) {
+  let stopped = false;
+  let running: Promise<void> = Promise.resolve();
+  let cancel = () => {};
+  const again = () => {
+    cancel = clock.after(ZONE_COLLECT_EVERY_MS, () => {
+      running = zones
+        .collect()
+        .then(({ blobs, bytes }) => {
+          if (blobs > 0)
+            log("info", `push zones: ${blobs} files of ${bytes} bytes that nothing needs are dropped`);
+        })
+        .catch((error) =>
+          log("warning", `push zones: what is not needed can not be dropped: ${messageOf(error)}`),
+        )
+        .then(() => {
+          if (!stopped) again();
+        });
+    });
+  };
+  again();
+  return {
+    stop() {
+      stopped = true;
+      cancel();
+    },
+    ended: () => running,
+  };
+}
+
+function listen(
+  { address, tls, names, log }: ControlPlaneOptions,
+  api: Api,
+  door: ContentDoor,
+): Bun.Server<undefined> {
   let identity: ControlIdentity | null = null;
   const answer = async (request: Request, server: Bun.Server<undefined>): Promise<Response> => {
     if (identity === null) return problem(503, "Service Unavailable", "the control plane is starting");
     const incoming = { request, address: server.requestIP(request)?.address ?? "" };
     const vendor = api.vendors.of(request);
-    const refusal = refuseForeign(request.method, request.headers, identity, vendor === null);
+    const isContent = vendor === null && door.takes(request);
+    // Content is no JSON; what else keeps foreign pages out is asked of it as well.
+    const refusal = refuseForeign(request.method, request.headers, identity, vendor === null && !isContent);
     if (refusal !== null) return api.refuse(incoming, refusal.status, refusal.detail);
+    if (isContent) return await door.answer(request, incoming.address);
     return await (vendor === null ? api.answer(incoming) : api.vendors.answer(vendor, incoming));
   };
   try {
@@ -199,7 +291,7 @@ function listen({ address, tls, names, log }: ControlPlaneOptions, api: Api): Bu
       reusePort: false,
       ...(tls === null ? {} : { tls: { cert: tls.cert, key: tls.key } }),
       // The runtime's own refusal has no problem document: it is for those who go on in spite of ours.
-      maxRequestBodySize: DEPLOY_BODY_BYTES_MAX + 1024 * 1024,
+      maxRequestBodySize: Math.max(DEPLOY_BODY_BYTES_MAX, FILE_BYTES_MAX) + 1024 * 1024,
       // Longer than the longest wait for changes or a purge.
       idleTimeout: IDLE_SECONDS_MAX,
       async fetch(request, bunServer) {

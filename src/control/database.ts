@@ -5,6 +5,7 @@
 import { Database, type SQLQueryBindings } from "bun:sqlite";
 import { chmodSync } from "node:fs";
 import { messageOf, ProximaError } from "../base/errors.ts";
+import { ZONE_TABLES } from "./zones/tables.ts";
 
 const TABLES = `
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
@@ -96,8 +97,16 @@ CREATE INDEX deliveries_due ON deliveries (next_ms) WHERE state = 'waiting';
 CREATE INDEX deliveries_by_webhook ON deliveries (webhook, created_ms);
 `;
 
+const BATCHES = `
+CREATE TABLE batches (
+  id TEXT PRIMARY KEY, sequence INTEGER NOT NULL UNIQUE, vendor TEXT NOT NULL, site TEXT, reference TEXT,
+  content TEXT NOT NULL, echo TEXT NOT NULL, purges TEXT NOT NULL, accepted_ms INTEGER NOT NULL) STRICT;
+CREATE UNIQUE INDEX batches_by_reference ON batches (vendor, site, reference) WHERE reference IS NOT NULL;
+CREATE INDEX batches_by_site ON batches (vendor, site, sequence);
+`;
+
 /** What brings the file from each layout to the next; a file that is beyond the last one is refused. */
-const LAYOUTS: readonly string[] = [TABLES, ACCESS_KEYS, ROLLOUT_TABLES];
+const LAYOUTS: readonly string[] = [TABLES, ACCESS_KEYS, ROLLOUT_TABLES, ZONE_TABLES, BATCHES];
 
 /** The file, opened. */
 export class ControlDatabase {

@@ -69,6 +69,11 @@ export const REFUSAL_WINDOW_MS = 60_000;
 /** Addresses that are told apart in a window; the others are counted together. */
 export const REFUSAL_ADDRESSES_MAX = 1_000;
 
+/** Push zones of one fleet, and hashes that one request asks for. */
+export const ZONES_MAX = 10_000;
+export const ZONE_HASHES_MAX = 10_000;
+/** Between two looks for content of zones that nothing needs any more, in milliseconds. */
+export const ZONE_COLLECT_EVERY_MS = 3_600_000;
 /** Roll-outs that are under way at the same time, and ended ones that can be asked for. */
 export const ROLLOUTS_OPEN_MAX = 50;
 export const ROLLOUTS_KEPT_MAX = 1_000;
@@ -92,5 +97,25 @@ export const ERRORS_MIN = 5;
 export const ROLLOUT_REQUESTS_MIN_DEFAULT = 50;
 /** Share of a stage's nodes that may go silent without its being the version's fault. */
 export const LOST_NODES_SHARE = 0.05;
+/** Hooks and webhooks of a fleet. */
+export const HOOKS_MAX = 10_000;
+export const WEBHOOKS_MAX = 1_000;
+/** Largest message to a hook, in bytes. */
+export const HOOK_BODY_BYTES_MAX = 1024 * 1024;
+/** Messages of hooks that are remembered, so that none counts twice: how many, and for how long. */
+export const HOOK_MESSAGES_KEPT_MAX = 100_000;
+export const HOOK_MESSAGES_KEPT_MS = 24 * 3_600_000;
+/** Good messages a second to one hook, and how many it may have saved up. */
+export const HOOK_PER_SECOND = 20;
+export const HOOK_BURST = 200;
+/** Deliveries to one webhook that wait, and ended ones that can be asked for. */
+export const DELIVERIES_WAITING_MAX = 10_000;
+export const DELIVERIES_KEPT_MAX = 1_000;
+/** Deliveries under way at the same time, one to each webhook. */
+export const DELIVERIES_AT_ONCE_MAX = 8;
+/** Waits before a delivery is tried again, in milliseconds: a day in all, then it is given up. */
+export const DELIVERY_RETRIES_MS: readonly number[] = [
+  5_000, 30_000, 120_000, 600_000, 1_800_000, 3_600_000, 7_200_000, 14_400_000, 28_800_000, 28_800_000,
+];
 /** How often open roll-outs and silent nodes are looked at, in milliseconds. */
 export const LOOK_EVERY_MS = 1_000;

@@ -157,6 +157,33 @@ export class Nodes {
     return before;
   }
 
+  /** Nodes that have gone silent, and those that were heard of again, since that was noted last. */
+  comings(): { readonly lost: readonly KnownNode[]; readonly back: readonly KnownNode[] } {
+    const [lost, back]: [KnownNode[], KnownNode[]] = [[], []];
+    for (const { id, name, seen_ms, lost_ms } of this.#database.all<
+      Pick<Row, "id" | "name" | "seen_ms"> & { readonly lost_ms: number | null }
+    >("SELECT id, name, seen_ms, lost_ms FROM nodes WHERE removed_ms IS NULL")) {
+      const isSilent = this.#now() - Math.max(seen_ms ?? 0, this.#seen.get(id) ?? 0) >= UNREACHABLE_MS;
+      if (isSilent && lost_ms === null) lost.push({ id, name });
+      if (!isSilent && lost_ms !== null) back.push({ id, name });
+    }
+    return { lost, back };
+  }
+
+  /** Notes that a node has gone silent, or was heard of again. */
+  setLost(id: string, isLost: boolean): void {
+    this.#database.run("UPDATE nodes SET lost_ms = ? WHERE id = ?", isLost ? this.#now() : null, id);
+  }
+
+  /** The newest entry of the log that every node has applied; null without nodes. */
+  appliedByAll(): number | null {
+    return (
+      this.#database.get<{ applied: number | null }>(
+        "SELECT min(applied) AS applied FROM nodes WHERE removed_ms IS NULL",
+      )?.applied ?? null
+    );
+  }
+
   /** Was it heard of since the control plane's start? */
   isHeard(id: string): boolean {
     return this.#seen.has(id);

@@ -46,6 +46,13 @@ export interface FleetPurge {
   readonly nodes: readonly NodePurge[];
 }
 
+/** A purge that every node has applied. */
+export interface AppliedPurge
+  extends Pick<FleetPurge, "id" | "site" | "scope" | "mode" | "sequence" | "targetCount"> {
+  /** From the order to the news of the last node, in milliseconds. */
+  readonly appliedAfterMs: number;
+}
+
 /** What one waits for. */
 export type WaitFor = "applied" | "counted";
 
@@ -72,6 +79,10 @@ export class FleetPurges {
   readonly #nodes: Nodes;
   readonly #clock: Clock;
   readonly #news: News;
+  /** Up to here purges were found to be applied on every node. */
+  #appliedByAll = 0;
+  /** Called within the transaction when a purge has been applied on every node. */
+  onApplied: (purge: AppliedPurge) => void = () => {};
 
   constructor(database: ControlDatabase, log: ChangeLog, nodes: Nodes, clock: Clock) {
     this.#database = database;
@@ -149,6 +160,7 @@ export class FleetPurges {
         sequence,
         node,
       );
+    this.#noteApplied(nowMs);
     setImmediate(() => this.#wake());
   }
 
@@ -182,6 +194,13 @@ export class FleetPurges {
     }
   }
 
+  /** How many some node has not applied yet. */
+  open(): number {
+    return (
+      this.#database.get<{ n: number }>("SELECT count(*) AS n FROM purges WHERE applied_ms IS NULL")?.n ?? 0
+    );
+  }
+
   /** Ends every wait. */
   close(): void {
     this.#wake();
@@ -196,6 +215,29 @@ export class FleetPurges {
         id,
       )?.n ?? 0
     );
+  }
+
+  /** Purges that the slowest node has applied are applied on all of them; those that join later come after them. */
+  #noteApplied(nowMs: number): void {
+    const upTo = this.#nodes.appliedByAll() ?? 0;
+    if (upTo <= this.#appliedByAll) return;
+    const done = this.#database.all<Row>(
+      "UPDATE purges SET applied_ms = ? WHERE sequence > ? AND sequence <= ? AND applied_ms IS NULL RETURNING *",
+      nowMs,
+      this.#appliedByAll,
+      upTo,
+    );
+    this.#appliedByAll = upTo;
+    for (const { id, site, scope, mode, sequence, target_count, accepted_ms } of done)
+      this.onApplied({
+        id,
+        site,
+        scope,
+        mode,
+        sequence,
+        targetCount: target_count,
+        appliedAfterMs: nowMs - accepted_ms,
+      });
   }
 
   #wake(): void {

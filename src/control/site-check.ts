@@ -72,6 +72,7 @@ function problemOf({ path, message, severity }: Finding): SiteProblem {
 /** The files that an origin names, by the name of the setting. */
 function pathsOf(origin: OriginConfig): [string, string][] {
   if ("directory" in origin) return [["directory", origin.directory]];
+  if ("zone" in origin) return [];
   const paths: [string, string][] = [];
   if (origin.tls.caFile !== undefined) paths.push(["tls.caFile", origin.tls.caFile]);
   if (!isBucket(origin)) return paths;

@@ -8,6 +8,7 @@ import type { Clock } from "../base/clock.ts";
 import { canonicalText, contentHash } from "./canonical.ts";
 import type { ChangeLog } from "./change-log.ts";
 import type { ControlDatabase } from "./database.ts";
+import type { Tell } from "./events.ts";
 import { SITE_CHARS_MAX, SITES_MAX, SNAPSHOTS_KEPT_MAX, VERSIONS_KEPT_MAX } from "./limits.ts";
 import { Refused } from "./refusal.ts";
 import { openRolloutOf, type StagedVersions, stagedVersions, versionsRolledOut } from "./rollouts/staged.ts";
@@ -78,10 +79,13 @@ export class Sites {
   readonly #log: ChangeLog;
   readonly #clock: Clock;
 
-  constructor(database: ControlDatabase, log: ChangeLog, clock: Clock) {
+  readonly #tell: Tell;
+
+  constructor(database: ControlDatabase, log: ChangeLog, clock: Clock, tell: Tell) {
     this.#database = database;
     this.#log = log;
     this.#clock = clock;
+    this.#tell = tell;
   }
 
   /** Sites by id, those after `after`. */
@@ -104,6 +108,27 @@ export class Sites {
       .map(({ id }) => id);
     const staged = stagedVersions(this.#database).flatMap(({ sites }) => Object.keys(sites));
     return [...new Set([...active, ...staged])].sort();
+  }
+
+  /** True for one of them. */
+  isActive(id: string): boolean {
+    const sql = "SELECT 1 AS yes FROM sites WHERE id = ? AND deleted_ms IS NULL AND active IS NOT NULL";
+    return this.#database.get(sql, id) !== null || versionsRolledOut(this.#database, id).length > 0;
+  }
+
+  /** The sites in force with the patterns of their hosts, by id; of these when they are given. */
+  activeHosts(
+    limit: number,
+    only: readonly string[] | null,
+  ): { readonly id: string; readonly hosts: readonly string[] }[] {
+    const among = only === null ? "" : `WHERE site IN (${only.map(() => "?").join(", ")})`;
+    return this.#database
+      .all<{ site: string; hosts: string }>(
+        `SELECT site, json_group_array(host) AS hosts FROM (SELECT site, host FROM hosts ${among} ORDER BY site, host) GROUP BY site ORDER BY site LIMIT ?`,
+        ...(only ?? []),
+        limit,
+      )
+      .map(({ site, hosts }) => ({ id: site, hosts: JSON.parse(hosts) as string[] }));
   }
 
   /** The site in force that has claimed exactly this pattern of hosts; null when none has. */
@@ -275,7 +300,7 @@ export class Sites {
       this.#touch(id);
     }
     const snapshot = this.publish(by);
-    for (const [id, number] of changed)
+    for (const [id, number] of changed) {
       this.#database.run(
         "INSERT INTO activations (site, version, snapshot, at_ms, by) VALUES (?, ?, ?, ?, ?)",
         id,
@@ -284,6 +309,12 @@ export class Sites {
         this.#now(),
         by,
       );
+      this.#tell({
+        type: "version.active",
+        sites: [id],
+        data: { site: id, version: number, snapshot: snapshot.number, by },
+      });
+    }
     return snapshot;
   }
 
@@ -327,6 +358,11 @@ export class Sites {
       this.#now(),
       id,
     );
+  }
+
+  /** Its number; 0 before the first. */
+  newestNumber(): number {
+    return this.#database.get<{ n: number | null }>("SELECT max(number) AS n FROM snapshots")?.n ?? 0;
   }
 
   /** The newest snapshot; null before the first. */

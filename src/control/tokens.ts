@@ -10,8 +10,8 @@ import { TOKENS_MAX } from "./limits.ts";
 import { Refused } from "./refusal.ts";
 import { isSame, knownSecret, newSecret, readSecretText } from "./secrets.ts";
 
-/** What a token may do: admin may do everything; deploy may also read. */
-export const SCOPES = ["read", "purge", "deploy", "admin"] as const;
+/** What a token may do: admin may do everything; deploy may also read; metrics reads the metrics page alone. */
+export const SCOPES = ["read", "purge", "deploy", "admin", "metrics"] as const;
 /** One of them. */
 export type Scope = (typeof SCOPES)[number];
 

@@ -127,6 +127,7 @@ export class Edge {
       origins: new Origins({
         clock: clock.steady,
         permissions: options.permissions,
+        applied: () => purges.sequence,
         workers: options.peers?.slots ?? 1,
         tell: options.onOriginProblem ?? (() => {}),
         onEvent: options.onOriginEvent ?? (() => {}),
@@ -274,6 +275,10 @@ export class Edge {
   }
 
   #finish(x: Exchange, response: ViewerResponse): ViewerResponse {
+    if (response.partOf !== undefined) {
+      this.#ended(x, response.status, response.partOf.size, null);
+      return response;
+    }
     const { body } = response;
     if (body === null || body instanceof Uint8Array || body instanceof Blob) {
       const bytes = body === null ? 0 : body instanceof Uint8Array ? body.byteLength : body.size;

@@ -128,7 +128,7 @@ async function fly(
     body: null,
     signal: null,
     keepRange: false,
-    ...(range === null ? {} : { span: { range, ifRange: null } }),
+    span: range === null ? undefined : { range, ifRange: null },
   });
   if (response.status === 304) {
     if (conditional === null)
@@ -179,7 +179,8 @@ async function askPeer(
     case "same": {
       if (entry === null)
         throw new UpstreamError("http_protocol_error", "the owner confirmed a copy that is not there");
-      entry.renew(outcome.fields, outcome.freshness, outcome.receivedMs);
+      entry.setFields(outcome.fields, outcome.receivedMs);
+      entry.renew(outcome.freshness, outcome.receivedMs);
       entry.validSequence = Math.min(flight.asked.sequence, outcome.tier.valid.sequence);
       entry.validLocal = Math.min(flight.asked.local, outcome.tier.valid.local);
       context.store.recount(entry);

@@ -49,23 +49,18 @@ export function freshen(
     x.behavior.ttl,
   );
   if (storage.store) for (const name of storage.removeFields) fields.delete(name);
-  entry.forget();
-  entry.fields = fields;
-  entry.etag = fields.get("etag");
-  entry.lastModifiedMs = parseHttpDate(fields.get("last-modified"));
-  entry.dateMs = parseHttpDate(fields.get("date")) ?? response.responseTimeMs;
+  entry.setFields(fields, response.responseTimeMs);
   if (!storage.store) {
     // The origin now says that it may not be kept: it serves the one who asked, and goes.
     context.store.remove(entry);
     return { kind: "freshened", entry, reusable: false };
   }
-  entry.freshness = asGiven(storage.freshness, response);
+  entry.renew(asGiven(storage.freshness, response), response.responseTimeMs);
   // Confirmed as of when this was asked; tags that a 304 does not repeat stay.
   entry.validSequence = Math.min(flight.asked.sequence, response.validSequence ?? Number.POSITIVE_INFINITY);
   entry.validLocal = flight.asked.local;
   const { tags } = readTags(response.fields, x.authority, x.site.foldsTags);
   if (tags.length > 0) entry.tags = tags;
-  entry.storedAtMs = response.responseTimeMs;
   context.store.recount(entry);
   // What was not worth its place on disk, or found none, may be now.
   if (entry.disk === null && mayBeOnDisk(x, context)) context.disk?.save(entry);

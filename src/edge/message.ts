@@ -69,6 +69,13 @@ export interface ViewerResponse {
   readonly fields: Fields;
   /** Null for HEAD, 204 and 304: content-length in `fields` may still tell the length. */
   readonly body: ViewerBody;
+  /** Of which Blob `body` is a part, and which: for a listener that has the bytes of the whole at hand. */
+  readonly partOf?: { readonly blob: Blob; readonly start: number; readonly size: number } | undefined;
+  /** How `fields` came about: those of a response without a body that is served again, and these behind them. */
+  readonly derived?: {
+    readonly from: ViewerResponse;
+    readonly fields: readonly (readonly [name: string, value: string])[];
+  };
   /** A listener's own form of this response, kept so that a hit served again costs less. */
   prepared?: unknown;
 }

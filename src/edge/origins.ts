@@ -64,6 +64,8 @@ interface SiteHops {
 export interface OriginSurroundings {
   readonly clock: Clock;
   readonly permissions: OriginPermissions;
+  /** The newest entry of the purge log that is applied. */
+  readonly applied: () => number;
   /** Workers of the node, which share its limits. */
   readonly workers: number;
   /** Told what an operator has to know of an origin: a bucket that refuses this node. */
@@ -92,7 +94,7 @@ export class Origins {
 
   constructor(around: OriginSurroundings) {
     this.#clock = around.clock;
-    this.#maker = new OriginMaker(around.clock, around.permissions, around.tell);
+    this.#maker = new OriginMaker(around.clock, around.permissions, around.tell, around.applied);
     this.#around = around;
     this.#faults = new Faults(around.clock);
   }
@@ -293,7 +295,7 @@ export class Origins {
     if (known !== undefined) return known;
     const config = site.origins.get(name);
     assert(config !== undefined, `site ${site.id} has an origin ${name}`);
-    const made = this.#maker.make(name, config);
+    const made = this.#maker.make(site.id, name, config);
     const guards = {
       clock: this.#clock,
       faults: this.#faults,
@@ -317,7 +319,7 @@ export class Origins {
           : {
               // Connections of their own, none of them kept: what is checked is that new ones are taken.
               hop: new FaultyHop(
-                this.#maker.make(name, "url" in config ? { ...config, keepAliveMs: 0 } : config).hop,
+                this.#maker.make(site.id, name, "url" in config ? { ...config, keepAliveMs: 0 } : config).hop,
                 originKey(site.id, name),
                 this.#faults,
                 this.#clock,

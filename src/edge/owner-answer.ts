@@ -8,7 +8,7 @@ import { messageOf } from "../base/errors.ts";
 import { LargeBody } from "../cache/large-body.ts";
 import { PASS_MS } from "../cache/limits.ts";
 import type { StoredResponse } from "../cache/stored.ts";
-import { type BodyReader, closing } from "../http/body.ts";
+import { type BodyReader, closing, joinBytes } from "../http/body.ts";
 import { Fields } from "../http/fields.ts";
 import { UpstreamError } from "../upstream/next-hop.ts";
 import type { EdgeContext } from "./context.ts";
@@ -293,6 +293,7 @@ function stream(
   context: EdgeContext,
   body: BodyReader = outcome.fill.join(),
 ): OwnerReply {
+  const { fill } = outcome;
   const { storage, fields } = outcome;
   const own = storage.store && x.collapsed ? storage.removeFields : [];
   const head: TierAnswer = {
@@ -309,7 +310,9 @@ function stream(
     whole: false,
     receivedMs: outcome.responseTimeMs,
   };
-  return { head, body };
+  if (fill.state !== "complete" || !fill.retained || fill.bytes > WHOLE_BODY_BYTES_MAX) return { head, body };
+  body.cancel();
+  return { head: { ...head, whole: true }, body: joinBytes(fill.takePieces()) };
 }
 
 function factsOf(x: RoutedExchange, context: EdgeContext): Omit<TierFacts, "reusable"> {

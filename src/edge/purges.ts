@@ -16,7 +16,8 @@ import {
   type Validity,
 } from "../cache/purge-table.ts";
 import type { DiskTier, JudgedRow } from "../cache/store/disk-tier.ts";
-import type { MemoryStore } from "../cache/store/memory.ts";
+import type { MemoryStore, Walked } from "../cache/store/memory.ts";
+import { PackedView } from "../cache/store/packed.ts";
 import type { StoredResponse } from "../cache/stored.ts";
 import type { FieldReader } from "../http/fields.ts";
 import type { Flights } from "./flights.ts";
@@ -80,9 +81,7 @@ export class EdgePurges {
     const { store, disk } = options;
     this.#sweep = new PurgeSweep({
       walk: () => store.entries(),
-      visit: (object) => {
-        this.holds(object as StoredResponse);
-      },
+      visit: (object) => this.#visit(object as Walked),
       ...(disk === null ? {} : { rest: () => this.#sweepDisk(disk) }),
       done: (purge, objects) => {
         this.#counts.get(purge.sequence)?.resolve(objects);
@@ -297,6 +296,26 @@ export class EdgePurges {
     }
   }
 
+  /** Holds what the sweep meets against the purges; what is packed stays so unless one has taken it. */
+  #visit(met: Walked): void {
+    const { store } = this.#options;
+    if (!(met instanceof PackedView)) {
+      this.holds(met);
+      return;
+    }
+    if (this.#holdsLocally(met) && this.#table.validityOf(met).kind === "valid") {
+      const { validSequence, validLocal } = met;
+      store.confirm(
+        met,
+        Math.max(validSequence, this.#table.sequence),
+        Math.max(validLocal, this.#local.sequence),
+      );
+      return;
+    }
+    const entry = store.wake(met);
+    if (entry !== null) this.holds(entry);
+  }
+
   #count(object: PurgeableObject): void {
     if (this.#options.owns?.(object.key) ?? true) this.#sweep.count(object);
   }
@@ -378,8 +397,9 @@ export class EdgePurges {
     const upTo = this.#local.sequence;
     this.#localSweepDue = false;
     let looked = 0;
-    for (const entry of store.entries()) {
-      if (!this.#holdsLocally(entry)) store.remove(entry);
+    for (const met of store.entries()) {
+      const entry = this.#holdsLocally(met) ? null : store.wake(met);
+      if (entry !== null) store.remove(entry);
       if (++looked % 1024 === 0) await new Promise((resolve) => setImmediate(resolve));
     }
     const whole =

@@ -271,7 +271,12 @@ function timeoutsOf(x: RoutedExchange, context: EdgeContext): UpstreamTimeouts {
 async function readWhole(body: BodyReader): Promise<Uint8Array | null> {
   const pieces: Uint8Array[] = [];
   try {
-    for (let piece = await body.read(); piece !== null; piece = await body.read()) pieces.push(piece);
+    for (;;) {
+      const now = body.readNow?.();
+      const piece = now === undefined ? await body.read() : now;
+      if (piece === null) break;
+      pieces.push(piece);
+    }
   } catch {
     return null;
   }

@@ -76,8 +76,36 @@ export function bodyOf(bytes: Uint8Array): BodyReader {
   };
 }
 
+/** Bytes that are copied at a time out of a Blob in memory: what a slow viewer holds of it. */
+const BLOB_PIECE_BYTES = 256 * 1024;
+
+/** True for a Blob that stands for a part of a file. */
+export function isFile(blob: Blob): boolean {
+  return "name" in blob && typeof blob.name === "string";
+}
+
 /** A Blob's bytes, read piece by piece. */
 export function blobReader(blob: Blob): BodyReader {
+  return isFile(blob) ? streamReader(blob) : memoryReader(blob);
+}
+
+/** The runtime's own stream of a Blob in memory gives 2 MiB at a time, which costs more memory and more time. */
+function memoryReader(blob: Blob): BodyReader {
+  let at = 0;
+  return {
+    async read() {
+      if (at >= blob.size) return null;
+      const piece = blob.slice(at, at + BLOB_PIECE_BYTES);
+      at += piece.size;
+      return await piece.bytes();
+    },
+    cancel() {
+      at = blob.size;
+    },
+  };
+}
+
+function streamReader(blob: Blob): BodyReader {
   const reader = blob.stream().getReader();
   return {
     async read() {

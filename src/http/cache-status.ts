@@ -5,11 +5,20 @@ import { sfInteger, sfString, sfTokenOrString } from "./structured.ts";
 export interface CacheStatusMember {
   /** Name of the cache. */
   readonly cache: string;
-  readonly hit?: boolean;
-  readonly fwd?: "bypass" | "method" | "uri-miss" | "vary-miss" | "miss" | "request" | "stale" | "partial";
-  readonly fwdStatus?: number;
+  readonly hit?: boolean | undefined;
+  readonly fwd?:
+    | "bypass"
+    | "method"
+    | "uri-miss"
+    | "vary-miss"
+    | "miss"
+    | "request"
+    | "stale"
+    | "partial"
+    | undefined;
+  readonly fwdStatus?: number | undefined;
   /** Remaining freshness lifetime in seconds; negative when stale. */
-  readonly ttl?: number;
+  readonly ttl?: number | undefined;
   readonly stored?: boolean;
   readonly collapsed?: boolean;
   readonly key?: string;

@@ -86,7 +86,7 @@ export function stripHopByHop(fields: Fields): void {
 }
 
 /** The names that a value of Connection takes out of a message, beside those that are hop-by-hop in any case. */
-export function nominatedBy(connection: string | null): readonly string[] {
+function nominatedBy(connection: string | null): readonly string[] {
   if (connection === null || connection === "close" || connection === "keep-alive") return NOTHING;
   return splitList(connection.toLowerCase())
     .slice(0, CONNECTION_OPTIONS_MAX)

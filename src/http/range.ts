@@ -23,9 +23,20 @@ export type RangeRequest =
   | { kind: "unsatisfiable" }
   | { kind: "ranges"; ranges: ByteRange[] };
 
+/** One range with a first position, as nearly all are; of digits that stay exact numbers. */
+const ONE_RANGE = /^bytes=([0-9]{1,15})-([0-9]{0,15})$/;
+
 /** Reads Range against a representation of `length` bytes (RFC 9110 sections 14.1.2 and 14.2). */
 export function parseRange(value: string | null, length: number): RangeRequest {
   if (value === null) return { kind: "none" };
+  const one = ONE_RANGE.exec(value);
+  if (one !== null) {
+    const start = Number(one[1]);
+    const last = one[2] === "" ? length - 1 : Number(one[2]);
+    if (one[2] !== "" && last < start) return { kind: "none" };
+    if (start >= length) return { kind: "unsatisfiable" };
+    return { kind: "ranges", ranges: [{ start, end: Math.min(last, length - 1) }] };
+  }
   const unit = /^bytes=/i.exec(value);
   if (unit === null) return { kind: "none" };
   const specs = splitList(value.slice(6));

@@ -14,6 +14,7 @@ import { isLoopback } from "../service/control-guard.ts";
 import type { NodeLog } from "../service/log.ts";
 import { AccessLog } from "../telemetry/access-log.ts";
 import type { OriginEvent } from "../upstream/health/origin-event.ts";
+import { fleetStorage } from "./fleet/fleet-storage.ts";
 import { readSecret } from "./secrets.ts";
 import type { NodeTiers } from "./tiers.ts";
 
@@ -112,6 +113,7 @@ export function permissionsOf(config: NodeConfig, controlPort: () => number | nu
     readFile: async (path) =>
       isJoined ? ((await readSecret({ file: path }, secrets)) ?? "") : await readFile(path, "utf8"),
     readSecret: (ref) => readSecret(ref, secrets),
+    storage: () => fleetStorage(config),
   };
 }
 

@@ -116,11 +116,14 @@ export class AccessLog {
     }
   }
 
-  /** Writes everything that waits. Resolves when it is written, or when the sink has refused it. */
+  /** Writes everything that waits, or joins whoever is writing. Resolves when it is written, or when the sink has refused it. */
   flush(): Promise<void> {
     this.#flushing ??= this.#drain().finally(() => {
       this.#flushing = null;
-      if (!this.#closed && (this.#entries.length > 0 || this.#sink.pending || this.#droppedUntold > 0)) {
+      if (this.#closed) return;
+      if (this.#entries.length >= LINES_PER_BATCH_MAX && !this.#failing) {
+        setImmediate(() => void this.flush());
+      } else if (this.#entries.length > 0 || this.#sink.pending || this.#droppedUntold > 0) {
         this.#arm(this.#flushMs);
       }
     });
@@ -129,6 +132,8 @@ export class AccessLog {
 
   /** Opens the file anew: after a log rotation (SIGHUP). What waited goes to the file that was open. */
   async reopen(): Promise<void> {
+    // The first may be one that was under way and that leaves what came meanwhile.
+    await this.flush();
     await this.flush();
     await this.#sink.close();
     await this.flush();
@@ -166,8 +171,11 @@ export class AccessLog {
   async #drain(): Promise<void> {
     try {
       if (this.#sink.pending) await this.#sink.retry();
-      while (this.#entries.length > 0 || this.#droppedUntold > 0) {
+      // What comes while this is written waits for the next time: a steady load would be written in scraps.
+      let left = this.#entries.length;
+      while (left > 0 || this.#droppedUntold > 0) {
         const batch = this.#takeBatch();
+        left -= batch.length;
         let lines = "";
         for (const entry of batch) lines += lineOf(entry);
         const dropped = this.#droppedUntold;
@@ -220,9 +228,16 @@ function round(value: number | null): number | undefined {
   return value === null ? undefined : Math.round(value * 1_000) / 1_000;
 }
 
+let isoMs = Number.NaN;
+let iso = "";
+
+/** The time as text; that of the last one is kept, for many requests share a millisecond. */
 function isoOf(timeMs: number): string {
+  if (timeMs === isoMs) return iso;
   const date = new Date(timeMs);
-  return Number.isNaN(date.getTime()) ? new Date(0).toISOString() : date.toISOString();
+  iso = Number.isNaN(date.getTime()) ? new Date(0).toISOString() : date.toISOString();
+  isoMs = timeMs;
+  return iso;
 }
 
 /** One line of the log; fields without a value are left out. */

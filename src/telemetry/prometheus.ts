@@ -223,7 +223,8 @@ function originMetrics(page: MetricsPage, upstream: OriginReports): void {
   );
 }
 
-class MetricsPage {
+/** A page that is being written. */
+export class MetricsPage {
   text = "";
 
   gauge(name: string, help: string, samples: readonly Sample[]): void {

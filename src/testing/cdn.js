@@ -201,7 +201,7 @@ class RunningCdn {
   }
 
   env() {
-    const { control, token } = this.#ready;
+    const { control, token, accessKey } = this.#ready;
     return {
       PROXIMA_CONTROL_URL: control,
       PROXIMA_CONTROL_TOKEN: token,
@@ -213,6 +213,8 @@ class RunningCdn {
       FASTLY_API_TOKEN: token,
       FASTLY_API_KEY: token,
       AWS_ENDPOINT_URL_CLOUDFRONT: control,
+      AWS_ACCESS_KEY_ID: accessKey.accessKeyId,
+      AWS_SECRET_ACCESS_KEY: accessKey.secretAccessKey,
       AWS_REGION: "us-east-1",
     };
   }

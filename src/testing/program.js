@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 /** @typedef {{ readonly url: string, readonly control: string }} Node */
 /**
  * The ready line of `proxima dev --ci --json`.
- * @typedef {{ readonly control: string, readonly token: string, readonly pops: Readonly<Record<string, Node>>, readonly shield: Node | null }} Ready
+ * @typedef {{ readonly control: string, readonly token: string, readonly accessKey: { readonly accessKeyId: string, readonly secretAccessKey: string }, readonly pops: Readonly<Record<string, Node>>, readonly shield: Node | null }} Ready
  */
 
 const PROGRAM = fileURLToPath(new URL("../../scripts/proxima.mjs", import.meta.url));

@@ -17,10 +17,11 @@ import { type BodyReader, bodyOf } from "../http/body.ts";
 import { evaluateConditional } from "../http/conditional.ts";
 import { formatHttpDate } from "../http/date.ts";
 import { Fields } from "../http/fields.ts";
+import { isFingerprinted } from "../http/fingerprint.ts";
 import { extensionType } from "../http/media-type.ts";
 import { formatContentRange, formatUnsatisfiedRange, ifRangeMatches, parseRange } from "../http/range.ts";
 import { FileBody, type FileVersion, givenUp, versionOf, within } from "./file-body.ts";
-import { areVisible, type FileName, fileNameOf, isFingerprinted } from "./file-name.ts";
+import { areVisible, type FileName, fileNameOf } from "./file-name.ts";
 import {
   type NextHop,
   UpstreamError,

@@ -1,15 +1,19 @@
 /**
  * The worker of this node that owns a key, as a next hop: it is asked over a unix socket in the data
- * directory, whose folder is open to this user alone. Question and answer are frames (frame.ts) in
- * HTTP/1.1 messages, so that pooling, deadlines and back-pressure are those of every other next hop.
+ * directory, whose folder is open to this user alone. The question is a field of a GET, the answer a frame
+ * (frame.ts) in an HTTP/1.1 message, so that pooling, deadlines and back-pressure are those of every other
+ * next hop, and a question is one write.
  */
 import type { Clock } from "../base/clock.ts";
-import { type BodyReader, bodyOf } from "../http/body.ts";
+import type { BodyReader } from "../http/body.ts";
 import { Fields } from "../http/fields.ts";
-import { encodeFrameHead, readFrame } from "./frame.ts";
+import { encodeQuestion, readFrame } from "./frame.ts";
 import type { UpstreamResponse, UpstreamTimeouts } from "./next-hop.ts";
 import { UpstreamError } from "./next-hop.ts";
 import { HttpOrigin } from "./origin.ts";
+
+/** The field that carries a question. */
+export const QUESTION_FIELD = "x-proxima-question";
 
 /** Connections to one owner, in use or idle: each viewer of a large body holds one. */
 const CONNECTIONS_MAX = 4096;
@@ -44,14 +48,14 @@ export class OwnerHop {
 
   /** Asks. Rejects with an UpstreamError when no complete head of an answer came. */
   async ask(question: object, timeouts: UpstreamTimeouts): Promise<OwnerAnswer> {
-    const frame = encodeFrameHead(question);
+    const fields = new Fields([QUESTION_FIELD, encodeQuestion(question)]);
     let response: UpstreamResponse;
     try {
-      response = await this.#send(frame, timeouts);
+      response = await this.#send(fields, timeouts);
     } catch (error) {
       // A connection that had just been closed as idle; to ask twice changes nothing.
       if (!(error instanceof UpstreamError && error.code === "connection_terminated")) throw error;
-      response = await this.#send(frame, timeouts);
+      response = await this.#send(fields, timeouts);
     }
     if (response.status !== 200 || response.body === null) {
       response.body?.cancel();
@@ -61,16 +65,16 @@ export class OwnerHop {
     return { head, body, requestTimeMs: response.requestTimeMs, reused: response.reused };
   }
 
-  #send(frame: Uint8Array, timeouts: UpstreamTimeouts): Promise<UpstreamResponse> {
+  #send(fields: Fields, timeouts: UpstreamTimeouts): Promise<UpstreamResponse> {
     return this.#hop.fetch(
       {
-        method: "POST",
+        method: "GET",
         scheme: "http",
         authority: "owner.invalid",
         target: "/",
-        fields: new Fields(),
-        body: bodyOf(frame),
-        bodyLength: frame.byteLength,
+        fields,
+        body: null,
+        bodyLength: null,
         signal: null,
       },
       timeouts,

@@ -8,6 +8,8 @@ export interface CiReady {
   readonly pid: number;
   readonly control: string;
   readonly token: string;
+  readonly accessKey: { readonly accessKeyId: string; readonly secretAccessKey: string };
+  readonly takeover: { readonly url: string; readonly caFile: string; readonly hosts: readonly string[] };
   readonly pops: Readonly<Record<string, { readonly url: string; readonly control: string }>>;
   readonly shield: { readonly url: string; readonly control: string } | null;
   readonly dataDir: string;

@@ -8,6 +8,7 @@ import {
   type ControlPlaneOptions,
   startControlPlane,
 } from "../../src/control/control-plane.ts";
+import type { SendWebhook } from "../../src/control/webhooks/courier.ts";
 
 /** An answer, its body parsed. */
 export interface ControlAnswer {
@@ -35,6 +36,8 @@ export interface TestControl {
   readonly admin: string;
   readonly dataDir: string;
   readonly messages: string[];
+  /** How webhooks are sent; refuses them unless the test says otherwise. */
+  sendWebhook: SendWebhook;
   ask(method: string, path: string, body?: unknown, how?: Ask): Promise<ControlAnswer>;
   /** Makes a token; returns its secret. */
   token(scopes: readonly string[], sites?: readonly string[], hosts?: readonly string[]): Promise<string>;
@@ -67,6 +70,7 @@ export async function startTestControl(options: TestControlOptions = {}): Promis
       tls: null,
       names: [],
       newAdminToken: false,
+      sendWebhook: (url, body, fields) => kit.sendWebhook(url, body, fields),
       bus: options.bus?.() ?? null,
       version: "0.0.0-test",
       command: "test",
@@ -96,8 +100,9 @@ export async function startTestControl(options: TestControlOptions = {}): Promis
       value: isJson ? JSON.parse(text) : null,
     };
   };
-  return {
+  const kit: TestControl = {
     clock,
+    sendWebhook: () => Promise.reject(new Error("the test sends none")),
     url,
     admin,
     dataDir,
@@ -125,6 +130,7 @@ export async function startTestControl(options: TestControlOptions = {}): Promis
       rmSync(dataDir, { recursive: true, force: true });
     },
   };
+  return kit;
 }
 
 /** A site's config that is valid. */

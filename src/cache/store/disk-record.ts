@@ -21,8 +21,10 @@ export interface DiskRecord {
   readonly storedAtMs: number;
 }
 
-const CODINGS: readonly Coding[] = ["identity", "gzip", "br", "zstd"];
-const SOURCES: readonly LifetimeSource[] = [
+/** Codings by the number that stands for them in records. */
+export const CODINGS: readonly Coding[] = ["identity", "gzip", "br", "zstd"];
+/** Sources of a lifetime by the number that stands for them in records. */
+export const SOURCES: readonly LifetimeSource[] = [
   "edge-ttl",
   "cdn-cache-control",
   "surrogate-control",

@@ -95,8 +95,8 @@ export class DiskTier {
     this.#clock = options.clock;
     this.#holds = options.holds;
     // What memory answers the disk is never asked for.
-    this.#disk.isHot = (row) =>
-      [...(this.#memory.get(row.key)?.variants() ?? [])].some(({ disk }) => disk?.born === row.born);
+    this.#disk.isHot = ({ key, born }) => this.#memory.holdsRow(key, born);
+    this.#memory.rowOf = (key, born) => this.#disk.find(key).find((row) => row.born === born) ?? null;
   }
 
   /** True when a base key's place is here and can be used. */
@@ -304,18 +304,30 @@ export class DiskTier {
 
   /** A response got new fields or another life: so does its row. */
   renew(entry: StoredResponse): void {
-    if (entry.disk === null) return;
-    const row = this.#disk.updateMeta(entry.disk, encodeRecord(entry), entry.validSequence, entry.tags);
+    const { disk } = entry;
+    if (disk === null) {
+      this.#forgetUnseen(entry);
+      return;
+    }
+    const row = this.#disk.updateMeta(disk, encodeRecord(entry), entry.validSequence, entry.tags);
     // What the disk still has of it is not what it is any more, and must not come back.
-    if (row === null) this.#disk.remove(entry.disk);
+    if (row === null) this.#disk.remove(disk);
     entry.disk = row;
   }
 
   /** A response is gone for what it is: so is its row. */
   forget(entry: StoredResponse): void {
     this.#dropped.add(entry);
-    if (entry.disk === null) return;
-    this.#disk.remove(entry.disk);
+    const { disk } = entry;
+    if (disk === null) this.#forgetUnseen(entry);
+    else this.#disk.remove(disk);
+    entry.disk = null;
+  }
+
+  /** A row that can not be seen is evicted, or its shard is off: then the removal of its URL is owed. */
+  #forgetUnseen(entry: StoredResponse): void {
+    if (entry.diskBorn === 0) return;
+    this.#disk.removeUrl(entry.key);
     entry.disk = null;
   }
 

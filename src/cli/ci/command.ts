@@ -5,9 +5,10 @@ import { isLoopback } from "../../service/control-guard.ts";
 import { runUntilSignal } from "../../service/signals.ts";
 import { SilentExit, UsageError } from "../failure.ts";
 import { type Io, styleFor } from "../io.ts";
-import type { ListenOptions } from "../options.ts";
+import { type ListenOptions, readAddress } from "../options.ts";
 import { readOrigin } from "../origin.ts";
 import { type DemoSite, nodeLog, type Program } from "../serve.ts";
+import { environmentLines } from "../takeover.ts";
 import { VERSION } from "../version.ts";
 import { rawOrigin, siteOf, sitesOfConfig } from "./sites.ts";
 import { type CiStack, startCiStack } from "./stack.ts";
@@ -21,6 +22,7 @@ export interface CiCommandOptions {
   readonly config?: string;
   /** Milliseconds since the epoch. */
   readonly clock?: number;
+  readonly takeover?: ListenAddress;
   readonly json?: boolean;
   readonly untilStdinEnds?: boolean;
 }
@@ -45,6 +47,10 @@ export function ciOptions(): readonly Option[] {
     new Option("--clock <TIME>", "with --ci: when its time begins, such as 2027-01-01T00:00:00Z").argParser(
       readTime,
     ),
+    new Option(
+      "--takeover <HOST:PORT>",
+      "with --ci: also answer for the hosts of Cloudflare, Fastly, CloudFront, Bunny and Akamai there",
+    ).argParser(readAddress),
     new Option("--json", "with --ci: say where everything is as one line of JSON"),
     new Option("--until-stdin-ends", "with --ci: end when standard input does, as when the parent is killed"),
   ];
@@ -57,6 +63,7 @@ export function refuseWithoutCi(options: CiCommandOptions): void {
     ...(options.shield ? [] : ["--no-shield"]),
     ...(options.config === undefined ? [] : ["--config"]),
     ...(options.clock === undefined ? [] : ["--clock"]),
+    ...(options.takeover === undefined ? [] : ["--takeover"]),
     ...(options.json === undefined ? [] : ["--json"]),
     ...(options.untilStdinEnds === undefined ? [] : ["--until-stdin-ends"]),
   ];
@@ -87,6 +94,7 @@ export async function ciCommand(
       sites,
       http: options.http ?? ANY_PORT,
       control: options.control ?? ANY_PORT,
+      takeover: options.takeover ?? null,
       memoryBytesMax: options.cacheMemory ?? CACHE_BYTES,
       startMs: options.clock ?? null,
       createEdge: program.createEdge,
@@ -103,8 +111,10 @@ export async function ciCommand(
 }
 
 /** What the ready line says: its members are part of the program's interface. */
-function described({ control, token, pops, shield, dataDir }: CiStack): Record<string, unknown> {
-  return { ready: true, version: VERSION, pid: process.pid, control, token, pops, shield, dataDir };
+function described(stack: CiStack): Record<string, unknown> {
+  const { control, token, accessKey, takeover, pops, shield, dataDir } = stack;
+  const names = { control, token, accessKey, takeover, pops, shield, dataDir };
+  return { ready: true, version: VERSION, pid: process.pid, ...names };
 }
 
 function banner(stack: CiStack, { color }: Io): string {
@@ -114,6 +124,12 @@ function banner(stack: CiStack, { color }: Io): string {
     ...(stack.shield === null ? [] : [["shield", stack.shield.url] as const]),
     ["control", `${stack.control}/v1 (${stack.control}/docs)`] as const,
     ["token", `${stack.token} (known to all: for loopback only)`] as const,
+    ...(stack.takeover === null
+      ? []
+      : [
+          ["takeover", `${stack.takeover.url} for ${stack.takeover.hosts.join(", ")}`] as const,
+          ["", environmentLines(stack.takeover.caFile).join(" ")] as const,
+        ]),
     ["data", `${stack.dataDir} (goes at the end)`] as const,
   ];
   const width = Math.max(...rows.map(([name]) => name.length));
@@ -130,7 +146,7 @@ function banner(stack: CiStack, { color }: Io): string {
 }
 
 /** What a run decides for itself. */
-function refuseOthers(options: ListenOptions): void {
+function refuseOthers(options: CiCommandOptions & ListenOptions): void {
   const given = [
     ...(options.https === undefined ? [] : ["--https"]),
     ...(options.dataDir === undefined ? [] : ["--data-dir"]),
@@ -138,11 +154,12 @@ function refuseOthers(options: ListenOptions): void {
     ...(options.workers === undefined ? [] : ["--workers"]),
   ];
   if (given.length > 0) throw new UsageError(`${given.join(", ")}: dev --ci does not take this`);
-  const { control } = options;
-  if (control !== undefined && control.hostname !== "" && !isLoopback(control.hostname))
-    throw new UsageError(
-      `--control ${control.hostname}: the token of dev --ci is known to all, so its control plane listens on loopback only`,
-    );
+  const { control, takeover } = options;
+  for (const [name, address] of Object.entries({ control, takeover }))
+    if (address !== undefined && address.hostname !== "" && !isLoopback(address.hostname))
+      throw new UsageError(
+        `--${name} ${address.hostname}: the token of dev --ci is known to all, so its control plane listens on loopback only`,
+      );
 }
 
 /** The end of standard input is the parent's end, also when that was killed outright. */

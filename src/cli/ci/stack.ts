@@ -11,15 +11,19 @@ import { messageOf, ProximaError } from "../../base/errors.ts";
 import type { ListenAddress } from "../../config/address.ts";
 import { parseConfig } from "../../config/parse.ts";
 import { type ControlPlane, startControlPlane } from "../../control/control-plane.ts";
+import { takeoverHosts } from "../../control/takeover.ts";
 import { type CreateEdge, type RunningNode, startNode } from "../../node/node.ts";
 import { formatAddress } from "../../service/listen-error.ts";
 import type { NodeLog } from "../../service/log.ts";
 import type { Service } from "../../service/signals.ts";
+import { guardedPost } from "../../upstream/guarded-post.ts";
+import { onLoopback } from "../option-values.ts";
 import { mustParse } from "../serve.ts";
+import { takeoverCertificate } from "../takeover.ts";
 import { VERSION } from "../version.ts";
 import { type CiFolder, makeCiFolder } from "./folder.ts";
 import type { CiSites } from "./sites.ts";
-import { CI_TOKEN } from "./token.ts";
+import { CI_ACCESS_KEY, CI_TOKEN } from "./token.ts";
 
 /** How a run is set up. */
 export interface CiOptions {
@@ -30,6 +34,8 @@ export interface CiOptions {
   readonly http: ListenAddress;
   /** Address of the control plane. */
   readonly control: ListenAddress;
+  /** Where vendors' own hosts are answered for; null for nowhere. */
+  readonly takeover: ListenAddress | null;
   /** Most memory of each cache, in bytes. */
   readonly memoryBytesMax: number;
   /** When the run's time begins, in milliseconds since the epoch; null for now. */
@@ -49,6 +55,13 @@ export interface CiNode {
 export interface CiStack extends Service {
   readonly control: string;
   readonly token: string;
+  readonly accessKey: typeof CI_ACCESS_KEY;
+  /** What clients have to trust, and where the hosts are to lead. */
+  readonly takeover: {
+    readonly url: string;
+    readonly caFile: string;
+    readonly hosts: readonly string[];
+  } | null;
   readonly pops: Readonly<Record<string, CiNode>>;
   readonly shield: CiNode | null;
   readonly dataDir: string;
@@ -110,6 +123,11 @@ export async function startCiStack(options: CiOptions): Promise<CiStack> {
     return {
       control,
       token: CI_TOKEN,
+      accessKey: CI_ACCESS_KEY,
+      takeover:
+        plane.takeover === null
+          ? null
+          : { url: `https://${plane.takeover.address}`, caFile: plane.takeover.caFile, hosts: takeoverHosts },
       pops: Object.fromEntries(pops.map(settled)),
       shield,
       dataDir: folder.path,
@@ -141,15 +159,19 @@ function clockFrom(startMs: number | null): () => MovableClock {
 }
 
 function startPlane(options: CiOptions, folder: CiFolder, clock: MovableClock): Promise<ControlPlane> {
-  const { control, log } = options;
+  const { control, takeover, log } = options;
   return startControlPlane({
-    address: { ...control, hostname: control.hostname === "" ? LOOPBACK : control.hostname },
+    address: onLoopback(control),
     dataDir: folder.file("control"),
     tls: null,
     names: [],
     newAdminToken: false,
+    // One machine, and what is tested is on it.
+    sendWebhook: (url, body, fields) =>
+      guardedPost(url, body, fields, { clock: systemClock, allowAddress: () => true }),
     bus: null,
     knownToken: CI_TOKEN,
+    takeover: takeover === null ? null : { address: onLoopback(takeover), certificate: takeoverCertificate },
     version: VERSION,
     command: "proxima dev --ci",
     clock,

@@ -6,3 +6,9 @@
 
 /** May do everything, in the local CI mode and nowhere else. */
 export const CI_TOKEN = "pxa_c1c1c1c1c1c1_only-for-ci-on-loopback-no-secret-known-all";
+
+/** The same as an access key, for clients that sign (AWS, Akamai). */
+export const CI_ACCESS_KEY = {
+  accessKeyId: "PXAKC1C1C1C1C1C1",
+  secretAccessKey: CI_TOKEN.slice("pxa_c1c1c1c1c1c1_".length),
+} as const;

@@ -12,7 +12,7 @@ export interface FleetOptions {
 
 /** A request. */
 interface Ask {
-  readonly method?: "POST" | "DELETE";
+  readonly method?: "POST" | "PUT" | "DELETE";
   readonly path: string;
   readonly body?: unknown;
   readonly timeoutMs?: number;
@@ -43,7 +43,7 @@ export class FleetClient {
         target: path,
         timeoutMs,
         code: "control_unreachable",
-        ...(method === "DELETE" ? { method } : {}),
+        ...(method === "DELETE" || method === "PUT" ? { method } : {}),
         ...(body === undefined ? {} : { body }),
       },
       this.#io,

@@ -2,8 +2,10 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { isRecord } from "../control-client.ts";
 import { type Io, styleFor } from "../io.ts";
+import { addPushCommands } from "../push/command.ts";
 import { FleetClient, type FleetOptions, shown, table } from "./client.ts";
 import { applyCommand, type DeployOptions, planCommand, waitForNodes } from "./deploy.ts";
+import { addHookCommands, addWebhookCommands } from "./hooks.ts";
 import {
   addRolloutCommands,
   followRollout,
@@ -33,8 +35,11 @@ ${help}`;
   addDeployCommands(root, io, shared);
   addVersionCommands(root, io, shared);
   addRolloutCommands(root, io, shared);
+  addHookCommands(root, io, shared);
+  addWebhookCommands(root, io, shared);
   addNodeCommands(root, io, shared);
   addTokenCommands(root, io, shared);
+  addPushCommands(root, io, shared);
 }
 
 /** Options of a new token. */

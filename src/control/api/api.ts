@@ -20,7 +20,7 @@ import { parseJson, readBody } from "./body.ts";
 import { docsPage, STYLE_HASH } from "./docs-page.ts";
 import { Door, type Incoming, nobody, pathOf, TokenCaller, tooMany, unauthorized } from "./door.ts";
 import { openApiDocument } from "./openapi.ts";
-import type { Call, Caller, Reply, Route } from "./route.ts";
+import type { Call, Caller, RawBody, Reply, Route } from "./route.ts";
 import { routes as everyRoute } from "./routes.ts";
 import { clockRoutes } from "./routes-clock.ts";
 
@@ -124,11 +124,7 @@ export class Api {
       this.#mustBeInRate(route, caller);
       this.#mustBeAllowed(route, caller);
       const query = parsed(route.query, Object.fromEntries(new URL(request.url).searchParams), "query");
-      const body = parsed(
-        route.body,
-        route.body === null ? undefined : await parseJson(await readBody(request, route.bodyBytesMax)),
-        "",
-      );
+      const body = await bodyOf(route, request);
       const call: Call<unknown, unknown> = {
         caller,
         parts: this.#parts,
@@ -140,10 +136,15 @@ export class Api {
         signal: AbortSignal.any([request.signal, this.#closing.signal]),
       };
       const reply = route.action === null ? await route.run(call) : await this.#change(route, call);
-      return answerOf(reply, route.status);
+      return this.#counted(route, answerOf(reply, route.status));
     } catch (error) {
-      return this.#refused(error, route, incoming, actor);
+      return this.#counted(route, this.#refused(error, route, incoming, actor));
     }
+  }
+
+  #counted(route: Route, response: Response): Response {
+    this.#parts.meters.answered(`${route.method} ${route.path}`, response.status);
+    return response;
   }
 
   /** Runs a route that changes something: the change, its audit entry and the kept answer are one transaction. */
@@ -157,7 +158,9 @@ export class Api {
       if (known !== null) return { ...(JSON.parse(known) as Reply), status: 200 };
       const made = route.run(call);
       if (made instanceof Promise) throw new Error(`${route.path} changes something and waits`);
-      parts.audit.done(caller.actor, route.action ?? "", made.audit?.target ?? "", made.audit?.detail ?? "");
+      const actor =
+        made.audit?.actor === undefined ? caller.actor : { ...caller.actor, id: made.audit.actor };
+      parts.audit.done(actor, route.action ?? "", made.audit?.target ?? "", made.audit?.detail ?? "");
       if (key !== null) parts.idempotent.keep(caller.actor.id, key, about, JSON.stringify(made));
       return made;
     });
@@ -225,6 +228,8 @@ export class Api {
 }
 
 function idempotencyKeyOf(route: Route, { fields, body }: Call<unknown, unknown>): string | null {
+  // A sender of messages is known by its signature, which this field is not part of.
+  if (route.raw) return null;
   const inBody =
     typeof body === "object" && body !== null && "idempotencyKey" in body
       ? String(body.idempotencyKey)
@@ -257,6 +262,14 @@ function parsed(schema: z.ZodType | null, value: unknown, what: string): unknown
   throw new Refused(400, `${first?.path || "the body"}: ${first?.message ?? "is not valid"}`, {
     members: { issues },
   });
+}
+
+/** What a route gets of a request's body. */
+async function bodyOf(route: Route, request: Request): Promise<unknown> {
+  if (route.body === null && !route.raw) return undefined;
+  const bytes = await readBody(request, route.bodyBytesMax);
+  const value = await parseJson(bytes);
+  return route.raw ? ({ bytes, value } satisfies RawBody) : parsed(route.body, value, "");
 }
 
 function answerOf(reply: Reply, statusMade: number): Response {

@@ -22,6 +22,7 @@ export function define<B extends z.ZodType = z.ZodUndefined, Q extends z.ZodType
     secret: sketch.secret ?? false,
     body: sketch.body ?? null,
     bodyBytesMax: sketch.bodyBytesMax ?? BODY_BYTES_MAX,
+    raw: sketch.raw ?? false,
     query: sketch.query ?? null,
     answer: sketch.answer ?? null,
     status: sketch.status ?? 200,

@@ -63,6 +63,12 @@ export interface Call<Body, Query> {
   readonly signal: AbortSignal;
 }
 
+/** A JSON body with the bytes that it was read from: what a signature is of. */
+export interface RawBody {
+  readonly bytes: Uint8Array;
+  readonly value: unknown;
+}
+
 /** What a route answers. */
 export interface Reply {
   readonly status?: number;
@@ -72,7 +78,12 @@ export interface Reply {
   readonly text?: string;
   readonly fields?: Readonly<Record<string, string>>;
   /** What the audit log says of it. */
-  readonly audit?: { readonly target: string; readonly detail?: string };
+  readonly audit?: {
+    readonly target: string;
+    readonly detail?: string;
+    /** Who did it, where that is known by other means than a token. */
+    readonly actor?: string;
+  };
 }
 
 /** A route. */
@@ -91,6 +102,8 @@ export interface Route {
   readonly secret: boolean;
   readonly body: z.ZodType | null;
   readonly bodyBytesMax: number;
+  /** The body is checked by the route, which has its bytes too (`RawBody`). */
+  readonly raw: boolean;
   readonly query: z.ZodType | null;
   readonly answer: z.ZodType | null;
   readonly status: number;
@@ -111,6 +124,7 @@ export interface RouteSketch<B extends z.ZodType, Q extends z.ZodType> {
   readonly secret?: boolean;
   readonly body?: B;
   readonly bodyBytesMax?: number;
+  readonly raw?: boolean;
   readonly query?: Q;
   readonly answer?: z.ZodType;
   readonly status?: number;

@@ -1,4 +1,6 @@
 /** Routes of tokens and of the audit log. */
+import { PROMETHEUS_CONTENT_TYPE } from "../../telemetry/prometheus.ts";
+import { controlMetrics } from "../metrics-page.ts";
 import type { MadeToken } from "../tokens.ts";
 import { define, PAGE_LIMIT, page } from "./define.ts";
 import type { Route } from "./route.ts";
@@ -76,6 +78,18 @@ export const adminRoutes: readonly Route[] = [
       const token = parts.tokens.revoke(params.id ?? "");
       return { value: token, audit: { target: token.prefix, detail: token.name } };
     },
+  }),
+  define({
+    method: "GET",
+    path: "/metrics",
+    group: "Metrics",
+    summary: "The metrics page, as Prometheus reads it.",
+    access: ["read", "metrics"],
+    fleetWide: true,
+    run: ({ parts }) => ({
+      text: controlMetrics(parts),
+      fields: { "content-type": PROMETHEUS_CONTENT_TYPE },
+    }),
   }),
   define({
     method: "GET",

@@ -140,6 +140,7 @@ export const fleetRoutes: readonly Route[] = [
     answer: s.node,
     run: ({ parts, params }) => {
       const node = parts.nodes.remove(parts.nodes.get(params.node ?? "").id);
+      parts.watch.removed(node.id);
       return { value: node, audit: { target: node.name, detail: node.id } };
     },
   }),
@@ -254,6 +255,7 @@ export const nodeRoutes: readonly Route[] = [
         const before = parts.nodes.report(node, report, address);
         parts.purges.reported(node, before, report);
         parts.rollouts.reported(node, report);
+        parts.watch.reported(node, report);
       });
       parts.rollouts.wake();
       return { value: { drained: parts.nodes.isDrained(node) } };

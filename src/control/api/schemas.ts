@@ -23,17 +23,18 @@ import {
 import { ROLLOUT_STATES } from "../rollouts/rollouts.ts";
 import { SCOPES } from "../tokens.ts";
 
-const text = (chars: number) =>
+/** A text without control characters, at most so long. */
+export const text = (chars: number) =>
   z
     .string()
     .max(chars)
     .refine((value) => !/\p{Cc}/u.test(value) && value.isWellFormed(), {
       error: "has a control character or half a character",
     });
-const name = text(100).min(1);
+export const name = text(100).min(1);
 const note = text(500).describe("Why, for people.");
-const time = z.iso.datetime();
-const whole = z.int().min(0);
+export const time = z.iso.datetime();
+export const whole = z.int().min(0);
 /** A number in a query or a path. */
 const numberText = z
   .string()
@@ -391,7 +392,7 @@ export const purgeWaitQuery = z.strictObject({
 
 // ---- lists, audit, log ----
 
-const limit = numberText
+export const limit = numberText
   .refine((value) => value >= 1 && value <= PAGE_MAX, { error: `expected 1 to ${PAGE_MAX}` })
   .optional()
   .describe(`How many; ${PAGE_DEFAULT} when left out, ${PAGE_MAX} at most.`);

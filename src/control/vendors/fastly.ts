@@ -54,7 +54,9 @@ function read(request: VendorRequest): Operation | null {
   if (request.path.startsWith("/purge/")) return readUrl(request, soft);
   const steps = stepsOf(request.path);
   if (steps === null) return null;
-  const [top, service = "", what, key, ...rest] = steps;
+  const [top, service = "", what, ...rest] = steps;
+  // A slash belongs to the key: who means a path is told by the warning that nothing has it.
+  const key = rest.length === 0 ? undefined : rest.join("/");
   if (top === "purge") {
     // Not a call that Fastly has: the keys are looked for on every service of the token.
     const keys = keysOf(request);
@@ -64,7 +66,7 @@ function read(request: VendorRequest): Operation | null {
       answer: (purged: Purged) => jsonAnswer(200, { status: "ok", id: purged.id }, notes(purged, keys)),
     };
   }
-  if (service === "" || rest.length > 0) return null;
+  if (service === "") return null;
   const site = { by: "id", id: service } as const;
   if (what === "purge_all" && key === undefined)
     return {

@@ -16,7 +16,9 @@ const SITES_LISTED_MAX = 10_000;
 export class SiteNames {
   readonly #parts: ControlParts;
   #snapshot = -1;
-  #byId = new Map<string, string[]>();
+  #byId: ReadonlyMap<string, readonly string[]> = new Map();
+  /** Ids that are made of sites', kept from one snapshot to the next. */
+  #own: ReadonlyMap<string, readonly string[]> = new Map();
 
   constructor(parts: ControlParts) {
     this.#parts = parts;
@@ -28,8 +30,9 @@ export class SiteNames {
     const among = (this.#byId.get(id) ?? []).filter(
       (site) => caller.sites === null || caller.sites.includes(site),
     );
-    // A site's own id stands above what others call themselves.
-    const site = among.includes(id) ? id : among[0];
+    // A site's own id stands above what others call themselves; one that is rolled out first has no other.
+    const isOwn = (caller.sites === null || caller.sites.includes(id)) && this.#parts.sites.isActive(id);
+    const site = isOwn ? id : among[0];
     if (site !== undefined && (site === id || among.length === 1)) return this.#known(site);
     const shown = id.slice(0, 100);
     if (among.length > 1)
@@ -55,11 +58,8 @@ export class SiteNames {
   }
 
   /** Every site in force that the caller may see, by id. */
-  all(caller: Caller): KnownSite[] {
-    const found: KnownSite[] = [];
-    for (const { id, hosts, activeVersion } of this.#parts.sites.list(SITES_LISTED_MAX, "", caller.sites))
-      if (activeVersion !== null) found.push({ id, hosts });
-    return found;
+  all(caller: Caller): readonly KnownSite[] {
+    return this.#parts.sites.activeHosts(SITES_LISTED_MAX, caller.sites);
   }
 
   #known(id: string): KnownSite {
@@ -67,14 +67,23 @@ export class SiteNames {
   }
 
   #refresh(): void {
-    const snapshot = this.#parts.sites.newestSnapshot()?.number ?? 0;
+    const snapshot = this.#parts.sites.newestNumber();
     if (snapshot === this.#snapshot) return;
     const byId = new Map<string, string[]>();
+    const own = new Map<string, readonly string[]>();
+    const add = (id: string, site: string) => {
+      const known = byId.get(id);
+      if (known === undefined) byId.set(id, [site]);
+      else if (!known.includes(site)) known.push(site);
+    };
     for (const { site, vendorIds } of this.#parts.sites.vendorIds()) {
-      for (const id of new Set([site, ...Object.values(siteIds(site)), ...vendorIds]))
-        byId.set(id, [...(byId.get(id) ?? []), site]);
+      const ids = this.#own.get(site) ?? [site, ...Object.values(siteIds(site))];
+      own.set(site, ids);
+      for (const id of ids) add(id, site);
+      for (const id of vendorIds) add(id, site);
     }
     this.#byId = byId;
+    this.#own = own;
     this.#snapshot = snapshot;
   }
 }

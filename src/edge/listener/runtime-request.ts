@@ -1,6 +1,6 @@
 /**
  * The runtime's Request seen as a ViewerRequest. One small object per request; everything but its
- * three references is asked of the runtime when, and only when, the pipeline asks.
+ * three references is asked of the runtime when, and only when, the pipeline asks, and once.
  */
 import type { Clock } from "../../base/clock.ts";
 import type { BodyReader } from "../../http/body.ts";
@@ -30,6 +30,8 @@ export class RuntimeRequest implements ViewerRequest {
   readonly #request: Request;
   readonly #source: RequestSource;
   readonly #context: RequestContext;
+  readonly method: string;
+  #fields: Headers | null = null;
   #peerAddress: string | null = null;
   #body: BodyReader | null | undefined = undefined;
 
@@ -37,10 +39,7 @@ export class RuntimeRequest implements ViewerRequest {
     this.#request = request;
     this.#source = source;
     this.#context = context;
-  }
-
-  get method(): string {
-    return this.#request.method;
+    this.method = request.method;
   }
 
   get scheme(): "http" | "https" {
@@ -56,7 +55,8 @@ export class RuntimeRequest implements ViewerRequest {
   }
 
   get fields(): FieldReader {
-    return this.#request.headers;
+    this.#fields ??= this.#request.headers;
+    return this.#fields;
   }
 
   /** Address of the peer; empty when the viewer left before it was first asked for. */
@@ -76,7 +76,7 @@ export class RuntimeRequest implements ViewerRequest {
       this.#body = null;
       return null;
     }
-    const declared = this.#request.headers.get("content-length");
+    const declared = this.fields.get("content-length");
     this.#body = new ViewerBody(sourceOf(stream), {
       declaredBytes: declared === null ? null : Number(declared),
       bytesMax: this.#context.requestBodyBytesMax,

@@ -1,7 +1,8 @@
 /** Whether a request may use the cache at all; and, if it may, its key. */
 import type { Freshness } from "../../cache/freshness.ts";
 import { baseKey, keyQuery, secondaryKey, selectingKey } from "../../cache/key.ts";
-import type { StoredResponse, StoredUrl } from "../../cache/stored.ts";
+import type { StoredResponse } from "../../cache/stored.ts";
+import type { StoredUrl } from "../../cache/stored-url.ts";
 import { nominatesFields } from "../../http/hop-by-hop.ts";
 import { splitQuery } from "../../http/target.ts";
 import type { RoutedExchange } from "../exchange.ts";

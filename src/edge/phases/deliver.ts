@@ -11,6 +11,7 @@ import { parseCacheControl } from "../../http/cache-control.ts";
 import { evaluateConditional } from "../../http/conditional.ts";
 import type { Fields } from "../../http/fields.ts";
 import { isCompressible } from "../../http/media-type.ts";
+import { type ByteRange, formatContentRange } from "../../http/range.ts";
 import { formOf } from "../../optimize/forms.ts";
 import type { RoutedExchange } from "../exchange.ts";
 import type { CacheReason, CacheResult, ViewerResponse } from "../message.ts";
@@ -41,6 +42,8 @@ export interface HotAnswer {
   readonly head: ViewerResponse;
   /** 304, made when it is first wanted. */
   unchanged: ViewerResponse | null;
+  /** What all 206 with one range have in common, made when it is first wanted. */
+  ranged: ViewerResponse | null;
 }
 
 /** What delivery needs of the edge. */
@@ -154,6 +157,7 @@ function prepare(
     whole: { status: entry.status, fields, body: bodyless ? null : body },
     head: { status: entry.status, fields, body: null },
     unchanged: null,
+    ranged: null,
   };
 }
 
@@ -202,9 +206,64 @@ function deliverRange(
   const { etag, lastModifiedMs, dateMs } = entry;
   const plan = planRanges(x.method, x.request.fields, { length: form.length, etag, lastModifiedMs, dateMs });
   if (plan.kind === "whole") return null;
+  const [only] = plan.kind === "parts" ? plan.parts : [];
+  if (plan.kind === "parts" && plan.parts.length === 1 && only !== undefined) {
+    return new RangedAnswer(rangedFields(answer), body, form.length, only);
+  }
   const fields = answer.whole.fields.clone();
   if (plan.kind === "unsatisfiable") return unsatisfiable(fields, form.length);
   return partial(fields, form.length, plan.parts, ({ start, end }) =>
     body instanceof Uint8Array ? body.subarray(start, end + 1) : body.slice(start, end + 1),
   );
+}
+
+function rangedFields(answer: HotAnswer): ViewerResponse {
+  if (answer.ranged === null) {
+    const fields = answer.whole.fields.clone();
+    for (const name of ["content-length", "content-range"]) fields.delete(name);
+    answer.ranged = { status: 206, fields, body: null };
+  }
+  return answer.ranged;
+}
+
+/** A 206 of one range. What a listener does not ask for is not made. */
+class RangedAnswer implements ViewerResponse {
+  readonly status = 206;
+  readonly partOf: NonNullable<ViewerResponse["partOf"]> | undefined;
+  readonly derived: NonNullable<ViewerResponse["derived"]>;
+  readonly #whole: Uint8Array | Blob;
+  readonly #range: ByteRange;
+  #body: Uint8Array | Blob | null = null;
+  #fields: Fields | null = null;
+  prepared: unknown;
+
+  constructor(from: ViewerResponse, whole: Uint8Array | Blob, length: number, range: ByteRange) {
+    const { start, end } = range;
+    const size = end + 1 - start;
+    this.#whole = whole;
+    this.#range = range;
+    this.partOf = whole instanceof Blob ? { blob: whole, start, size } : undefined;
+    this.derived = {
+      from,
+      fields: [
+        ["content-range", formatContentRange(start, end, length)],
+        ["content-length", String(size)],
+      ],
+    };
+  }
+
+  get body(): Uint8Array | Blob {
+    const { start, end } = this.#range;
+    this.#body ??=
+      this.#whole instanceof Blob ? this.#whole.slice(start, end + 1) : this.#whole.subarray(start, end + 1);
+    return this.#body;
+  }
+
+  get fields(): Fields {
+    if (this.#fields === null) {
+      this.#fields = this.derived.from.fields.clone();
+      for (const [name, value] of this.derived.fields) this.#fields.append(name, value);
+    }
+    return this.#fields;
+  }
 }

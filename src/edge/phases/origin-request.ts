@@ -113,7 +113,7 @@ export interface OriginRequestOptions {
   /** Keep the viewer's Range although the rest is cacheable (the object is known to be too large). */
   readonly keepRange: boolean;
   /** A range of our own, of one version only when `ifRange` names it (RFC 9110 section 13.1.5). */
-  readonly span?: { readonly range: string; readonly ifRange: string | null };
+  readonly span?: { readonly range: string; readonly ifRange: string | null } | undefined;
 }
 
 /** Builds the request to the origin; without one to a group, whose members each make their own Host of the viewer's. */

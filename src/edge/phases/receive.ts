@@ -27,7 +27,7 @@ const METHOD = /^[A-Z][A-Z0-9_-]{0,31}$/;
 /** Fills in the exchange's first part; returns an answer when the request is refused. */
 export function receive(x: Exchange, settings: EdgeSettings, clock: Clock): ViewerResponse | null {
   const { fields } = x.request;
-  if (x.method === "CONNECT" || x.method === "TRACE" || !METHOD.test(x.method)) {
+  if (x.method !== "GET" && (x.method === "CONNECT" || x.method === "TRACE" || !METHOD.test(x.method))) {
     return refuse(x, 405, `method ${x.method.slice(0, 32)} is not served here`, settings);
   }
   if (settings.headerCharsMax !== null && headerChars(fields) > settings.headerCharsMax) {

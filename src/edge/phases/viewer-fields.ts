@@ -108,23 +108,27 @@ export function statusFields(
   about: { readonly freshMs: number | null; readonly ageSeconds?: number },
 ): void {
   if (about.ageSeconds !== undefined) fields.set("age", String(about.ageSeconds));
-  fields.set("x-cache", x.result.toUpperCase());
+  const result = x.result.toUpperCase();
+  fields.set("x-cache", result);
+  if (x.behavior != null && !x.fromEdge)
+    for (const name of x.behavior.site.cacheStatusFields) fields.set(name, result);
   const hit = x.forwarded === undefined && (x.result === "hit" || x.result === "updating");
   const own = formatCacheStatus({
     cache: settings.name,
-    ...(hit ? { hit } : {}),
-    ...(x.forwarded === undefined ? {} : { fwd: x.forwarded }),
-    ...(x.upstream?.status == null || hit ? {} : { fwdStatus: x.upstream.status }),
-    ...(about.freshMs === null ? {} : { ttl: Math.trunc(about.freshMs / 1000) }),
-    ...(x.stored ? { stored: true } : {}),
-    ...(x.collapsed || x.collapsedAtOwner ? { collapsed: true } : {}),
+    hit,
+    fwd: x.forwarded,
+    fwdStatus: hit ? undefined : (x.upstream?.status ?? undefined),
+    ttl: about.freshMs === null ? undefined : Math.trunc(about.freshMs / 1000),
+    stored: x.stored,
+    collapsed: x.collapsed || x.collapsedAtOwner,
     detail: x.reason,
-    ...(settings.fleet.unsynced ? { unsynced: true } : {}),
+    unsynced: settings.fleet.unsynced,
   });
   // A shield's word is of one exchange, and said of no other.
   const shields = hit || x.collapsed ? undefined : x.upstream?.cacheStatus;
   const before = fields.get("cache-status");
-  fields.set("cache-status", [before, shields, own].filter((one) => one != null).join(", "));
+  const told = shields === undefined ? own : `${shields}, ${own}`;
+  fields.set("cache-status", before === null ? told : `${before}, ${told}`);
   if (x.fromEdge) {
     const isStale = x.result === "stale" || x.result === "updating";
     const { validSequence: valid } = x;

@@ -1,20 +1,12 @@
-/**
- * Alerts as JSON to a program, signed as Standard Webhooks says (standardwebhooks.com, specification 1.0.0):
- * HMAC-SHA256 over `id.timestamp.body`. The timestamp is that of the attempt, and receivers refuse old ones;
- * the id stays the same over attempts at the same content, and receivers take each id once. So a request that
- * somebody recorded is of no use to him.
- */
-import { createHmac } from "node:crypto";
+/** Alerts as JSON to a program, signed; the id stays the same over attempts at the same content. */
 import type { Clock } from "../../base/clock.ts";
 import type { WebhookChannelConfig } from "../../config/schema.ts";
+import { signedFields, WEBHOOK_KEY_BYTES_MIN, webhookKey } from "../../service/webhook-signature.ts";
 import { type AlertChange, keyOf } from "./alert.ts";
 import { type Channel, DeliveryError } from "./delivery.ts";
 import type { Notification } from "./message.ts";
 import { post } from "./post.ts";
 import { type Environment, secretOf } from "./secret.ts";
-
-/** Of a key that is to be worth its name, in bytes. */
-const KEY_BYTES_MIN = 16;
 
 /** A signed webhook. */
 export class WebhookChannel implements Channel {
@@ -43,22 +35,17 @@ export class WebhookChannel implements Channel {
       timestamp: new Date(this.#clock.now()).toISOString(),
       data: { node, alerts: changes.map(shown) },
     });
-    const timestamp = String(Math.floor(this.#clock.now() / 1_000));
-    await post(url, body, {
-      "webhook-id": id,
-      "webhook-timestamp": timestamp,
-      "webhook-signature": `v1,${createHmac("sha256", key).update(`${id}.${timestamp}.${body}`).digest("base64")}`,
-    });
+    await post(url, body, signedFields(key, id, this.#clock.now(), body));
   }
 }
 
-/** `whsec_` and base 64, or any text as it is. Throws a DeliveryError for a key that is too short. */
+/** Throws a DeliveryError for a key that is too short. */
 function keyBytes(secret: string): Buffer {
-  const key = secret.startsWith("whsec_")
-    ? Buffer.from(secret.slice("whsec_".length), "base64")
-    : Buffer.from(secret, "utf8");
-  if (key.byteLength < KEY_BYTES_MIN)
-    throw new DeliveryError(`has a secret of ${key.byteLength} bytes; at least ${KEY_BYTES_MIN} are needed`);
+  const key = webhookKey(secret);
+  if (key.byteLength < WEBHOOK_KEY_BYTES_MIN)
+    throw new DeliveryError(
+      `has a secret of ${key.byteLength} bytes; at least ${WEBHOOK_KEY_BYTES_MIN} are needed`,
+    );
   return key;
 }
 

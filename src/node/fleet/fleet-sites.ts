@@ -114,7 +114,7 @@ async function parseOne(
 async function unreadable(id: string, site: SiteConfig, node: NodeConfig): Promise<string | null> {
   const permissions = permissionsOf(node, () => null);
   for (const [name, origin] of Object.entries(site.origins)) {
-    if ("directory" in origin) continue;
+    if ("directory" in origin || "zone" in origin) continue;
     const place = `sites.${id}.origins.${name}`;
     const { caFile } = origin.tls;
     if (caFile !== undefined) {

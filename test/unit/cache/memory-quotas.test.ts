@@ -12,7 +12,7 @@ const quotas = (given: Record<string, Partial<MemoryQuota>>) =>
   );
 const keyOf = (site: string, number: number) => `${site} https://${site}.example/${number}`;
 
-/** A store of 1 MB with `count` objects of about 10 KB of each site. */
+/** A store of 1 MB with `count` objects of about 9 KB of each site. */
 function filled(sites: readonly string[], count: number): MemoryStore {
   const store = new MemoryStore({ bytesMax: 1_000_000, objectBytesMax: 500_000 });
   for (let i = 0; i < count; i++)
@@ -33,8 +33,8 @@ describe("new quotas", () => {
     await store.setQuotas(quotas({ a: { bytesMax: 100_000 } }));
     expect(bytesOf(store, "a")).toBeLessThanOrEqual(100_000);
     expect(bytesOf(store, "a")).toBeGreaterThan(80_000);
-    expect(bytesOf(store, "b")).toBeGreaterThan(390_000);
-    expect(store.siteStats().a).toMatchObject({ bytes: bytesOf(store, "a"), bytesMax: 100_000, entries: 10 });
+    expect(bytesOf(store, "b")).toBeGreaterThan(350_000);
+    expect(store.siteStats().a).toMatchObject({ bytes: bytesOf(store, "a"), bytesMax: 100_000, entries: 11 });
     // A lower limit, and a higher one.
     await store.setQuotas(quotas({ a: { bytesMax: 50_000 } }));
     expect(store.siteStats().a).toMatchObject({ bytes: bytesOf(store, "a"), entries: 5 });
@@ -50,7 +50,8 @@ describe("new quotas", () => {
     await store.setQuotas(new Map());
     expect(store.siteStats()).toEqual({});
     for (let i = 0; i < 200; i++) store.put(keyOf("a", i), [], "", storedParts(8_300), 64);
-    expect(bytesOf(store, "a")).toBeGreaterThan(950_000);
+    // All but the sixteenth for objects in use.
+    expect(bytesOf(store, "a")).toBeGreaterThan(920_000);
     store.clear();
     expect(store.stats()).toMatchObject({ objects: 0, urls: 0, bytes: 0 });
   });

@@ -367,7 +367,7 @@ const BAD: [unknown, string, string][] = [
   [
     siteWith({ origins: { app: {} } }),
     "sites.shop.origins.app",
-    '"url", "directory", "s3", "gcs" or "azure"',
+    '"url", "directory", "zone", "s3", "gcs" or "azure"',
   ],
   [siteWith({ origins: { app: "http://a" } }), "sites.shop.origins.app", "url"],
   [
@@ -375,6 +375,7 @@ const BAD: [unknown, string, string][] = [
     "sites.shop.origins.app",
     "exactly one",
   ],
+  [siteWith({ origins: { app: { zone: "No/Zone" } } }), "sites.shop.origins.app.zone", "a zone's name"],
   [siteWith({ origins: { app: { directory: 1 } } }), "sites.shop.origins.app.directory", "a path"],
   [
     siteWith({ origins: { app: { directory: ".", index: "../x" } } }),
@@ -778,6 +779,7 @@ const BAD: [unknown, string, string][] = [
   ],
   [siteWith({ defaultDocument: "/index.html" }), "sites.shop.defaultDocument", '"index.html"'],
   [siteWith({ vendorIds: ["a b"] }), "sites.shop.vendorIds[0]", "1 to 64 letters"],
+  [siteWith({ cacheStatusFields: ["x"] }), "sites.shop.cacheStatusFields[0]", '"cf-cache-status"'],
   [siteWith({ tagCase: "upper" }), "sites.shop.tagCase", '"sensitive" or "insensitive"'],
   [siteWith({ http3: "x" }), "sites.shop.http3", "true or false"],
   [siteWith({ developmentMode: "x" }), "sites.shop.developmentMode", "true or false"],

@@ -35,12 +35,14 @@ function signed(id: string, secret: string, nowMs: number): ReceivedRequest {
 describe("an access key", () => {
   const folder = mkdtempSync(join(tmpdir(), "proxima-keys-"));
   const clock = new ManualClock();
-  let parts = openParts(
-    (name) => join(folder, name),
-    "0.0.0-test",
+  const setup = {
+    fileOf: (name: string) => join(folder, name),
+    version: "0.0.0-test",
     clock,
-    () => {},
-  );
+    onError: () => {},
+    sendWebhook: () => Promise.reject(new Error("none is sent")),
+  };
+  let parts = openParts(setup);
   afterAll(() => {
     parts.close();
     rmSync(folder, { recursive: true, force: true });
@@ -107,12 +109,7 @@ describe("an access key", () => {
       other.token.id,
     ]);
     database.close();
-    parts = openParts(
-      (name) => join(folder, name),
-      "0.0.0-test",
-      clock,
-      () => {},
-    );
+    parts = openParts(setup);
     expect(ask(token.accessKeyId ?? "", secret)).toHaveProperty("token");
     expect(ask(other.id, secret)).toMatchObject({ fault: "unknown_key" });
   });
@@ -121,13 +118,7 @@ describe("an access key", () => {
     const file = join(folder, "seal.key");
     const text = readFileSync(file, "utf8");
     parts.close();
-    const open = () =>
-      openParts(
-        (name) => join(folder, name),
-        "0.0.0-test",
-        clock,
-        () => {},
-      );
+    const open = () => openParts(setup);
     writeFileSync(file, "hello\n");
     expect(open).toThrow("does not hold a key");
     writeFileSync(file, text);

@@ -108,6 +108,14 @@ test("a database of the layout before is brought to this one, with what it holds
       "hook_messages",
       "webhooks",
       "deliveries",
+      "batches",
+      "zones",
+      "zone_blobs",
+      "zone_files",
+      "zone_releases",
+      "zone_release_files",
+      "zone_uploads",
+      "zone_parts",
     ])
       database.run(`DROP TABLE ${table}`);
     for (const column of [

@@ -58,6 +58,12 @@ function linesOf(path: string): Record<string, unknown>[] {
     .map((line) => JSON.parse(line));
 }
 
+/** Waits for something that takes no timer of the log. */
+async function until(done: () => boolean): Promise<void> {
+  for (let i = 0; i < 1_000 && !done(); i++) await Bun.sleep(1);
+  expect(done()).toBe(true);
+}
+
 describe("a line of the access log", () => {
   test("has the documented fields, and none for what is not known", () => {
     expect(JSON.parse(lineOf(entry({ query: "a=1", originMs: 3, originStatus: 200 })))).toEqual({
@@ -109,6 +115,15 @@ describe("a line of the access log", () => {
     expect(JSON.parse(line).path).toBe('/a\n{"b":1}\r\u2028');
   });
 
+  test("holds any text as it was", () => {
+    const all = Array.from({ length: 0x2100 }, (_, code) => String.fromCharCode(code));
+    for (const text of [...all, ...all.map((char) => `a${char}b`), "\ud83d\ude00", '","x":"'])
+      expect(JSON.parse(lineOf(entry({ referer: text, path: text })))).toMatchObject({
+        referer: text,
+        path: text,
+      });
+  });
+
   test("is written for a time that is no time", () => {
     expect(JSON.parse(lineOf(entry({ timeMs: Number.NaN }))).time).toBe("1970-01-01T00:00:00.000Z");
   });
@@ -141,6 +156,43 @@ describe("an access log in a file", () => {
     await again.close();
     expect(linesOf(path).map((line) => line.path)).toEqual(Array.from({ length: 3_001 }, (_, i) => `/${i}`));
     expect(log.written).toBe(3_000);
+  });
+
+  test("is not written in scraps when lines come while others are written", async () => {
+    const path = join(folder, "access.log");
+    const clock = new ManualClock();
+    const log = new AccessLog({ sink: path, clock, flushMs: 200 });
+    log.write(entry({ path: "/0" }));
+    const flushed = log.flush();
+    for (let i = 1; i < 10; i++) log.write(entry({ path: `/${i}` }));
+    await flushed;
+    expect(log.written).toBe(1);
+    clock.advance(200);
+    await log.flush();
+    expect(linesOf(path).map((line) => line.path)).toEqual(Array.from({ length: 10 }, (_, i) => `/${i}`));
+    await log.close();
+  });
+
+  test("writes a full batch that came while another one was written, without waiting for the timer", async () => {
+    const log = new AccessLog({ sink: join(folder, "access.log"), clock: new ManualClock() });
+    log.write(entry());
+    const flushed = log.flush();
+    for (let i = 0; i < 300; i++) log.write(entry());
+    await flushed;
+    await until(() => log.written === 301);
+    await log.close();
+  });
+
+  test("a rotation leaves everything that waited in the old file, also what came while some was written", async () => {
+    const path = join(folder, "access.log");
+    const log = new AccessLog({ sink: path, clock: new ManualClock() });
+    log.write(entry({ path: "/0" }));
+    void log.flush();
+    log.write(entry({ path: "/1" }));
+    const reopened = log.reopen();
+    await reopened;
+    expect(linesOf(path)).toHaveLength(2);
+    await log.close();
   });
 
   test("drops what passes the limit, counts it and says so", async () => {

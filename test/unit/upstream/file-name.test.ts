@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { fileNameOf, isFingerprinted } from "../../../src/upstream/file-name.ts";
+import { isFingerprinted } from "../../../src/http/fingerprint.ts";
+import { fileNameOf } from "../../../src/upstream/file-name.ts";
 
 describe("the name of a target", () => {
   test("is its decoded segments, its slash and its query", () => {

@@ -9,20 +9,16 @@
  */
 import type { Socket } from "bun";
 import { ProximaError } from "../../../base/errors.ts";
-import type { BodyReader } from "../../../http/body.ts";
-import { formatHttpDate } from "../../../http/date.ts";
-import { reasonOf } from "../../../http/reason.ts";
 import type { RequestHandler, UpgradeResponse, ViewerResponse } from "../../message.ts";
 import type { Passage } from "../passage.ts";
-import { cancelBody, isSendable, unsendable } from "../runtime-response.ts";
-import type { BlobBytes } from "./blob-bytes.ts";
+import { cancelBody } from "../runtime-response.ts";
+import { AnswerWriter, type WriterContext } from "./answer-writer.ts";
 import type { DeadlineWheel, WheelMember } from "./deadline-wheel.ts";
 import { HeadBuffer } from "./head-buffer.ts";
 import { IncomingBody } from "./incoming-body.ts";
 import { DROPPED_BODY_BYTES_MAX, LINGER_BYTES_MAX, LINGER_MS, PIPELINED_BYTES_MAX } from "./limits.ts";
 import { RawRequest, type RequestConnection } from "./raw-request.ts";
 import { HeadRefusal, type RequestHead } from "./request-head.ts";
-import { headOf, type WrittenHead } from "./response-head.ts";
 import { type Outbox, Sender, type SenderOwner } from "./sender.ts";
 
 /** What all connections of a listener have in common. */
@@ -32,7 +28,7 @@ export interface ConnectionContext {
   readonly requestHeaderBytesMax: number;
   readonly wheel: DeadlineWheel;
   readonly outbox: Outbox;
-  readonly blobs: BlobBytes;
+  readonly writer: WriterContext;
   /** Set when the listener is about to close: every answer from now on ends its connection. */
   closing: boolean;
   /** Requests being answered. */
@@ -49,8 +45,6 @@ type State = "reading" | "answering" | "lingering" | "passed" | "closed";
 type Answer = ViewerResponse | UpgradeResponse;
 
 const CONTINUE = Buffer.from("HTTP/1.1 100 Continue\r\n\r\n", "latin1");
-const END_OF_HEAD = Buffer.from("\r\n", "latin1");
-const CLOSE_AND_END = Buffer.from("connection: close\r\n\r\n", "latin1");
 
 /** A connection of a raw listener. Its `on` methods never throw. */
 export class Connection implements WheelMember, SenderOwner, RequestConnection {
@@ -59,6 +53,7 @@ export class Connection implements WheelMember, SenderOwner, RequestConnection {
   readonly socket: Socket<Connection>;
   readonly #context: ConnectionContext;
   readonly #sender: Sender;
+  readonly #writer: AnswerWriter;
   readonly #heads: HeadBuffer;
   #state: State = "reading";
   #peerAddress: string | null = null;
@@ -78,6 +73,7 @@ export class Connection implements WheelMember, SenderOwner, RequestConnection {
     this.socket = socket;
     this.#context = context;
     this.#sender = new Sender(socket, context.outbox, this);
+    this.#writer = new AnswerWriter(this.#sender, context.writer);
     this.#heads = new HeadBuffer(context.requestHeaderBytesMax);
     this.#wait(context.bodyContext.limits.idleSeconds * 1_000);
   }
@@ -118,6 +114,7 @@ export class Connection implements WheelMember, SenderOwner, RequestConnection {
     try {
       this.#sender.onDrain();
       if (!this.#sender.blocked) {
+        this.#writer.release();
         if (this.#state === "reading") this.#readOn();
         else if (this.#state === "lingering" && !this.#shutDown) this.#shut();
       }
@@ -136,6 +133,7 @@ export class Connection implements WheelMember, SenderOwner, RequestConnection {
     this.#passage?.viewerClosed();
     this.#incoming?.fail(new ProximaError("viewer_gone", "the viewer left", { source: "viewer" }));
     this.#sender.stop();
+    this.#writer.release();
     if (wasAnswering) this.#context.requests -= 1;
     this.#request?.abort();
     this.#request = null;
@@ -343,34 +341,20 @@ export class Connection implements WheelMember, SenderOwner, RequestConnection {
   }
 
   #answerWith(response: ViewerResponse): void {
-    let written: WrittenHead;
-    try {
-      if (!isSendable(response.status)) throw new Error(`status ${response.status}`);
-      written = headOf(response, this.#isHead, this.#isHttp11);
-    } catch (error) {
-      cancelBody(response);
-      this.#context.onError(unsendable(error instanceof Error ? error.message : String(error)));
+    const head = this.#writer.headOf(response, this.#isHead, this.#isHttp11);
+    if (head === null) {
       this.#sendText(502, "The origin's answer can not be passed on.");
       this.#answered();
       return;
     }
-    const { bodyEnd } = written;
-    this.#closes ||= written.closes || this.#context.closing || bodyEnd.kind === "close" || this.#cutsBody();
-    const sender = this.#sender;
-    const body = response.body instanceof Blob ? this.#bytesOf(response.body) : response.body;
-    const streamed = body !== null && !(body instanceof Uint8Array);
-    if (streamed && bodyEnd.kind !== "none" && !(bodyEnd.kind === "length" && bodyEnd.bytes === 0)) {
-      this.#wait(Number.POSITIVE_INFINITY);
-      sender.stream(this.#headParts(written), body, bodyEnd, response.body instanceof Blob);
-      if (sender.blocked) this.#wait(this.#context.bodyContext.limits.responseStallMs);
+    this.#closes ||=
+      head.closes || this.#context.closing || head.bodyEnd.kind === "close" || this.#cutsBody();
+    if (this.#writer.send(head, response, this.#closes)) {
+      this.#answered();
       return;
     }
-    if (streamed) cancelBody(response);
-    sender.send(written.bytes);
-    if (!written.dated) sender.send(this.#date());
-    sender.send(this.#closes ? CLOSE_AND_END : END_OF_HEAD);
-    if (body instanceof Uint8Array && bodyEnd.kind === "length" && bodyEnd.bytes > 0) sender.send(body);
-    this.#answered();
+    const { responseStallMs } = this.#context.bodyContext.limits;
+    this.#wait(this.#sender.blocked ? responseStallMs : Number.POSITIVE_INFINITY);
   }
 
   /** A handler never fails: this one has a bug, and the viewer learns no more than that. */
@@ -378,33 +362,6 @@ export class Connection implements WheelMember, SenderOwner, RequestConnection {
     this.#context.onError(error);
     this.#sendText(500, "Internal error.");
     this.#answered();
-  }
-
-  #headParts(written: WrittenHead): Uint8Array[] {
-    const parts: Uint8Array[] = [written.bytes];
-    if (!written.dated) parts.push(this.#date());
-    parts.push(this.#closes ? CLOSE_AND_END : END_OF_HEAD);
-    return parts;
-  }
-
-  /** The bytes of a Blob where they are at hand; else something to stream. */
-  #bytesOf(blob: Blob): Uint8Array | Blob | BodyReader {
-    const { blobs } = this.#context;
-    const kept = blobs.get(blob);
-    if (kept !== null || !blobs.takes(blob)) return kept ?? blob;
-    let given = false;
-    return {
-      read() {
-        if (given) return Promise.resolve(null);
-        given = true;
-        return blobs.read(blob);
-      },
-      cancel() {},
-    };
-  }
-
-  #date(): Buffer {
-    return Buffer.from(`date: ${formatHttpDate(this.#context.bodyContext.clock.now())}\r\n`, "latin1");
   }
 
   /** Is there more of the request's body than would be read for the sake of the connection (RFC 9112 section 9.3)? */
@@ -466,11 +423,7 @@ export class Connection implements WheelMember, SenderOwner, RequestConnection {
   /** A short answer of the listener itself; it ends the connection. */
   #sendText(status: number, text: string): void {
     this.#closes = true;
-    const body = `${text}\n`;
-    const head =
-      `HTTP/1.1 ${status} ${reasonOf(status)}\r\ndate: ${formatHttpDate(this.#context.bodyContext.clock.now())}\r\n` +
-      `content-type: text/plain; charset=utf-8\r\ncache-control: no-store\r\ncontent-length: ${body.length}\r\nconnection: close\r\n\r\n`;
-    this.#sender.send(Buffer.from(this.#isHead ? head : head + body, "latin1"));
+    this.#writer.sendText(status, text, this.#isHead);
   }
 
   #pass(): void {

@@ -31,8 +31,11 @@ export const DROPPED_BODY_BYTES_MAX = 64 * 1024;
  */
 export const OUTBOX_BYTES = 160 * 1024;
 
+/** Bytes of a body too large for that which are copied behind what was gathered, so that they share a packet. */
+export const FILL_UP_BYTES = 64 * 1024;
+
 /** Largest Blob whose bytes are kept for the next viewer, and bytes of all that are kept in a process. */
-export const BLOB_EACH_BYTES_MAX = 4 * 1024 * 1024;
+export const BLOB_EACH_BYTES_MAX = 16 * 1024 * 1024;
 export const BLOBS_BYTES_MAX = 32 * 1024 * 1024;
 
 /** Bytes read and dropped from a viewer that was told that its connection ends. */

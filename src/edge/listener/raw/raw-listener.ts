@@ -5,7 +5,7 @@
  *
  * States: open -> draining -> closed.
  */
-import type { Socket, TCPSocketListener } from "bun";
+import type { Socket, SocketHandler, SocketListener } from "bun";
 import type { Clock } from "../../../base/clock.ts";
 import type { RequestHandler } from "../../message.ts";
 import type { ListenerLimits } from "../limits.ts";
@@ -19,9 +19,11 @@ import { Outbox } from "./sender.ts";
 
 /** What a raw listener needs. */
 export interface RawListenerOptions {
-  readonly listen: ListenAddress;
+  readonly listen: ListenAddress | { readonly unix: string };
   /** True when other processes of the node listen on the same port. */
   readonly reusePort: boolean;
+  /** PEM texts, where it speaks TLS; left out: clear text. */
+  readonly tls?: { readonly cert: string; readonly key: string };
   readonly handler: RequestHandler;
   readonly requestHeaderBytesMax: number;
   readonly requestBodyBytesMax: number;
@@ -40,7 +42,7 @@ export interface RawListenerOptions {
 /** A listening socket for HTTP/1.1. */
 export class RawListener {
   readonly #options: RawListenerOptions;
-  readonly #listener: TCPSocketListener<Connection>;
+  readonly #listener: SocketListener<Connection>;
   readonly #connections = new Set<Connection>();
   readonly #context: ConnectionContext;
   /** Viewers of passed connections, by our local port. */
@@ -57,7 +59,7 @@ export class RawListener {
       requestHeaderBytesMax: options.requestHeaderBytesMax,
       wheel: new DeadlineWheel(clock, WHEEL_TICK_MS),
       outbox: new Outbox(),
-      blobs: new BlobBytes(),
+      writer: { blobs: new BlobBytes(), clock, onError: (error) => options.onError(error) },
       closing: false,
       requests: 0,
       relayed: options.relayed ?? null,
@@ -65,23 +67,29 @@ export class RawListener {
       pass: (connection, first) => this.#pass(connection, first),
       onClosed: (connection) => this.#closed(connection),
     };
-    this.#listener = Bun.listen<Connection>({
-      ...options.listen,
-      // The runtime takes it, its declared type leaves it out.
-      ...{ reusePort: options.reusePort },
-      socket: {
-        open: (socket) => this.#opened(socket),
-        data: (socket, bytes) => socket.data?.onData(bytes),
-        drain: (socket) => socket.data?.onDrain(),
-        close: (socket) => socket.data?.onClose(),
-        error: (socket) => socket.data?.terminate(),
-      },
-    });
+    const { listen, reusePort, tls } = options;
+    const socket: SocketHandler<Connection> = {
+      open: (one) => this.#opened(one),
+      data: (one, bytes) => one.data?.onData(bytes),
+      drain: (one) => one.data?.onDrain(),
+      close: (one) => one.data?.onClose(),
+      error: (one) => one.data?.terminate(),
+    };
+    // The runtime takes reusePort, its declared type leaves it out.
+    this.#listener =
+      "unix" in listen
+        ? Bun.listen<Connection>({ unix: listen.unix, socket })
+        : Bun.listen<Connection>({
+            ...listen,
+            ...{ reusePort },
+            ...(tls === undefined ? {} : { tls }),
+            socket,
+          });
   }
 
-  /** Where it listens. */
+  /** Where it listens; 0 on a unix socket. */
   get port(): number {
-    return this.#listener.port;
+    return "port" in this.#listener && typeof this.#listener.port === "number" ? this.#listener.port : 0;
   }
 
   /** Requests being answered; those of passed connections are counted where they are served. */

@@ -3,7 +3,6 @@
  * served again keeps the bytes, so that a hit writes what is there. Every part is checked before it is
  * written: no value of an origin can end a line and begin another.
  */
-import type { Fields } from "../../../http/fields.ts";
 import { reasonOf } from "../../../http/reason.ts";
 import { isToken } from "../../../http/syntax.ts";
 import type { ViewerResponse } from "../../message.ts";
@@ -35,19 +34,32 @@ export interface WrittenHead {
   readonly closes: boolean;
 }
 
-/** The kept heads of a response with a complete body. */
+/** The kept heads of a response without a body, or with a complete one; each made when it is first wanted. */
 class PreparedHeads {
+  readonly #response: ViewerResponse;
   #whole: WrittenHead | null = null;
   #head: WrittenHead | null = null;
+  #open: WrittenHead | null = null;
 
-  /** The head of `response`, whose own this is; written when it is first wanted. */
-  of(response: ViewerResponse, isHead: boolean): WrittenHead {
-    if (isHead) {
-      this.#head ??= written(response, true, true);
-      return this.#head;
-    }
-    this.#whole ??= written(response, false, true);
+  constructor(response: ViewerResponse) {
+    this.#response = response;
+  }
+
+  get whole(): WrittenHead {
+    this.#whole ??= written(this.#response, bodyEndOf(this.#response, true), false);
     return this.#whole;
+  }
+
+  /** For HEAD. */
+  get head(): WrittenHead {
+    this.#head ??= written(this.#response, NONE, true);
+    return this.#head;
+  }
+
+  /** Without a word of the body: other fields follow. */
+  get open(): WrittenHead {
+    this.#open ??= written(this.#response, NONE, false);
+    return this.#open;
   }
 }
 
@@ -56,23 +68,54 @@ class PreparedHeads {
  * Throws an Error that names the part when one can not be sent.
  */
 export function headOf(response: ViewerResponse, isHead: boolean, isHttp11: boolean): WrittenHead {
-  const { prepared, body } = response;
-  if (prepared instanceof PreparedHeads) return prepared.of(response, isHead);
+  const { prepared, derived } = response;
+  if (prepared instanceof PreparedHeads) return isHead ? prepared.head : prepared.whole;
+  if (derived !== undefined && !isHead) return derivedHead(response, derived);
+  const { body } = response;
   if (body === null || body instanceof Uint8Array || body instanceof Blob) {
-    const made = new PreparedHeads();
-    response.prepared = made;
-    return made.of(response, isHead);
+    const made = preparedOf(response);
+    return isHead ? made.head : made.whole;
   }
-  return written(response, isHead, isHttp11);
+  return written(response, isHead ? NONE : bodyEndOf(response, isHttp11), isHead);
 }
 
-function written(response: ViewerResponse, isHead: boolean, isHttp11: boolean): WrittenHead {
-  const { status, fields, body } = response;
-  const bodyEnd = isHead ? NONE : bodyEndOf(status, fields, body, isHttp11);
+function preparedOf(response: ViewerResponse): PreparedHeads {
+  if (response.prepared instanceof PreparedHeads) return response.prepared;
+  const made = new PreparedHeads(response);
+  response.prepared = made;
+  return made;
+}
+
+/** A head of which the most is kept with another response. */
+function derivedHead(
+  response: ViewerResponse,
+  { from, fields }: NonNullable<ViewerResponse["derived"]>,
+): WrittenHead {
+  const { bytes: kept, dated, closes } = preparedOf(from).open;
+  let text = "";
+  for (const [name, value] of fields) text += fieldLine(name, value);
+  const bytes = Buffer.allocUnsafe(kept.length + text.length);
+  bytes.set(kept);
+  bytes.write(text, kept.length, "latin1");
+  const length = response.partOf?.size ?? completeLength(response.body) ?? 0;
+  return { bytes, bodyEnd: { kind: "length", bytes: length }, dated, closes };
+}
+
+function fieldLine(name: string, value: string): string {
+  if (!isToken(name)) throw new Error(`the field name ${JSON.stringify(name.slice(0, 60))} is not a token`);
+  if (FORBIDDEN_IN_VALUE.test(value)) {
+    throw new Error(`the field ${name} has a character that no field value may have`);
+  }
+  return `${name}: ${value}\r\n`;
+}
+
+function written(response: ViewerResponse, bodyEnd: BodyEnd, isHead: boolean): WrittenHead {
+  const { status, fields } = response;
+  const { flat } = fields;
   let closes = false;
   let hasLength = false;
+  let dated = false;
   let text = `HTTP/1.1 ${status} ${reasonOf(status)}\r\n`;
-  const { flat } = fields;
   for (let i = 0; i < flat.length; i += 2) {
     const name = flat[i] as string;
     const value = flat[i + 1] as string;
@@ -87,22 +130,19 @@ function written(response: ViewerResponse, isHead: boolean, isHttp11: boolean): 
       if (bodyEnd.kind !== "none" || status === 204 || hasLength || !DIGITS.test(value)) continue;
       hasLength = true;
     }
-    if (!isToken(name)) throw new Error(`the field name ${JSON.stringify(name.slice(0, 60))} is not a token`);
-    if (FORBIDDEN_IN_VALUE.test(value)) {
-      throw new Error(`the field ${name} has a character that no field value may have`);
-    }
-    text += `${name}: ${value}\r\n`;
+    dated ||= name === "date";
+    text += fieldLine(name, value);
   }
   if (bodyEnd.kind === "length") text += `content-length: ${bodyEnd.bytes}\r\n`;
   else if (bodyEnd.kind === "chunked") text += "transfer-encoding: chunked\r\n";
   else if (isHead && !hasLength && !hasNoContent(status)) {
-    const bytes = completeLength(body);
+    const bytes = completeLength(response.body);
     if (bytes !== null) text += `content-length: ${bytes}\r\n`;
   }
-  return { bytes: Buffer.from(text, "latin1"), bodyEnd, dated: fields.has("date"), closes };
+  return { bytes: Buffer.from(text, "latin1"), bodyEnd, dated, closes };
 }
 
-function bodyEndOf(status: number, fields: Fields, body: ViewerResponse["body"], isHttp11: boolean): BodyEnd {
+function bodyEndOf({ status, fields, body }: ViewerResponse, isHttp11: boolean): BodyEnd {
   // RFC 9110 section 15.3.6: a 205 has no content, and says so with its length.
   if (status === 205) return { kind: "length", bytes: 0 };
   if (hasNoContent(status)) return NONE;

@@ -3,8 +3,8 @@
  * socket does not take waits, by reference, until it drains, and nothing more of a stream is read
  * before that: a slow viewer slows its origin down instead of filling memory.
  */
-import { type BodyReader, blobReader } from "../../../http/body.ts";
-import { OUTBOX_BYTES } from "./limits.ts";
+import type { BodyReader } from "../../../http/body.ts";
+import { FILL_UP_BYTES, OUTBOX_BYTES } from "./limits.ts";
 import type { BodyEnd } from "./response-head.ts";
 
 /** The part of a socket that a sender needs. */
@@ -69,8 +69,12 @@ export class Sender {
       outbox.owner = this;
     }
     if (outbox.filled + bytes.byteLength > outbox.bytes.length) {
+      // What was gathered leaves with the beginning of it: a packet of its own would cost more than the copy.
+      const ahead = outbox.filled === 0 ? 0 : Math.min(FILL_UP_BYTES, outbox.bytes.length - outbox.filled);
+      outbox.bytes.set(bytes.subarray(0, ahead), outbox.filled);
+      outbox.filled += ahead;
       this.flush();
-      this.#write(bytes);
+      this.#write(ahead === 0 ? bytes : bytes.subarray(ahead));
       return;
     }
     outbox.bytes.set(bytes, outbox.filled);
@@ -89,8 +93,7 @@ export class Sender {
   }
 
   /** Sends a body piece by piece behind `head`, which leaves with the first piece where that `comesSoon`, else at once. */
-  stream(head: readonly Uint8Array[], body: BodyReader | Blob, end: BodyEnd, comesSoon: boolean): void {
-    const reader = body instanceof Blob ? blobReader(body) : body;
+  stream(head: readonly Uint8Array[], reader: BodyReader, end: BodyEnd, comesSoon: boolean): void {
     this.#reader = reader;
     if (comesSoon) {
       void this.#pump(head, reader, end);

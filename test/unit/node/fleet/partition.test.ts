@@ -40,6 +40,7 @@ async function node(control: TestControl, folder: string, options: { token?: str
       purgeLog,
       version: "0.0.0-test",
       clock,
+      setClock: null,
       log: () => {},
       bus: null,
     },
@@ -53,6 +54,7 @@ async function node(control: TestControl, folder: string, options: { token?: str
     applySites: async () => null,
     takePurges: async (entries, position) => void purgeLog.take(entries, position),
     setFleet: (standing) => void told.push(standing),
+    originsOut: () => [],
     ready: () => ({ ready: true, reasons: [] }),
     stats: () =>
       stats.snapshot({

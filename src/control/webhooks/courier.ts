@@ -1,0 +1,115 @@
+/** Brings deliveries to their webhooks: one at a time to each, later and later when it fails. */
+import type { Clock } from "../../base/clock.ts";
+import { messageOf } from "../../base/errors.ts";
+import { signedFields, webhookKey } from "../../service/webhook-signature.ts";
+import type { ControlDatabase } from "../database.ts";
+import { DELIVERIES_AT_ONCE_MAX, DELIVERY_RETRIES_MS, LOOK_EVERY_MS } from "../limits.ts";
+import type { DueDelivery, Webhooks } from "./webhooks.ts";
+
+/** Sends one message to a URL that a tenant may have named: to permitted addresses alone, following nothing. */
+export type SendWebhook = (
+  url: URL,
+  body: string,
+  fields: Readonly<Record<string, string>>,
+) => Promise<{ readonly status: number; readonly retryAfter: string | null }>;
+
+/** Longest wait that a receiver may ask for, in milliseconds. */
+const RETRY_AFTER_MS_MAX = 3_600_000;
+/** Waits differ by so much of them, so that what failed together is not tried together. */
+const JITTER = 0.2;
+const PROBLEM_CHARS_MAX = 300;
+
+/** What it needs. */
+export interface CourierParts {
+  readonly webhooks: Webhooks;
+  readonly database: ControlDatabase;
+  readonly clock: Clock;
+  readonly send: SendWebhook;
+  /** From 0 to 1. */
+  readonly random: () => number;
+  readonly onError: (message: string) => void;
+}
+
+/** The courier. */
+export class WebhookCourier {
+  readonly #parts: CourierParts;
+  readonly #busy = new Set<string>();
+  #cancelLook: () => void = () => {};
+  #closed = false;
+
+  constructor(parts: CourierParts) {
+    this.#parts = parts;
+    parts.webhooks.onDue = () => this.look();
+    this.#arm();
+  }
+
+  /** Sends what is due now. */
+  look(): void {
+    const free = DELIVERIES_AT_ONCE_MAX - this.#busy.size;
+    if (this.#closed || free <= 0) return;
+    for (const delivery of this.#parts.webhooks.due(this.#busy, free)) {
+      this.#busy.add(delivery.webhook);
+      void this.#attempt(delivery).finally(() => {
+        this.#busy.delete(delivery.webhook);
+        this.look();
+      });
+    }
+  }
+
+  /** What is under way may arrive, and is sent again after the next start. */
+  close(): void {
+    this.#closed = true;
+    this.#cancelLook();
+  }
+
+  #arm(): void {
+    this.#cancelLook = this.#parts.clock.after(LOOK_EVERY_MS, () => {
+      this.look();
+      if (!this.#closed) this.#arm();
+    });
+  }
+
+  async #attempt(delivery: DueDelivery): Promise<void> {
+    const { webhooks, database, clock, onError } = this.#parts;
+    try {
+      const ended = await this.#send(delivery);
+      if (this.#closed) return;
+      const waitMs = ended.isFinal ? undefined : DELIVERY_RETRIES_MS[delivery.attempts];
+      const spread = waitMs === undefined ? 0 : waitMs * (1 + JITTER * (2 * this.#parts.random() - 1));
+      const nextMs =
+        ended.problem === null || waitMs === undefined
+          ? null
+          : Math.floor(clock.now() + Math.max(spread, ended.waitMs));
+      database.relaxed(() => webhooks.attempted(delivery.id, delivery.webhook, ended.problem, nextMs));
+    } catch (error) {
+      onError(`webhook ${delivery.webhook}: ${messageOf(error)}`);
+    }
+  }
+
+  /** Never rejects. */
+  async #send({ id, webhook, body }: DueDelivery): Promise<{
+    readonly problem: string | null;
+    readonly waitMs: number;
+    readonly isFinal: boolean;
+  }> {
+    const target = this.#parts.webhooks.target(webhook);
+    const failed = (problem: string, waitMs = 0, isFinal = false) => ({
+      problem: problem.slice(0, PROBLEM_CHARS_MAX),
+      waitMs,
+      isFinal,
+    });
+    if (target === null) return failed("its URL can not be opened: seal.key is not the one of then", 0, true);
+    try {
+      const fields = signedFields(webhookKey(target.secret), id, this.#parts.clock.now(), body);
+      const { status, retryAfter } = await this.#parts.send(new URL(target.url), body, fields);
+      if (status >= 200 && status < 300) return { problem: null, waitMs: 0, isFinal: true };
+      const waitMs = /^\d{1,9}$/.test(retryAfter ?? "")
+        ? Math.min(Number(retryAfter) * 1_000, RETRY_AFTER_MS_MAX)
+        : 0;
+      // 410: it wants no more of this (RFC 9110 section 15.5.11).
+      return failed(`it answered ${status}`, waitMs, status === 410);
+    } catch (error) {
+      return failed(messageOf(error));
+    }
+  }
+}

@@ -1,0 +1,215 @@
+/** Uploads in parts: each part is content of its own, and completing puts them together into one file. */
+import { createHash } from "node:crypto";
+import type { BodyReader } from "../../http/body.ts";
+import { ASSEMBLED_BYTES_MAX, FILE_BYTES_MAX, PART_BYTES_MIN, PARTS_MAX } from "../limits.ts";
+import { answer, etagOf, type StorageResponse } from "../message.ts";
+import { StorageError } from "../storage-error.ts";
+import type { UploadedPart, ZoneStore } from "../zone-store.ts";
+import type { S3Call } from "./call.ts";
+import { announcedChecksums, takeBody } from "./incoming.ts";
+import { keptFields, sentType } from "./kept-fields.ts";
+import { checksumFields, copySource, writeCondition } from "./objects.ts";
+import { children, childText, readXml, xmlAnswer } from "./xml.ts";
+
+/** CreateMultipartUpload. */
+export function createUpload({ asked, zone, path, store }: S3Call): StorageResponse {
+  const { fields } = asked.request;
+  if (path.endsWith("/")) throw new StorageError("bad_path", "a folder has no content");
+  const upload = store.beginUpload(zone, path, sentType(fields), keptFields(fields));
+  return xmlAnswer(200, "InitiateMultipartUploadResult", [
+    ["Bucket", zone.name],
+    ["Key", path],
+    ["UploadId", upload.id],
+  ]);
+}
+
+/** UploadPart and UploadPartCopy. */
+export async function putPart(call: S3Call): Promise<StorageResponse> {
+  const { asked, zone, path, store, signature } = call;
+  const upload = store.upload(zone, path, asked.parameters.get("uploadId") ?? "");
+  const number = Number(asked.parameters.get("partNumber"));
+  if (!Number.isInteger(number) || number < 1 || number > PARTS_MAX)
+    throw new StorageError("bad_request", `partNumber has to be 1 to ${PARTS_MAX}`);
+  const isCopy = asked.request.fields.has("x-amz-copy-source");
+  const taken = isCopy
+    ? await takeCopy(call)
+    : await takeBody(asked.request, signature, store, FILE_BYTES_MAX);
+  const etag = Buffer.from(taken.checksums.md5 ?? "", "base64").toString("hex");
+  store.addPart(upload, { number, hash: taken.hash, bytes: taken.bytes, etag });
+  if (isCopy)
+    return xmlAnswer(200, "CopyPartResult", [
+      ["LastModified", new Date(upload.startedMs).toISOString()],
+      ["ETag", `"${etag}"`],
+    ]);
+  const { md5: _, ...checksums } = taken.checksums;
+  return answer(200, null, "", { etag: `"${etag}"`, ...checksumFields({ checksums }) });
+}
+
+async function takeCopy(call: S3Call) {
+  const { file } = copySource(call);
+  const range = call.asked.request.fields.get("x-amz-copy-source-range");
+  const match = range === null ? null : /^bytes=(\d{1,15})-(\d{1,15})$/.exec(range);
+  const [start, end] = match === null ? [0, file.bytes] : [Number(match[1]), Number(match[2]) + 1];
+  if ((range !== null && match === null) || start >= end || end > file.bytes)
+    if (file.bytes > 0)
+      throw new StorageError("bad_request", "x-amz-copy-source-range is no range of the source");
+  const body = await call.store.read(file, start, end);
+  return await call.store.take(body, { bytesMax: FILE_BYTES_MAX, bytes: end - start, checksums: ["md5"] });
+}
+
+/** CompleteMultipartUpload. */
+export async function completeUpload({
+  asked,
+  zone,
+  path,
+  who,
+  store,
+  signature,
+}: S3Call): Promise<StorageResponse> {
+  const upload = store.upload(zone, path, asked.parameters.get("uploadId") ?? "");
+  const wanted = await readXml(asked.request, signature, "CompleteMultipartUpload");
+  const condition = writeCondition(asked);
+  const told = announcedChecksums((name) => asked.request.fields.get(name));
+  // A checksum of checksums has a number of parts behind it and is not of the file.
+  const parts = chosen(children(wanted, "Part"), store.parts(upload));
+  const bytes = parts.reduce((sum, part) => sum + part.bytes, 0);
+  if (bytes > ASSEMBLED_BYTES_MAX)
+    throw new StorageError(
+      "too_large",
+      `the parts have ${bytes} bytes; at most ${ASSEMBLED_BYTES_MAX} are allowed`,
+    );
+  const taken = await store.take(inOrder(parts, store), {
+    bytesMax: ASSEMBLED_BYTES_MAX,
+    bytes,
+    checksums: (Object.keys(told) as (keyof typeof told)[]).filter((name) => name !== "sha256"),
+    expected: () => told,
+  });
+  const md5 = createHash("md5");
+  for (const part of parts) md5.update(Buffer.from(part.etag, "hex"));
+  const file = store.put(
+    zone,
+    path,
+    {
+      hash: taken.hash,
+      bytes: taken.bytes,
+      type: upload.type,
+      etag: `${md5.digest("hex")}-${parts.length}`,
+      fields: upload.fields,
+      checksums: told,
+    },
+    who,
+    condition,
+  );
+  store.endUpload(upload);
+  return xmlAnswer(200, "CompleteMultipartUploadResult", [
+    ["Location", `/${zone.name}/${path}`],
+    ["Bucket", zone.name],
+    ["Key", path],
+    ["ETag", etagOf(file)],
+  ]);
+}
+
+/** The parts that are listed, as they were uploaded. Throws a StorageError. */
+function chosen(listed: readonly unknown[], uploaded: readonly UploadedPart[]): UploadedPart[] {
+  if (listed.length === 0 || listed.length > PARTS_MAX)
+    throw new StorageError("bad_request", `1 to ${PARTS_MAX} parts have to be listed`);
+  const known = new Map(uploaded.map((part) => [part.number, part]));
+  let before = 0;
+  return listed.map((one, index) => {
+    const number = Number(childText(one, "PartNumber"));
+    const etag = (childText(one, "ETag") ?? "").replaceAll('"', "");
+    const part = known.get(number);
+    if (part === undefined || part.etag !== etag)
+      throw new StorageError(
+        "bad_part",
+        `part ${String(number).slice(0, 20)} was not uploaded, or is another one`,
+      );
+    if (number <= before) throw new StorageError("bad_part", "the parts are not listed in their order");
+    if (index < listed.length - 1 && part.bytes < PART_BYTES_MIN)
+      throw new StorageError(
+        "part_too_small",
+        `part ${number} has less than ${PART_BYTES_MIN} bytes and is not the last one`,
+      );
+    before = number;
+    return part;
+  });
+}
+
+function inOrder(parts: readonly UploadedPart[], store: ZoneStore): BodyReader {
+  let index = 0;
+  let current: BodyReader | null = null;
+  return {
+    async read() {
+      for (;;) {
+        if (current === null) {
+          const part = parts[index++];
+          if (part === undefined) return null;
+          current = await store.read(part, 0, part.bytes);
+        }
+        const piece = await current.read();
+        if (piece !== null) return piece;
+        current = null;
+      }
+    },
+    cancel() {
+      index = parts.length;
+      current?.cancel();
+    },
+  };
+}
+
+/** AbortMultipartUpload. */
+export function abortUpload({ asked, zone, path, store }: S3Call): StorageResponse {
+  store.endUpload(store.upload(zone, path, asked.parameters.get("uploadId") ?? ""));
+  return answer(204, null, "");
+}
+
+/** ListParts. */
+export function listParts({ asked, zone, path, store }: S3Call): StorageResponse {
+  const upload = store.upload(zone, path, asked.parameters.get("uploadId") ?? "");
+  const after = Number(asked.parameters.get("part-number-marker") ?? 0);
+  const parts = store.parts(upload).filter(({ number }) => number > after);
+  const shown = parts.slice(0, 1_000);
+  return xmlAnswer(200, "ListPartsResult", [
+    ["Bucket", zone.name],
+    ["Key", path],
+    ["UploadId", upload.id],
+    ["MaxParts", 1_000],
+    ["IsTruncated", shown.length < parts.length],
+    ...(shown.length < parts.length ? [["NextPartNumberMarker", shown.at(-1)?.number ?? 0] as const] : []),
+    ...shown.map(
+      (part) =>
+        [
+          "Part",
+          [
+            ["PartNumber", part.number],
+            ["LastModified", new Date(part.uploadedMs).toISOString()],
+            ["ETag", `"${part.etag}"`],
+            ["Size", part.bytes],
+          ],
+        ] as const,
+    ),
+  ]);
+}
+
+/** ListMultipartUploads: all of them, there are never many. */
+export function listUploads({ asked, zone, store }: S3Call): StorageResponse {
+  const prefix = asked.parameters.get("prefix") ?? "";
+  return xmlAnswer(200, "ListMultipartUploadsResult", [
+    ["Bucket", zone.name],
+    ["Prefix", prefix],
+    ["MaxUploads", 1_000],
+    ["IsTruncated", false],
+    ...store.uploads(zone, prefix).map(
+      (upload) =>
+        [
+          "Upload",
+          [
+            ["Key", upload.path],
+            ["UploadId", upload.id],
+            ["Initiated", new Date(upload.startedMs).toISOString()],
+          ],
+        ] as const,
+    ),
+  ]);
+}

@@ -1,0 +1,342 @@
+/** What is packed: comes back as it was, is one thing with what somebody still holds, and is never seen by another. */
+import { describe, expect, test } from "bun:test";
+import fc from "fast-check";
+import { MemoryStore } from "../../../src/cache/store/memory.ts";
+import { PackedView } from "../../../src/cache/store/packed.ts";
+import type { StoredParts, StoredResponse } from "../../../src/cache/stored.ts";
+import { Fields } from "../../../src/http/fields.ts";
+import { STORED_AT_MS, storedParts } from "../../kit/stored.ts";
+
+const BYTES_MAX = 2 ** 20;
+const keyOf = (name: string | number) => `shop https://shop.example/${name}`;
+const NOBODY = Fields.from([]);
+
+function openStore(
+  bytesMax = BYTES_MAX,
+  onRemoved: (entry: StoredResponse) => void = () => undefined,
+): MemoryStore {
+  return new MemoryStore({ bytesMax, objectBytesMax: bytesMax, onRemoved });
+}
+
+/** Puts enough of others for everything before to be packed. */
+function crowd(store: MemoryStore): void {
+  for (let at = 0; at < 100; at++) store.put(keyOf(`crowd-${at}`), [], "", storedParts(10), 64);
+}
+
+const isPacked = (store: MemoryStore, key: string): boolean =>
+  [...store.entries()].some((met) => met instanceof PackedView && met.key === key);
+
+/** Lets go of what the turn kept, and collects it. */
+async function collect(): Promise<void> {
+  for (let round = 0; round < 3; round++) {
+    await new Promise((resolve) => setImmediate(resolve));
+    Bun.gc(true);
+  }
+}
+
+/** Everything about a response that a viewer, a purge or the disk could see. */
+function seen(entry: StoredResponse): unknown {
+  const { key, variant, vary, status, length, coding, negotiable, freshness, tags, etag, copy } = entry;
+  const { validSequence, validLocal, lastModifiedMs, dateMs, storedAtMs, refreshNotBeforeMs, diskBorn } =
+    entry;
+  const forms = entry.forms.map(({ coding: of, body }) => [of, [...(body as Uint8Array)]]);
+  return {
+    ...{ key, variant, vary, status, length, coding, negotiable, freshness, tags, etag, copy, forms },
+    ...{ validSequence, validLocal, lastModifiedMs, dateMs, storedAtMs, refreshNotBeforeMs, diskBorn },
+    fields: [...entry.fields.entries()],
+  };
+}
+
+const text = fc.string({
+  unit: fc.integer({ min: 32, max: 255 }).map((code) => String.fromCharCode(code)),
+  maxLength: 60,
+});
+const timeMs = fc.nat(10 ** 7).map((ms) => STORED_AT_MS + ms);
+const coding = fc.constantFrom("identity", "gzip", "br", "zstd");
+const partsOf: fc.Arbitrary<StoredParts> = fc.record({
+  status: fc.integer({ min: 200, max: 599 }),
+  fields: fc
+    .array(fc.tuple(fc.constantFrom("a", "etag", "x-b"), text), { maxLength: 12 })
+    .map((pairs) => Fields.from(pairs)),
+  body: fc.uint8Array({ maxLength: 3_000 }),
+  coding,
+  negotiable: fc.boolean(),
+  freshness: fc.record(
+    {
+      source: fc.constantFrom("edge-ttl", "max-age", "heuristic", "expires"),
+      explicit: fc.boolean(),
+      bornMs: timeMs,
+      freshUntilMs: timeMs,
+      whileRevalidateUntilMs: timeMs,
+      ifErrorUntilMs: timeMs,
+      mustRevalidate: fc.boolean(),
+      softPurged: fc.constant(true as const),
+    },
+    {
+      requiredKeys: [
+        "source",
+        "explicit",
+        "bornMs",
+        "freshUntilMs",
+        "whileRevalidateUntilMs",
+        "ifErrorUntilMs",
+        "mustRevalidate",
+      ],
+    },
+  ),
+  tags: fc.uniqueArray(fc.constantFrom("t1", "t2", " group:shop.example:é"), { maxLength: 3 }),
+  validSequence: fc.nat(),
+  validLocal: fc.nat(2 ** 31).map((number) => number * 2 ** 20),
+  etag: fc.option(text),
+  lastModifiedMs: fc.option(timeMs),
+  dateMs: timeMs,
+  storedAtMs: timeMs,
+});
+
+describe("a packed response", () => {
+  test("comes back as it was, with every variant and form", async () => {
+    const variants = fc.array(fc.record({ parts: partsOf, form: fc.option(coding), copy: fc.option(text) }), {
+      minLength: 1,
+      maxLength: 4,
+    });
+    await fc.assert(
+      fc.asyncProperty(fc.array(variants, { minLength: 1, maxLength: 5 }), async (urls) => {
+        const store = openStore();
+        const expected = new Map<string, unknown>();
+        for (const [number, given] of urls.entries())
+          for (const [at, { parts, form, copy }] of given.entries()) {
+            const plain = given.length === 1;
+            const entry = store.put(
+              keyOf(number),
+              plain ? [] : ["x-lang"],
+              plain ? "" : `1:${at};`,
+              parts,
+              64,
+            );
+            if (entry === null) throw new Error("not stored");
+            entry.copy = copy;
+            entry.refreshNotBeforeMs = at;
+            if (form !== null && form !== entry.coding)
+              store.addForm(entry, { coding: form, body: new Uint8Array([at, 2, 3]), length: 3, hot: null });
+            expected.set(`${entry.key} ${entry.variant}`, seen(entry));
+          }
+        crowd(store);
+        for (const number of urls.keys()) expect(isPacked(store, keyOf(number))).toBe(true);
+        await collect();
+        for (const number of urls.keys())
+          for (const entry of store.get(keyOf(number))?.variants() ?? []) {
+            expect(seen(entry)).toEqual(expected.get(`${entry.key} ${entry.variant}`));
+            expected.delete(`${entry.key} ${entry.variant}`);
+          }
+        expect(expected.size).toBe(0);
+      }),
+      { numRuns: 15 },
+    );
+  });
+
+  test("is the very object that somebody still holds", async () => {
+    const store = openStore();
+    const held = store.put(keyOf("held"), [], "", storedParts(100), 64);
+    crowd(store);
+    await collect();
+    expect(isPacked(store, keyOf("held"))).toBe(true);
+    expect(store.get(keyOf("held"))?.find("", NOBODY)).toBe(held);
+  });
+
+  test("that is changed by who holds it is changed for all, also when he has let go", async () => {
+    const store = openStore();
+    let held = store.put(keyOf("held"), [], "", storedParts(100), 64);
+    crowd(store);
+    expect(isPacked(store, keyOf("held"))).toBe(true);
+    if (held !== null) {
+      held.expire(STORED_AT_MS + 1);
+      held.tags = ["late"];
+      held.validSequence = 7;
+      held = null;
+    }
+    crowd(store);
+    await collect();
+    expect(isPacked(store, keyOf("held"))).toBe(true);
+    const found = store.get(keyOf("held"))?.find("", NOBODY);
+    expect(found?.freshness).toMatchObject({ softPurged: true, freshUntilMs: STORED_AT_MS + 1 });
+    expect(found?.tags).toEqual(["late"]);
+    expect(found?.validSequence).toBe(7);
+  });
+
+  test("that is held against purges while it is packed keeps what that came to", async () => {
+    const store = openStore();
+    const held = store.put(keyOf("held"), [], "", storedParts(100), 64);
+    if (held === null) throw new Error("not stored");
+    crowd(store);
+    held.validSequence = 9;
+    held.validLocal = 2 ** 40;
+    expect(isPacked(store, keyOf("held"))).toBe(true);
+    const view = [...store.entries()].find(({ key }) => key === keyOf("held"));
+    expect(view).toMatchObject({ validSequence: 9, validLocal: 2 ** 40 });
+  });
+
+  test("is removed by who holds it, and by its URL", () => {
+    const gone: string[] = [];
+    const store = openStore(BYTES_MAX, ({ key }) => gone.push(key));
+    const held = store.put(keyOf("held"), [], "", storedParts(100), 64);
+    store.put(keyOf("named"), [], "", storedParts(100), 64);
+    crowd(store);
+    const { objects } = store.stats();
+    if (held !== null) store.remove(held);
+    expect(store.removeUrl(keyOf("named"))).toBe(1);
+    expect(store.get(keyOf("held"))).toBeUndefined();
+    expect(store.get(keyOf("named"))).toBeUndefined();
+    expect(gone).toEqual([keyOf("held"), keyOf("named")]);
+    expect(store.stats().objects).toBe(objects - 2);
+    store.clear();
+    expect(store.stats()).toMatchObject({ objects: 0, urls: 0, bytes: 0 });
+  });
+
+  test("that was evicted while somebody held it is not in the store, and his changes harm nobody", () => {
+    const store = openStore(2 ** 20);
+    const held = store.put(keyOf("held"), [], "", storedParts(100), 64);
+    if (held === null) throw new Error("not stored");
+    for (let at = 0; store.holds(held); at++) store.put(keyOf(at), [], "", storedParts(1_000), 64);
+    held.tags = ["x"];
+    held.expire(0);
+    store.recount(held);
+    expect(store.get(keyOf("held"))).toBeUndefined();
+    const next = store.put(keyOf("held"), [], "", storedParts(50), 64);
+    store.remove(held);
+    expect(store.get(keyOf("held"))?.find("", NOBODY)).toBe(next);
+  });
+
+  test("is not made of what has characters beyond a byte, of a large body, or of very many variants", () => {
+    const store = openStore();
+    store.put(keyOf("ж"), [], "", storedParts(10), 64);
+    store.put(keyOf("large"), [], "", storedParts(100_000), 64);
+    for (let at = 0; at < 12; at++) store.put(keyOf("many"), ["x"], `1:${at};`, storedParts(10), 64);
+    crowd(store);
+    crowd(store);
+    for (const name of ["ж", "large", "many"]) {
+      expect(isPacked(store, keyOf(name))).toBe(false);
+      // What is an object for good counts as one.
+      for (const entry of store.get(keyOf(name))?.variants() ?? [])
+        expect(entry.bytes).toBe(entry.countBytes());
+    }
+    // And one that can be packed again, once it is another.
+    store.put(keyOf("large"), [], "", storedParts(10), 64);
+    crowd(store);
+    expect(isPacked(store, keyOf("large"))).toBe(true);
+  });
+
+  test("that has a pass marker beside it stays until that is gone, and its count is right", () => {
+    const store = openStore();
+    store.put(keyOf("u"), [], "", storedParts(10), 64);
+    store.markPass(keyOf("u"), STORED_AT_MS, "response-no-store");
+    crowd(store);
+    expect(isPacked(store, keyOf("u"))).toBe(false);
+    store.put(keyOf("u"), [], "", storedParts(11), 64);
+    crowd(store);
+    expect(isPacked(store, keyOf("u"))).toBe(true);
+    expect(store.stats().urls).toBe(101);
+  });
+});
+
+test("a walk meets everything that was there, whatever is packed and unpacked meanwhile", () => {
+  const store = openStore(2 ** 26);
+  const names = new Set<string>();
+  for (let at = 0; at < 5_000; at++) {
+    store.put(keyOf(at), [], "", storedParts(10), 64);
+    names.add(keyOf(at));
+  }
+  // More than the objects' share of the store, so that most of it is packed.
+  for (let at = 0; at < 5_000; at++) store.get(keyOf((at * 7) % 5_000));
+  let step = 0;
+  for (const { key } of store.entries()) {
+    names.delete(key);
+    for (let more = 0; more < 3; more++) store.get(keyOf((step++ * 1_999) % 5_000));
+    if (step % 50 === 0) store.removeUrl(keyOf(step % 5_000));
+  }
+  for (const key of names) expect(store.get(key)).toBeUndefined();
+});
+
+test("under any use, with readers and collections in between, nobody sees another's bytes", async () => {
+  const operation = fc.record({
+    kind: fc.constantFrom(
+      "put",
+      "put",
+      "put",
+      "find",
+      "find",
+      "hold",
+      "release",
+      "change",
+      "remove",
+      "url",
+      "turn",
+      "collect",
+    ),
+    name: fc.nat(150),
+    bytes: fc.oneof(fc.nat(400), fc.nat(9_000)),
+  });
+  await fc.assert(
+    fc.asyncProperty(fc.array(operation, { maxLength: 500 }), async (operations) => {
+      const store = openStore(400_000);
+      /** The byte that the newest response of each name is made of, and its tags. */
+      const model = new Map<number, { byte: number; bytes: number; tags: readonly string[] }>();
+      const held: { entry: StoredResponse; body: Uint8Array; byte: number; name: number }[] = [];
+      let puts = 0;
+      const check = (name: number): StoredResponse | null => {
+        const entry = store.get(keyOf(name))?.find("", NOBODY) ?? null;
+        const expected = model.get(name);
+        if (entry === null) return null;
+        expect(expected).toBeDefined();
+        expect(entry.length).toBe(expected?.bytes ?? -1);
+        expect((entry.body as Uint8Array).every((byte) => byte === expected?.byte)).toBe(true);
+        expect(entry.tags).toEqual(expected?.tags ?? []);
+        return entry;
+      };
+      for (const { kind, name, bytes } of operations) {
+        if (kind === "put") {
+          const byte = puts++ % 251;
+          store.put(keyOf(name), [], "", storedParts(new Uint8Array(bytes).fill(byte)), 64);
+          model.set(name, { byte, bytes, tags: [] });
+        } else if (kind === "find") {
+          const entry = check(name);
+          if (entry !== null) store.hit(entry);
+        } else if (kind === "hold") {
+          const entry = check(name);
+          const byte = model.get(name)?.byte ?? 0;
+          if (entry !== null) held.push({ entry, body: entry.body as Uint8Array, byte, name });
+        } else if (kind === "release") held.shift();
+        else if (kind === "change") {
+          const entry = held[0]?.entry ?? check(name);
+          if (entry === null) continue;
+          const of = Number(entry.key.split("/").pop());
+          const isNewest = store.holds(entry);
+          entry.tags = [`tag-${bytes}`];
+          const known = model.get(of);
+          if (isNewest && known !== undefined) model.set(of, { ...known, tags: entry.tags });
+        } else if (kind === "remove") {
+          const entry = held[0]?.entry;
+          if (entry === undefined) continue;
+          if (store.holds(entry)) model.delete(Number(entry.key.split("/").pop()));
+          store.remove(entry);
+        } else if (kind === "url") {
+          store.removeUrl(keyOf(name));
+          model.delete(name);
+        } else if (kind === "turn") await new Promise((resolve) => setImmediate(resolve));
+        else if (bytes % 8 === 0) Bun.gc(true);
+        const { bytes: used, bytesMax } = store.stats();
+        expect(used).toBeLessThanOrEqual(bytesMax);
+      }
+      for (const { body, byte } of held) expect(body.every((one) => one === byte)).toBe(true);
+      let [objects, bytes] = [0, 0];
+      for (const met of store.entries()) {
+        objects++;
+        bytes += met.bytes;
+      }
+      expect(store.stats()).toMatchObject({ objects, bytes });
+      for (const name of model.keys()) check(name);
+      store.clear();
+      expect(store.stats()).toMatchObject({ objects: 0, urls: 0, bytes: 0 });
+    }),
+    { numRuns: 40 },
+  );
+}, 30_000);
