@@ -388,7 +388,8 @@ export class Fleet {
     const isNews = answer.drained !== null && this.#setDrained(answer.drained);
     if (!this.#synced) this.#options.log("info", `in step with ${this.#log.name}`);
     this.#setSynced(true);
-    if (answer.changes.length > 0 || isNews) this.#reporter.now();
+    // The next question to the control plane says how far this node is; a bus tells nobody.
+    if (isNews || (answer.changes.length > 0 && this.#options.bus !== null)) this.#reporter.now();
   }
 
   /** Takes an operator's wish; true when it is a new one. */
@@ -496,14 +497,15 @@ export class Fleet {
   }
 
   #setSynced(synced: boolean): void {
-    if (this.#synced === synced) return;
+    // A report that breaks off because the node ends says nothing.
+    if (this.#closed || this.#synced === synced) return;
     this.#synced = synced;
     this.#cancelLimit?.();
     this.#cancelLimit = null;
     this.#mustValidate = false;
     const limit = this.#limitSeconds;
     if (!synced && limit !== null)
-      this.#cancelLimit = this.#options.clock.after(limit * 1_000, () => {
+      this.#cancelLimit = this.#options.clock.steady.after(limit * 1_000, () => {
         this.#mustValidate = true;
         this.#options.log(
           "warning",
