@@ -20,7 +20,9 @@ try {
   if (which !== "start") found.push(...(await storedObjects(stage, [proxima(SHIPPED)], count)));
   if (which !== "memory") found.push(await startUp(stage, count));
   for (const { measure, figures, void: why } of found) {
-    const told = Object.entries(figures).map(([name, value]) => `${name} ${typeof value === "number" ? Math.round(value) : value}`);
+    const told = Object.entries(figures).map(
+      ([name, value]) => `${name} ${typeof value === "number" ? Math.round(value) : value}`,
+    );
     console.log(`${measure}: ${why === null ? told.join(", ") : `void: ${why}`}`);
   }
 } finally {

@@ -36,6 +36,8 @@ export async function devCommand(
         workers: options.workers ?? 1,
         ...(options.cacheMemory === undefined ? {} : { cache: cacheOf(options.cacheMemory) }),
         ...(options.accessLog === undefined ? {} : { accessLog: { file: options.accessLog } }),
+        // As its control listener, which wants no token there either.
+        purges: { from: ["127.0.0.0/8", "::1/128"] },
         sites: {
           dev: {
             hosts: ["*"],

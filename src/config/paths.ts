@@ -11,7 +11,7 @@ import type {
 
 /** The node's own part with absolute paths. */
 export function resolveNodePaths(node: NodeConfig, folder: string): NodeConfig {
-  const { permitted, accessLog, alerts, tiers, join } = node;
+  const { permitted, accessLog, alerts, tiers, join, purges } = node;
   const all = (paths: readonly string[]): string[] => paths.map((one) => resolve(folder, one));
   return {
     ...node,
@@ -32,6 +32,7 @@ export function resolveNodePaths(node: NodeConfig, folder: string): NodeConfig {
       : { accessLog: { file: accessLog.file === "-" ? "-" : resolve(folder, accessLog.file) } }),
     ...(join === undefined ? {} : { join: resolveJoinPaths(join, folder) }),
     ...(tiers === undefined ? {} : { tiers: resolveTiersPaths(tiers, folder) }),
+    ...(purges === undefined ? {} : { purges: resolveFiles(purges, folder) }),
     ...(alerts === undefined
       ? {}
       : {

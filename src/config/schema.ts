@@ -6,6 +6,7 @@
 import * as z from "zod";
 import { alerts } from "./alerts-schema.ts";
 import type { Immutable } from "./immutable.ts";
+import { purges } from "./purges-schema.ts";
 import { type cacheKey, type headerRules, names, siteSchema } from "./site-schema.ts";
 import { tiers } from "./tiers-schema.ts";
 import * as v from "./values.ts";
@@ -115,6 +116,9 @@ const nodeShape = {
     .optional()
     .describe("Access log in JSON lines. Left out: none."),
   tiers: tiers.optional().describe("Shields that this node asks, and whether it is one. Left out: neither."),
+  purges: purges
+    .optional()
+    .describe("Purges by PURGE, PURGEKEYS and BAN at the viewers' ports. Left out: from nobody."),
   alerts: alerts.optional().describe("Alerts of this node. Left out: none."),
   permitted: z
     .strictObject({

@@ -49,6 +49,10 @@ export interface ConfigInput {
    */
   tiers?: TiersInput | undefined;
   /**
+   * Purges by PURGE, PURGEKEYS and BAN at the viewers' ports. Left out: from nobody.
+   */
+  purges?: PurgesInput | undefined;
+  /**
    * Alerts of this node. Left out: none.
    */
   alerts?: AlertsInput | undefined;
@@ -228,6 +232,20 @@ export interface ShieldTlsInput {
    * Allowed: a host name such as "shop.example".
    */
   serverName?: string | undefined;
+}
+
+/** Settings: purges. */
+export interface PurgesInput {
+  /**
+   * Addresses of applications that may; none: such a request is answered 403.
+   * Allowed: a list, each an IP address or range such as "10.0.0.0/8", "192.0.2.7" or "2001:db8::/32".
+   * @default []
+   */
+  from?: string[] | undefined;
+  /**
+   * In a fleet, a token of the control plane (scope purge) to hand them on with.
+   */
+  token?: { env: string } | { file: string } | undefined;
 }
 
 /** Settings: alerts. */

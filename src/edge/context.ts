@@ -11,6 +11,7 @@ import type { Shields } from "../upstream/shield/shields.ts";
 import type { Flights } from "./flights.ts";
 import type { Origins } from "./origins.ts";
 import type { Peers } from "./peers.ts";
+import type { EdgePurger } from "./phases/purge.ts";
 import type { EdgePurges } from "./purges.ts";
 import type { EdgeSettings } from "./settings.ts";
 
@@ -30,6 +31,8 @@ export interface EdgeContext {
   readonly shields: Shields | null;
   readonly stats: Stats;
   readonly purges: EdgePurges;
+  /** Takes purges at the viewers' ports; null where these are methods like any other. */
+  readonly purger: EdgePurger | null;
   /** The other workers of this node; null when there are none. */
   readonly peers: Peers | null;
   /** The snapshot in force. */

@@ -33,6 +33,7 @@ import type { OriginPermissions } from "./origin-maker.ts";
 import { Origins } from "./origins.ts";
 import { answerAsOwner, type OwnerReply } from "./owner-answer.ts";
 import type { Broadcast, Peers } from "./peers.ts";
+import type { EdgePurger } from "./phases/purge.ts";
 import { Pipeline } from "./pipeline.ts";
 import { EdgePurges, type NotedInvalidation } from "./purges.ts";
 import type { EdgeSettings } from "./settings.ts";
@@ -55,6 +56,8 @@ export interface EdgeOptions {
   readonly remember?: (invalidation: NotedInvalidation) => void;
   /** The other workers of the node; left out when there are none. */
   readonly peers?: Peers | null;
+  /** Takes purges at the viewers' ports; left out where these are methods like any other. */
+  readonly purger?: EdgePurger | null;
   /** Told what an operator has to know of an origin, such as a bucket that refuses this node. */
   readonly onOriginProblem?: (message: string) => void;
   /** The shields that this node asks, and the key that its requests to them are signed with; left out when there are none. */
@@ -120,6 +123,7 @@ export class Edge {
       flights,
       forecast: new PassForecast(),
       purges,
+      purger: options.purger ?? null,
       peers,
       fillBudget: new FillBudget(
         Math.max(options.objectBytesMax, options.memoryBytesMax * FILL_MEMORY_SHARE),

@@ -21,6 +21,7 @@ import { deliverStored } from "./phases/deliver.ts";
 import { deliverLarge } from "./phases/deliver-large.ts";
 import { deliverFlight, deliverPass, within } from "./phases/deliver-stream.ts";
 import { errorAnswer } from "./phases/fetch.ts";
+import { answerPurge, isPurge } from "./phases/purge.ts";
 import { receive } from "./phases/receive.ts";
 import { behaviorFor, originPath, route } from "./phases/route.ts";
 import { isWebSocket, upgrade } from "./phases/upgrade.ts";
@@ -48,8 +49,9 @@ export class Pipeline {
     const context = this.#context;
     const x = new Exchange(request, context.clock.now());
     try {
-      const made =
-        receive(x, context.settings, context.clock) ?? route(x, context.snapshot, context.settings);
+      const refused = receive(x, context.settings, context.clock);
+      if (refused === null && isPurge(x, context)) return this.#settle(x, answerPurge(x, context));
+      const made = refused ?? route(x, context.snapshot, context.settings);
       if (made !== null) return this.#made(x, made);
       const routed = x as RoutedExchange;
       if (request.http3 && !routed.site.http3) return this.#misdirected(x);

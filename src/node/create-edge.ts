@@ -46,6 +46,7 @@ export const createEdge = (async (setup) => {
     disk,
     remember: (invalidation) => history.remember(invalidation),
     peers: null,
+    ...(setup.purge === undefined ? {} : { purge: setup.purge }),
     onOriginEvent: (event) => setup.onOriginEvent?.(event),
   });
   const now = history.limits().newest;

@@ -9,6 +9,7 @@ import { messageOf, ProximaError } from "../base/errors.ts";
 import { type ListenAddress, parseListenAddress } from "../config/address.ts";
 import type { Config } from "../config/schema.ts";
 import { probeTcp } from "../edge/listener/ports.ts";
+import type { EdgePurgeOrder, EdgePurgeOutcome } from "../edge/phases/purge.ts";
 import { isLoopback } from "../service/control-guard.ts";
 import { type DataDir, openDataDir } from "../service/data-dir.ts";
 import { REPORTED_ORIGINS_MAX } from "../service/fleet-wire.ts";
@@ -18,6 +19,7 @@ import { Alerts } from "./alerts/alerts.ts";
 import { type ControlListener, type SnapshotView, startControlListener } from "./control-listener.ts";
 import { DrillService } from "./drill-service.ts";
 import type { Edge, EdgeAddresses } from "./edge-handle.ts";
+import { openEdgePurges } from "./edge-purges.ts";
 import { readBusAccess } from "./fleet/bus-access.ts";
 import { Fleet } from "./fleet/fleet.ts";
 import { joinedConfig } from "./fleet/fleet-sites.ts";
@@ -40,6 +42,8 @@ export interface EdgeSetup {
   readonly history: PurgeHistory;
   /** Port of the control listener once it stands: no origin may lead there. */
   controlPort(): number | null;
+  /** Does a purge that came to the viewers' ports; left out where these are methods like any other. */
+  purge?(order: EdgePurgeOrder): Promise<EdgePurgeOutcome>;
   /** Told of what becomes known of an origin. */
   onOriginEvent?(event: OriginEvent): void;
 }
@@ -124,6 +128,7 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
     const board = new OriginBoard(log);
     const originAlerts = new OriginAlerts((event) => alerts.event(event), config.sites);
     board.watch((event) => originAlerts.take(event));
+    const edgePurges = await openEdgePurges(config, fleet?.client ?? null, log);
     const { edge, snapshot, caFile } = await options.createEdge({
       config,
       dataDir,
@@ -132,11 +137,13 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
       log,
       history: new PurgeHistory(purgeLog, invalidations, (message) => log("error", message)),
       controlPort: () => controlPort,
+      purge: (order) => edgePurges.take(order),
       onOriginEvent: (event) => board.take(event),
     });
     undo.push(() => edge.stop());
 
     const purges = new PurgeService(purgeLog, edge, clock);
+    edgePurges.begin(purges);
 
     const applied = (newer: Config, before: Config) => {
       if (!Bun.deepEquals(before.alerts, newer.alerts)) alerts.configure(newer.alerts);
@@ -375,6 +382,7 @@ function changedAtStartOnly(before: Config, after: Config): string[] {
     "join",
     "name",
     "tiers",
+    "purges",
     "limits",
   ] as const;
   // Certificates and the TLS version follow the config at once.

@@ -7,6 +7,7 @@ import type { NodeConfig } from "../config/schema.ts";
 import { Edge as DataPlane, type DiskBacking } from "../edge/edge.ts";
 import type { OriginPermissions } from "../edge/origin-maker.ts";
 import type { Peers } from "../edge/peers.ts";
+import type { EdgePurger } from "../edge/phases/purge.ts";
 import type { NotedInvalidation } from "../edge/purges.ts";
 import { type FleetStanding, NO_FLEET } from "../edge/settings.ts";
 import { addressSet, isPublicIp, parseIp } from "../http/ip.ts";
@@ -39,6 +40,8 @@ export interface PlaneSetup {
   /** Notes an invalidation for later starts. */
   readonly remember?: (invalidation: NotedInvalidation) => void;
   readonly peers: Peers | null;
+  /** Does a purge that came to the viewers' ports; left out where these are methods like any other. */
+  readonly purge?: EdgePurger["purge"];
   /** Told of what becomes known of an origin in this process. */
   readonly onOriginEvent: (event: OriginEvent) => void;
 }
@@ -65,6 +68,7 @@ export function makePlane(setup: PlaneSetup) {
     httpsPort: null as number | null,
     fleet: NO_FLEET as FleetStanding,
   };
+  const purgers = addressSet(config.purges?.from ?? []);
   const plane = new DataPlane({
     clock,
     version,
@@ -77,6 +81,8 @@ export function makePlane(setup: PlaneSetup) {
     shields: setup.tiers?.asks ?? null,
     ...(setup.remember === undefined ? {} : { remember: setup.remember }),
     peers: setup.peers,
+    purger:
+      setup.purge === undefined ? null : { allows: (address) => purgers.has(address), purge: setup.purge },
     onOriginProblem: (message) => log("warning", message),
     onOriginEvent: setup.onOriginEvent,
     onBug: (error) =>

@@ -95,6 +95,7 @@ export async function startCiStack(options: CiOptions): Promise<CiStack> {
     await ask(control, "/v1/apply", { sites: options.sites.sites });
     const secret = folder.file("tier-secret");
     writeFileSync(secret, randomBytes(32).toString("base64"), { mode: 0o600 });
+    writeFileSync(folder.file("purge-token"), CI_TOKEN, { mode: 0o600 });
     const start = async (name: string, http: string, tiers: Record<string, unknown>): Promise<CiNode> => {
       const joinToken = String((await ask(control, "/v1/join-tokens", {})).secret);
       const node = await startOne(options, { name, http, tiers, control, joinToken, folder, clock: clock() });
@@ -208,6 +209,7 @@ function startOne(options: CiOptions, setup: NodeSetup): Promise<RunningNode> {
         secretVariables: sites.secretVariables,
       },
       tiers: setup.tiers,
+      purges: { from: ["127.0.0.0/8", "::1/128"], token: { file: folder.file("purge-token") } },
       join: { control: setup.control, name },
       limits: { drainSeconds: DRAIN_SECONDS },
       sites: {},

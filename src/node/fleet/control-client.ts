@@ -1,5 +1,5 @@
 /** Requests of a node to its control plane: each with a time limit, each answer with a size limit and checked. */
-import type * as z from "zod";
+import * as z from "zod";
 import { messageOf, ProximaError } from "../../base/errors.ts";
 import {
   changesAnswer,
@@ -14,6 +14,8 @@ import {
 const ANSWER_MS_MAX = 10_000;
 /** A snapshot of 100,000 sites takes longer. */
 const SNAPSHOT_MS_MAX = 60_000;
+/** Longest wait for the other nodes to apply a purge that came here, in seconds. */
+const PURGE_SECONDS_MAX = 10;
 /** Largest answers, in bytes. */
 const ANSWER_BYTES_MAX = 64 * 1024 * 1024;
 const SNAPSHOT_BYTES_MAX = 512 * 1024 * 1024;
@@ -27,6 +29,9 @@ export type ControlErrorCode =
   /** The place in the log is not one of this log. */
   | "log_unknown"
   | "not_found"
+  /** What was ordered can not be done, and the sentence says why. */
+  | "order_refused"
+  | "control_busy"
   | "conflict";
 
 /** What a request needs. */
@@ -84,6 +89,17 @@ export class ControlClient {
       schema: snapshotAnswer,
       msMax: SNAPSHOT_MS_MAX,
       bytesMax: SNAPSHOT_BYTES_MAX,
+    });
+  }
+
+  /** Orders a purge in the name of whoever holds `token`. Resolves when every node that can be reached has applied it. */
+  purge(order: unknown, token: string): Promise<{ readonly id: string }> {
+    return this.#ask({
+      path: `/v1/purges?wait=applied&seconds=${PURGE_SECONDS_MAX}`,
+      schema: purgeAnswer,
+      body: order,
+      bearer: token,
+      msMax: ANSWER_MS_MAX + PURGE_SECONDS_MAX * 1_000,
     });
   }
 
@@ -148,6 +164,8 @@ export class ControlClient {
   }
 }
 
+const purgeAnswer = z.object({ id: z.string().max(100) });
+
 function unreachable(url: string, why: string, cause?: unknown): ProximaError<ControlErrorCode> {
   return new ProximaError<ControlErrorCode>(
     "control_unreachable",
@@ -165,6 +183,10 @@ function refusal(status: number, detail: string, url: string): ProximaError<Cont
     case 401:
     case 403:
       return make("control_refuses");
+    case 400:
+      return make("order_refused");
+    case 429:
+      return make("control_busy");
     case 404:
       return make("not_found");
     case 409:

@@ -214,6 +214,11 @@ export class Fleet {
     return { ready: false, reasons: ["the control plane wants no viewers sent here", ...reasons] };
   }
 
+  /** Requests to the control plane. */
+  get client(): ControlClient {
+    return this.#client;
+  }
+
   /** The URL of the control plane. */
   get control(): string {
     return this.#client.url;

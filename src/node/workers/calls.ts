@@ -8,6 +8,7 @@ import type { NodeConfig, SiteConfig } from "../../config/schema.ts";
 import type { Explanation } from "../../edge/explanation.ts";
 import type { ListenAddress } from "../../edge/listener/ports.ts";
 import type { Broadcast } from "../../edge/peers.ts";
+import type { EdgePurgeOrder, EdgePurgeOutcome } from "../../edge/phases/purge.ts";
 import type { AskedAt } from "../../edge/purges.ts";
 import type { FleetStanding } from "../../edge/settings.ts";
 import type { TlsMaterial } from "../../edge/tls/material.ts";
@@ -35,6 +36,8 @@ export interface WorkerInit {
   readonly socketFolder: string;
   /** Where the purges stand: what a disk cache may be used by. */
   readonly limits: MarkLimits;
+  /** The node takes purges at its viewers' ports; otherwise these are methods like any other. */
+  readonly takesPurges: boolean;
 }
 
 /** Where a worker listens. */
@@ -92,6 +95,8 @@ export interface SupervisorCalls {
   broadcast: [Broadcast, number];
   /** What this worker found out about an origin. */
   originEvent: [OriginEvent, null];
+  /** A purge that came to its ports. */
+  purge: [EdgePurgeOrder, EdgePurgeOutcome];
   log: [{ readonly level: LogLevel; readonly message: string }, null];
 }
 

@@ -209,6 +209,8 @@ class Cluster implements Edge {
             },
       broadcast: (message) => this.broadcast(message),
       onOriginEvent: (event) => this.#originEvent(worker, event),
+      purge: async (order) =>
+        (await this.#setup.purge?.(order)) ?? { ok: false, status: 500, message: "the node takes no purges" },
     });
     slot.worker = worker;
     void worker.ended.then((how) => this.#ended(slot, worker, how));
@@ -226,6 +228,7 @@ class Cluster implements Edge {
         memoryBytesMax: Math.floor(node.cache.memory / this.#slots.length),
         socketFolder: this.#socketFolder,
         limits: this.#history.limits(this.#sequence),
+        takesPurges: this.#setup.purge !== undefined,
       },
       CONFIG_MS_MAX,
     );

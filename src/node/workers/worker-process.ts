@@ -2,6 +2,7 @@
 import { ProximaError } from "../../base/errors.ts";
 import type { Config, SiteConfig } from "../../config/schema.ts";
 import type { Broadcast } from "../../edge/peers.ts";
+import type { EdgePurgeOrder, EdgePurgeOutcome } from "../../edge/phases/purge.ts";
 import type { AskedAt } from "../../edge/purges.ts";
 import type { NodeLog } from "../../service/log.ts";
 import type { StatsSnapshot } from "../../telemetry/stats.ts";
@@ -25,6 +26,8 @@ export interface WorkerProcessOptions {
   readonly broadcast: (message: Broadcast) => Promise<number>;
   /** Told of what the worker found out about an origin. */
   readonly onOriginEvent: (event: OriginEvent) => void;
+  /** Does a purge that came to the worker's ports. */
+  readonly purge: (order: EdgePurgeOrder) => Promise<EdgePurgeOutcome>;
 }
 
 /** A running worker. */
@@ -55,6 +58,7 @@ export class WorkerProcess {
         options.onOriginEvent(event);
         return null;
       },
+      purge: (order) => options.purge(order),
       log({ level, message }) {
         log(level, `worker ${slot}: ${message}`);
         return null;

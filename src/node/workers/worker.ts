@@ -12,6 +12,7 @@ import type { Edge as DataPlane } from "../../edge/edge.ts";
 import { type EdgeListeners, startListeners } from "../../edge/listener/edge-listener.ts";
 import { type OwnerListener, startOwnerListener } from "../../edge/listener/owner-listener.ts";
 import { Peers } from "../../edge/peers.ts";
+import type { EdgePurgeOrder, EdgePurgeOutcome } from "../../edge/phases/purge.ts";
 import type { NotedInvalidation } from "../../edge/purges.ts";
 import type { FleetStanding } from "../../edge/settings.ts";
 import { installFaultHandlers } from "../../service/faults.ts";
@@ -92,6 +93,7 @@ export function runWorker(): void {
             memoryBytesMax,
             disk,
             peers,
+            ...(init.takesPurges ? { purge: handOn } : {}),
             onOriginEvent: (event) => void channel.call("originEvent", event).catch(() => undefined),
           }),
         };
@@ -200,6 +202,15 @@ export function runWorker(): void {
   const log: NodeLog = (level, message) => {
     void channel.call("log", { level, message }).catch(() => undefined);
   };
+
+  /** The supervisor has the purge log. */
+  async function handOn(order: EdgePurgeOrder): Promise<EdgePurgeOutcome> {
+    try {
+      return await channel.call("purge", order);
+    } catch (error) {
+      return { ok: false, status: 500, message: messageOf(error) };
+    }
+  }
 
   function mustRun(): Running {
     if (running === null)
