@@ -68,7 +68,7 @@ const clients = {
       ),
     );
   },
-  async bunnyStorage({ zone, key, text }) {
+  async bunnyStorageRound({ zone, key, text }) {
     const { file, regions, zone: zones } = await import("@bunny.net/storage-sdk");
     const at = zones.connect_with_accesskey(regions.StorageRegion.NewYork, zone, key);
     const body = new Response(text).body;
