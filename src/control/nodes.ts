@@ -146,13 +146,24 @@ export class Nodes {
     this.saw(id);
     const before = this.#mustGet(id).applied;
     this.#database.run(
-      "UPDATE nodes SET seen_ms = ?, address = ?, applied = ?, report = ? WHERE id = ?",
+      "UPDATE nodes SET seen_ms = ?, address = ?, applied = max(applied, ?), report = ? WHERE id = ?",
       this.#machineNow(),
       address,
       report.applied,
       JSON.stringify({ ...report, counted: [], orphans: undefined }),
       id,
     );
+    return before;
+  }
+
+  /** A node has applied the log up to an entry. Returns how far it had come before; null when that is no news. */
+  applied(id: string, sequence: number): number | null {
+    const before = this.#database.get<{ applied: number }>(
+      "SELECT applied FROM nodes WHERE id = ? AND removed_ms IS NULL",
+      id,
+    )?.applied;
+    if (before === undefined || before >= sequence) return null;
+    this.#database.run("UPDATE nodes SET applied = ? WHERE id = ?", sequence, id);
     return before;
   }
 

@@ -79,6 +79,9 @@ export class FleetPurges {
   readonly #nodes: Nodes;
   readonly #clock: Clock;
   readonly #news: News;
+  /** How far nodes have come, by what they asked for in this turn. */
+  readonly #acknowledged = new Map<string, number>();
+  #closed = false;
   /** Up to here purges were found to be applied on every node. */
   #appliedByAll = 0;
   /** Called within the transaction when a purge has been applied on every node. */
@@ -139,6 +142,25 @@ export class FleetPurges {
         limit,
       )
       .map((row) => this.#view(row));
+  }
+
+  /** A node has applied the log up to an entry, which its next question says; those who do so together are noted together. */
+  acknowledged(node: string, sequence: number): void {
+    if (this.#acknowledged.size === 0) setImmediate(() => this.#noteAcknowledged());
+    this.#acknowledged.set(node, Math.max(sequence, this.#acknowledged.get(node) ?? 0));
+  }
+
+  #noteAcknowledged(): void {
+    const all = [...this.#acknowledged];
+    this.#acknowledged.clear();
+    if (this.#closed) return;
+    // What is lost with the power the nodes say again.
+    this.#database.relaxed(() => {
+      for (const [node, applied] of all) {
+        const before = this.#nodes.applied(node, applied);
+        if (before !== null) this.reported(node, before, { applied, counted: [] });
+      }
+    });
   }
 
   /** A node said how far it has come (`before` is where it was) and what it counted. */
@@ -203,6 +225,7 @@ export class FleetPurges {
 
   /** Ends every wait. */
   close(): void {
+    this.#closed = true;
     this.#wake();
   }
 

@@ -126,7 +126,7 @@ export class EdgePurges {
       if (this.applied >= sequence || late || this.#closed) moved.resolve();
     };
     this.#waiting.add(look);
-    const cancel = this.#options.clock.after(FLEET_CATCH_UP_MS_MAX, () => {
+    const cancel = this.#options.clock.steady.after(FLEET_CATCH_UP_MS_MAX, () => {
       late = true;
       this.#stuckAt = this.applied;
       look();

@@ -8,8 +8,10 @@ import { join } from "node:path";
 import { type FleetEdge, TestFleet, until } from "./fleet.ts";
 import type { TestNats } from "./nats.ts";
 
-/** Pages that are asked for all the time; each purge is of one of them. */
-const PAGES = 20;
+/** A restarted edge has another port, which would be another host. */
+const HOST = { host: "shop.example" };
+/** Requests to an edge at the same time while pages are asked for one by one. */
+const AT_ONCE = 16;
 /** Tokens among which the orders are shared: each has a rate of its own. */
 const TOKENS = 8;
 
@@ -50,7 +52,9 @@ async function storm(fleet: TestFleet, nats: TestNats | null, purges: number): P
       return String(value.secret);
     }),
   );
-  const readers = new Readers(() => edges);
+  // Each purge is of a page of its own, which every node holds: none of them is made good by a later one.
+  for (const edge of edges) await eachPage(edge, purges, () => {});
+  const readers = new Readers(() => edges, purges);
   const acknowledged: { id: string; sequence: number; page: number; version: number }[] = [];
   const run = crypto.randomUUID();
   let repeated = 0;
@@ -84,7 +88,7 @@ async function storm(fleet: TestFleet, nats: TestNats | null, purges: number): P
   });
   for (let i = 0; i < purges; i++) {
     await events.get(i)?.();
-    const page = i % PAGES;
+    const page = i;
     const version = ++fleet.version;
     // The key makes a repeated order the same one.
     const body = { scope: "tag", site: "shop", tags: [`page-k-${page}`], idempotencyKey: `${run}-${i}` };
@@ -122,7 +126,7 @@ async function joined(
   config: Readonly<Record<string, unknown>> = {},
 ): Promise<FleetEdge> {
   const edge = await fleet.edge(name, config);
-  await until(`${name} serves`, async () => (await edge.get("/k/0")).status === 200);
+  await until(`${name} serves`, async () => (await edge.get("/k/0", HOST)).status === 200);
   return edge;
 }
 
@@ -147,19 +151,34 @@ async function check(
     // It began anew once, when it joined, and never after.
     const anew = journal.filter(({ id }) => id.startsWith("anew-")).length;
     if (anew > 1) throw new Error(`${edge.name} emptied its cache ${anew} times`);
-    for (let page = 0; page < PAGES; page++) {
-      const least = Math.max(
-        ...acknowledged.filter((one) => one.page === page).map(({ version }) => version),
-      );
-      const { body } = await edge.get(`/k/${page}`);
+    await eachPage(edge, acknowledged.length, (body, page) => {
+      const least = acknowledged[page]?.version ?? 0;
       const version = Number(/ v(\d+)$/.exec(body)?.[1]);
       if (!(version >= least)) throw new Error(`${edge.name} gives ${body}, purged was up to v${least}`);
-    }
+    });
   }
   // The proof, as an operator asks for it.
   const { value } = await fleet.ask("GET", `/v1/purges/${acknowledged.at(-1)?.id}?wait=applied&seconds=10`);
   if (value.state === "accepted")
     throw new Error(`the control plane does not know: ${JSON.stringify(value)}`);
+}
+
+/** Asks an edge for every page. */
+async function eachPage(
+  edge: FleetEdge,
+  pages: number,
+  look: (body: string, page: number) => void,
+): Promise<void> {
+  let next = 0;
+  const one = async () => {
+    while (next < pages) {
+      const page = next++;
+      const { status, body } = await edge.get(`/k/${page}`, HOST);
+      if (status !== 200) throw new Error(`${edge.name} answers ${status} for /k/${page}`);
+      look(body, page);
+    }
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, one));
 }
 
 function journalOf(file: string): { sequence: number; id: string }[] {
@@ -181,8 +200,8 @@ class Readers {
   #stopped = false;
   readonly #running: Promise<void>;
 
-  constructor(edges: () => readonly FleetEdge[]) {
-    this.#running = this.#run(edges);
+  constructor(edges: () => readonly FleetEdge[], pages: number) {
+    this.#running = this.#run(edges, pages);
   }
 
   async stop(): Promise<void> {
@@ -190,12 +209,15 @@ class Readers {
     await this.#running;
   }
 
-  async #run(edges: () => readonly FleetEdge[]): Promise<void> {
+  async #run(edges: () => readonly FleetEdge[], pages: number): Promise<void> {
     for (let i = 0; !this.#stopped; i++) {
       await Promise.all(
         edges().map(async (edge) => {
           // Killed and cut off ones do not answer: that is not what is asked here.
-          const answer = await Promise.race([edge.get(`/k/${i % PAGES}`).catch(() => null), Bun.sleep(200)]);
+          const answer = await Promise.race([
+            edge.get(`/k/${(7 * i) % pages}`, HOST).catch(() => null),
+            Bun.sleep(200),
+          ]);
           if (answer == null) return;
           this.requests++;
           if (answer.status !== 200) this.failures.push(`${edge.name}: ${answer.status}`);

@@ -41,6 +41,22 @@ const clients = {
       [method](input)
       .promise();
   },
+  async bunnyStorage({ zone, key, method, args }) {
+    const { file, zone: zones, regions } = await import("@bunny.net/storage-sdk");
+    const place = zones.connect_with_accesskey(regions.StorageRegion.Falkenstein, zone, key);
+    if (method === "upload") {
+      const [path, content, options] = args;
+      return await file.upload(place, path, new Blob([content]).stream(), options);
+    }
+    const value = await file[method](place, ...args);
+    return method === "download" ? await new Response(value.stream).text() : value;
+  },
+  async bunnyStorageOld({ zone, key, method, args }) {
+    const { default: Storage } = require("bunnycdn-storage");
+    const given = method === "upload" ? [Buffer.from(args[0]), args[1]] : args;
+    const { status, data } = await new Storage(key, zone)[method](...given);
+    return { status, data };
+  },
   async akamai({ client, path, body }) {
     const EdgeGrid = require("akamai-edgegrid");
     const { clientToken, clientSecret, accessToken, host } = client;
@@ -51,6 +67,27 @@ const clients = {
         error ? reject(error) : resolve({ status: response.status, data: JSON.parse(text) }),
       ),
     );
+  },
+  async bunnyStorageRound({ zone, key, text }) {
+    const { file, regions, zone: zones } = await import("@bunny.net/storage-sdk");
+    const at = zones.connect_with_accesskey(regions.StorageRegion.NewYork, zone, key);
+    const body = new Response(text).body;
+    await file.upload(at, "/js/app.js", body, { contentType: "application/javascript" });
+    const shown = await file.get(at, "/js/app.js");
+    const read = await new Response((await file.download(at, "/js/app.js")).stream).text();
+    const listed = (await file.list(at, "/js/")).map(({ objectName }) => objectName);
+    return { shown, read, listed, removed: await file.remove(at, "/js/app.js") };
+  },
+  async bunnycdnStorage({ zone, key, text }) {
+    const { default: Storage } = require("bunnycdn-storage");
+    const storage = new Storage(key, zone);
+    const { status } = await storage.upload(Buffer.from(text), "a/b.txt");
+    const { data } = await storage.download("a/b.txt");
+    return {
+      status,
+      data: String(data),
+      listed: (await storage.list("a/")).data.map(({ ObjectName }) => ObjectName),
+    };
   },
 };
 

@@ -21,7 +21,7 @@ import { guardedPost } from "../../upstream/guarded-post.ts";
 import { openStorage } from "../control-storage.ts";
 import { onLoopback } from "../option-values.ts";
 import { mustParse } from "../serve.ts";
-import { takeoverCertificate } from "../takeover.ts";
+import { takeoverAt } from "../takeover.ts";
 import { VERSION } from "../version.ts";
 import { type CiFolder, makeCiFolder } from "./folder.ts";
 import type { CiSites } from "./sites.ts";
@@ -186,7 +186,7 @@ function startPlane(options: CiOptions, folder: CiFolder, clock: MovableClock): 
       clock: systemClock,
     }),
     knownToken: CI_TOKEN,
-    takeover: takeover === null ? null : { address: onLoopback(takeover), certificate: takeoverCertificate },
+    takeover: takeover === null ? null : takeoverAt(takeover, log),
     version: VERSION,
     command: "proxima dev --ci",
     clock,

@@ -198,8 +198,12 @@ export const nodeRoutes: readonly Route[] = [
     run: async ({ parts, caller, query, signal }) => {
       const place = { sequence: query.after, digest: query.digest };
       const seconds = Math.min(query.wait ?? 0, POLL_SECONDS_MAX);
-      if (caller.node !== null) parts.nodes.saw(caller.node);
       let changes = parts.log.since(place);
+      if (caller.node !== null) {
+        parts.nodes.saw(caller.node);
+        // Who asks for what follows has applied what is before.
+        if (changes !== null) parts.purges.acknowledged(caller.node, place.sequence);
+      }
       if (changes?.length === 0 && seconds > 0) {
         await parts.log.changed(place.sequence, seconds * 1_000, signal);
         changes = parts.log.since(place);

@@ -307,7 +307,7 @@ export class BusFeed {
 
   #pause(ms: number): Promise<void> {
     return new Promise((resolve) => {
-      const cancel = this.#options.clock.after(ms, resolve);
+      const cancel = this.#options.clock.steady.after(ms, resolve);
       this.#cancelPause = () => {
         cancel();
         resolve();

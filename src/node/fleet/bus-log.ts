@@ -111,7 +111,7 @@ export class BusLog implements FleetLog {
   }
 
   async changes(place: FleetPosition, waitSeconds: number): Promise<LogAnswer | null> {
-    const { clock } = this.#options;
+    const { steady: clock } = this.#options.clock;
     const endMs = clock.now() + waitSeconds * 1_000;
     for (;;) {
       const bus = await this.#open();
@@ -321,7 +321,7 @@ export class BusLog implements FleetLog {
   /** Where the stream begins and ends, by its leader. */
   async #range(bus: BusConnection): Promise<{ readonly first: number; readonly last: number }> {
     const { state } = await bus.manager.streams.info(this.#names.logStream);
-    this.#confirmedMs = this.#options.clock.now();
+    this.#confirmedMs = this.#options.clock.steady.now();
     this.#end = state.last_seq;
     return { first: state.first_seq, last: state.last_seq };
   }
@@ -331,7 +331,8 @@ export class BusLog implements FleetLog {
    * Rejects when the leader is silent for too long.
    */
   async #confirm(bus: BusConnection, now: boolean): Promise<boolean> {
-    const { clock, access } = this.#options;
+    const { access } = this.#options;
+    const { steady: clock } = this.#options.clock;
     const nowMs = clock.now();
     if (now || nowMs - this.#askedMs >= CONFIRM_MS) {
       this.#askedMs = nowMs;
@@ -389,7 +390,7 @@ export class BusLog implements FleetLog {
       throw busUnreachable(this.#options.access, "this node ends");
     }
     this.#heard = [];
-    this.#confirmedMs = this.#options.clock.now();
+    this.#confirmedMs = this.#options.clock.steady.now();
     connection.nats.subscribe(this.#names.logSubject, {
       callback: (error, message) => {
         if (error === null) this.#hear(message);
@@ -407,7 +408,7 @@ export class BusLog implements FleetLog {
   }
 
   #tellStrange(at: number): void {
-    const nowMs = this.#options.clock.now();
+    const nowMs = this.#options.clock.steady.now();
     if (nowMs - this.#toldMs < STRANGE_TOLD_MS) return;
     this.#toldMs = nowMs;
     this.#options.tell(
@@ -418,7 +419,7 @@ export class BusLog implements FleetLog {
   #pause(ms: number): Promise<void> {
     if (this.#heard.length > 0) return Promise.resolve();
     return new Promise((resolve) => {
-      const cancel = this.#options.clock.after(Math.max(0, ms), resolve);
+      const cancel = this.#options.clock.steady.after(Math.max(0, ms), resolve);
       this.#wake = () => {
         cancel();
         resolve();

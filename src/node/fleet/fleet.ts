@@ -29,6 +29,7 @@ import { OrphanAnswers } from "./orphan-answers.ts";
 import { Reporter } from "./reporter.ts";
 import { RolloutWatch } from "./rollout-watch.ts";
 import { type LoggedPurge, type Step, stepsOf } from "./steps.ts";
+import { Sync } from "./sync.ts";
 import { UrlTargets } from "./url-targets.ts";
 
 /** How long a start waits for the control plane before it goes on with what the node has, in milliseconds. */
@@ -47,6 +48,9 @@ export interface FleetTarget {
   applySites(sites: Config["sites"]): Promise<string | null>;
   takePurges(entries: readonly LoggedPurge[], position: FleetPosition): Promise<void>;
   setFleet(standing: FleetStanding): void;
+  /** Asks for new content ahead of viewers, in its own time. */
+  fill(urls: readonly string[]): void;
+  stopFilling(): void;
   ready(): Readiness;
   stats(): StatsSnapshot | Promise<StatsSnapshot>;
   /** What of a site's stored responses another config of it would never find. */
@@ -113,11 +117,9 @@ export class Fleet {
   #refused: number | null = null;
   /** The last known good snapshot that the node started with, until what it counts for roll-outs has begun. */
   #startedWith: ReadSnapshot | null = null;
-  #synced = false;
   /** The start went on without the log: what is newest has to be asked for when it is back. */
   #startedWithout = false;
-  #mustValidate = false;
-  #cancelLimit: (() => void) | null = null;
+  readonly #sync: Sync;
   #drained = false;
   #target: FleetTarget | null = null;
   #closed = false;
@@ -130,6 +132,16 @@ export class Fleet {
     this.#client = new ControlClient(join.control, ca);
     this.#log = new ControlLog(this.#client);
     this.#files = new FleetFiles(options.fileOf);
+    this.#sync = new Sync({
+      clock: options.clock,
+      limitSeconds: join.revalidateAfterSeconds ?? null,
+      changed: () => this.#stand(),
+      limitPassed: (seconds) =>
+        options.log(
+          "warning",
+          `${this.#log.name} could not be followed for ${seconds} s: nothing stored is served without asking its origin`,
+        ),
+    });
     this.#reporter = new Reporter({
       clock: options.clock,
       describe: () => this.#describe(),
@@ -141,7 +153,7 @@ export class Fleet {
       },
       // Who reads the log from elsewhere can be in step all the same.
       failed: () => {
-        if (this.#options.bus === null && !this.#closed) this.#setSynced(false);
+        if (this.#options.bus === null && !this.#closed) this.#sync.set(false);
       },
     });
     this.#rollouts = new RolloutWatch(options.clock);
@@ -164,7 +176,7 @@ export class Fleet {
     if (known !== null) this.#snapshot = known.number;
     try {
       await (known === null ? this.#firstCatchUp() : this.#catchUp());
-      this.#synced = true;
+      this.#sync.start(true);
     } catch (error) {
       if (known === null)
         throw new ProximaError(
@@ -177,8 +189,7 @@ export class Fleet {
         `${messageOf(error)}; starting from the last known good snapshot ${known.number}`,
       );
       this.#startedWithout = true;
-      // For how long it was away nobody knows.
-      this.#mustValidate = this.#limitSeconds !== null;
+      this.#sync.start(false);
     }
     this.#applied = this.#position?.sequence ?? 0;
     // What is known to be good first: a newer one that can not be put in force must not keep the node from starting.
@@ -206,7 +217,7 @@ export class Fleet {
       node: this.#node,
       snapshot: this.#snapshot,
       applied: this.#applied,
-      synced: this.#synced,
+      synced: this.#sync.synced,
       drained: this.#drained,
       problem: this.#problem,
     };
@@ -215,7 +226,7 @@ export class Fleet {
   /** What the fleet makes of the edge's readiness. */
   ready(edge: Readiness): Readiness {
     const reasons = [...edge.reasons];
-    if (!this.#synced) reasons.push(`${this.#log.name} can not be followed: purges may be missing`);
+    if (!this.#sync.synced) reasons.push(`${this.#log.name} can not be followed: purges may be missing`);
     if (this.#problem !== null) reasons.push(`snapshot ${this.#snapshot}: ${this.#problem}`);
     if (!this.#drained) return { ready: edge.ready, reasons };
     return { ready: false, reasons: ["the control plane wants no viewers sent here", ...reasons] };
@@ -234,7 +245,8 @@ export class Fleet {
   /** Ends it; the last report is sent if that is quick. */
   close(): void {
     this.#closed = true;
-    this.#cancelLimit?.();
+    this.#target?.stopFilling();
+    this.#sync.close();
     this.#reporter.close();
     this.#log.close();
     this.#client.close();
@@ -355,9 +367,9 @@ export class Fleet {
       } catch (error) {
         if (this.#closed) return;
         const isRefused = error instanceof ProximaError && error.code === "control_refuses";
-        if (this.#synced)
+        if (this.#sync.synced)
           log("warning", `${messageOf(error)}; serving goes on with snapshot ${this.#snapshot}`);
-        this.#setSynced(false);
+        this.#sync.set(false);
         await this.#pause(isRefused ? REFUSED_RETRY_MS : retryMs);
         retryMs = Math.min(RETRY_MS_MAX, retryMs * 2);
       }
@@ -379,7 +391,7 @@ export class Fleet {
     await this.#applyNext();
     const position = this.#position;
     // The first request after a failure does not wait: it says that the control plane is back.
-    const waitSeconds = this.#synced ? POLL_SECONDS_MAX : 0;
+    const waitSeconds = this.#sync.synced ? POLL_SECONDS_MAX : 0;
     const askedMs = this.#options.clock.now();
     const answer = position === null ? null : await this.#log.changes(position, waitSeconds);
     if (answer === null) {
@@ -395,15 +407,17 @@ export class Fleet {
       const purges = step.purges(this.#targets);
       await target.takePurges(purges, step.position);
       this.#applied = step.position.sequence;
+      if (step.fills.length > 0) target.fill(step.fills);
       // A purge moves the edge itself.
       if (purges.at(-1)?.sequence !== this.#applied) this.#stand();
     }
     const isNews = answer.drained !== null && this.#setDrained(answer.drained);
     // An empty answer before its time: the control plane has something to ask.
     const isEarly = answer.changes.length === 0 && this.#options.clock.now() - askedMs < waitSeconds * 900;
-    if (!this.#synced) this.#options.log("info", `in step with ${this.#log.name}`);
-    this.#setSynced(true);
-    if (answer.changes.length > 0 || isNews || isEarly) this.#reporter.now();
+    if (!this.#sync.synced) this.#options.log("info", `in step with ${this.#log.name}`);
+    this.#sync.set(true);
+    // The next question to the control plane says how far this node is; a bus tells nobody.
+    if (isNews || isEarly || (answer.changes.length > 0 && this.#options.bus !== null)) this.#reporter.now();
   }
 
   /** Takes an operator's wish; true when it is a new one. */
@@ -510,37 +524,13 @@ export class Fleet {
       this.#options.log("error", `snapshot ${this.#snapshot} of the control plane: ${problem}`);
   }
 
-  #setSynced(synced: boolean): void {
-    if (this.#synced === synced) return;
-    this.#synced = synced;
-    this.#cancelLimit?.();
-    this.#cancelLimit = null;
-    this.#mustValidate = false;
-    const limit = this.#limitSeconds;
-    if (!synced && limit !== null)
-      this.#cancelLimit = this.#options.clock.after(limit * 1_000, () => {
-        this.#mustValidate = true;
-        this.#options.log(
-          "warning",
-          `${this.#log.name} could not be followed for ${limit} s: nothing stored is served without asking its origin`,
-        );
-        this.#stand();
-      });
-    this.#stand();
-  }
-
-  /** How long stored answers are served on without the log; null for ever. */
-  get #limitSeconds(): number | null {
-    return this.#options.config.join?.revalidateAfterSeconds ?? null;
-  }
-
   /** Tells the edge where the node stands. */
   #stand(): void {
     this.#target?.setFleet({
       log: this.#position?.log ?? null,
       applied: this.#applied,
-      unsynced: !this.#synced,
-      mustValidate: this.#mustValidate,
+      unsynced: !this.#sync.synced,
+      mustValidate: this.#sync.mustValidate,
     });
   }
 
