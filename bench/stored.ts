@@ -23,7 +23,7 @@ try {
     const told = Object.entries(figures).map(
       ([name, value]) => `${name} ${typeof value === "number" ? Math.round(value) : value}`,
     );
-    console.log(`${measure}: ${why === null ? told.join(", ") : `void: ${why}`}`);
+    console.log(`${measure}: ${told.join(", ")}${why === null ? "" : ` (void: ${why})`}`);
   }
 } finally {
   await stage.stop();

@@ -8,6 +8,7 @@ import * as z from "zod";
 import { configSchema } from "../src/config/schema.ts";
 import { allowedText, atLeastOne, requiredNames, unwrap } from "../src/config/shape.ts";
 import { typeNames } from "../src/config/values.ts";
+import { clientTypes } from "./client-types.ts";
 
 const ROOT = resolve(import.meta.dirname, "..");
 const LINE_LENGTH_MAX = 110;
@@ -18,6 +19,7 @@ export function generatedFiles(): ReadonlyMap<string, string> {
     ["docs/reference/proxima.schema.json", jsonSchemaText()],
     ["docs/reference/config.md", referenceText()],
     ["src/config/types.ts", typesText()],
+    ["src/client/api.d.ts", clientTypes()],
   ]);
 }
 

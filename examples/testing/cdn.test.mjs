@@ -20,7 +20,7 @@ before(async () => {
   });
 });
 
-after(() => cdn.stop());
+after(() => cdn?.stop());
 
 test("a page is asked of the origin once, and once more when its minute is over", async () => {
   await cdn.expectMiss("/product/7", { pop: "fra" });

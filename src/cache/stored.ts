@@ -70,8 +70,8 @@ export interface RestoredParts extends Omit<StoredParts, "fields"> {
 export interface Keeper {
   /** Hears that a response is about to change: what is packed of it will not be right any more. */
   changing(entry: StoredResponse): void;
-  /** Hears that it was held against purges. */
-  confirmed(entry: StoredResponse): void;
+  /** Hears that it was held against purges, or has another row on disk: what is packed of it is put right. */
+  noted(entry: StoredResponse): void;
   /** The disk's row of this name, if it is there. */
   rowOf(key: string, born: number): DiskVariant | null;
 }
@@ -176,7 +176,7 @@ export class StoredResponse implements BodyForm {
 
   set validSequence(sequence: number) {
     this.#validSequence = sequence;
-    this.url.keeper.confirmed(this);
+    this.url.keeper.noted(this);
   }
 
   /** The same for invalidations on this node. */
@@ -186,7 +186,7 @@ export class StoredResponse implements BodyForm {
 
   set validLocal(local: number) {
     this.#validLocal = local;
-    this.url.keeper.confirmed(this);
+    this.url.keeper.noted(this);
   }
 
   get etag(): string | null {
@@ -233,9 +233,9 @@ export class StoredResponse implements BodyForm {
   }
 
   set disk(row: DiskVariant | null) {
-    if ((row?.born ?? 0) !== this.#diskBorn) this.#changing();
     this.#disk = row;
     this.#diskBorn = row?.born ?? 0;
+    this.url.keeper.noted(this);
   }
 
   /** The name of its row on disk, which may be gone; 0 when it has none. */

@@ -21,7 +21,7 @@ const STOP_WAIT_MS = 2_000;
 /** What storage needs of the command. */
 interface Surroundings {
   readonly tls: { readonly cert: string; readonly key: string } | null;
-  readonly io: Io;
+  readonly io: Pick<Io, "env">;
   readonly log: NodeLog;
   readonly clock: Clock;
 }
@@ -56,10 +56,6 @@ function placeOf(url: URL, env: Io["env"]): ConstructorParameters<typeof S3Blobs
   };
 }
 
-/**
- * The raw HTTP/1.1 listener: it takes any method (Bunny's DESCRIBE), keeps the target as it was signed, and
- * reads a body no faster than it is stored.
- */
 function listen(
   address: ListenAddress,
   answer: (request: StorageRequest) => Promise<StorageResponse>,
@@ -72,6 +68,27 @@ function listen(
       `storage address ${formatAddress(address)} can be reached from other machines and needs TLS: give --tls-cert and --tls-key, or listen on 127.0.0.1`,
       { source: "node" },
     );
+  return listenRaw({ name: "storage", flag: "--storage", address, tls, answer, log, clock });
+}
+
+/** What a raw listener of the control plane is. */
+export interface RawSetup {
+  /** In messages, and the option that its address is of. */
+  readonly name: string;
+  readonly flag: string;
+  readonly address: ListenAddress;
+  readonly tls: { readonly cert: string; readonly key: string } | null;
+  readonly answer: (request: StorageRequest) => Promise<StorageResponse>;
+  readonly log: NodeLog;
+  readonly clock: Clock;
+}
+
+/**
+ * The raw HTTP/1.1 listener: it takes any method (Bunny's DESCRIBE), keeps the target as it was signed, and
+ * reads a body no faster than it is stored.
+ */
+export function listenRaw({ name, flag, address, tls, answer, log, clock }: RawSetup): StorageListener {
+  const hostname = address.hostname === "" ? "127.0.0.1" : address.hostname;
   let listener: RawListener;
   try {
     listener = new RawListener({
@@ -84,10 +101,10 @@ function listen(
       limits: defaultListenerLimits,
       clock,
       passTo: () => 0,
-      onError: (error) => log("warning", `storage: ${messageOf(error)}`),
+      onError: (error) => log("warning", `${name}: ${messageOf(error)}`),
     });
   } catch (cause) {
-    throw listenError("storage", "--storage", address, cause);
+    throw listenError(name, flag, address, cause);
   }
   return {
     address: formatAddress({ hostname, port: listener.port }),

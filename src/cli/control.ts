@@ -14,7 +14,7 @@ import { SilentExit, UsageError } from "./failure.ts";
 import { type Io, styleFor } from "./io.ts";
 import { onLoopback } from "./option-values.ts";
 import { nodeLog, type Program } from "./serve.ts";
-import { environmentLines, takeoverCertificate } from "./takeover.ts";
+import { environmentLines, takeoverAt } from "./takeover.ts";
 import { VERSION } from "./version.ts";
 
 /** Options of the command. */
@@ -62,10 +62,7 @@ export async function controlCommand(options: ControlOptions, program: Program):
       log,
       clock: systemClock,
     }),
-    takeover:
-      options.takeover === undefined
-        ? null
-        : { address: onLoopback(options.takeover), certificate: takeoverCertificate },
+    takeover: options.takeover === undefined ? null : takeoverAt(options.takeover, log),
     bus: await busOf(options, io),
     version: VERSION,
     command: program.command,

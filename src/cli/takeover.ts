@@ -3,9 +3,13 @@ import { mkdirSync } from "node:fs";
 import { isIP } from "node:net";
 import { resolve } from "node:path";
 import { type Command, InvalidArgumentError, Option } from "commander";
+import { systemClock } from "../base/clock.ts";
 import { messageOf } from "../base/errors.ts";
-import { takeoverHosts } from "../control/takeover.ts";
+import type { ListenAddress } from "../config/address.ts";
+import { type TakeoverOptions, takeoverHosts } from "../control/takeover.ts";
 import { ensureLocalCa } from "../edge/tls/local-ca.ts";
+import type { NodeLog } from "../service/log.ts";
+import { listenRaw } from "./control-storage.ts";
 import { UsageError } from "./failure.ts";
 import { type Io, styleFor } from "./io.ts";
 
@@ -17,12 +21,21 @@ interface Options {
 }
 
 /** A certificate for names, of the authority in the directory, which is made where it is missing. */
-export async function takeoverCertificate(
+async function takeoverCertificate(
   directory: string,
   names: readonly string[],
 ): Promise<{ cert: string; key: string; caFile: string }> {
   const ca = await ensureLocalCa(directory);
   return { ...(await ca.issue([...names, "localhost", "127.0.0.1"])), caFile: ca.certFile };
+}
+
+/** Takeover at an address, for a control plane. */
+export function takeoverAt(address: ListenAddress, log: NodeLog): TakeoverOptions {
+  return {
+    certificate: takeoverCertificate,
+    listen: (tls, answer) =>
+      listenRaw({ name: "takeover", flag: "--takeover", address, tls, answer, log, clock: systemClock }),
+  };
 }
 
 /** Lines of a hosts file. */

@@ -113,6 +113,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
   const dataDir = openDataDir(options.dataDir, options.command);
   let parts: ControlParts | null = null;
   let storage: StorageListener | null = null;
+  let taken: Takeover | null = null;
   try {
     parts = openParts({
       fileOf: (name) => dataDir.file(name),
@@ -124,8 +125,6 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     });
     const adminToken = makeAdminToken(parts, options);
     const api = new Api(parts, (message) => log("error", message));
-    const takeover =
-      options.takeover == null ? null : await startTakeover(options.takeover, dataDir.path, api, log);
     const opened = parts;
     const storageApi = new StorageApi({
       store: parts.zones,
@@ -133,12 +132,15 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       domains: ["localhost", ...options.names],
       onError: (message) => log("error", message),
     });
-    const listening = await orStop(
-      takeover,
-      () => options.storage?.listen?.((request) => storageApi.answer(request)) ?? null,
-    );
+    const answerStorage = (request: StorageRequest) => storageApi.answer(request);
+    const listening = options.storage?.listen?.(answerStorage) ?? null;
     storage = listening;
-    const server = await orStop(takeover, () => listen(options, api, new ContentDoor(opened)));
+    const takeover =
+      options.takeover == null
+        ? null
+        : await startTakeover(options.takeover, dataDir.path, { api, storage: answerStorage });
+    taken = takeover;
+    const server = listen(options, api, new ContentDoor(opened));
     const feed = options.bus === null ? null : feedBus(options.bus, opened, log);
     const collecting = collectZones(opened, options);
     let stopping: Promise<void> | null = null;
@@ -147,9 +149,9 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       api.close();
       opened.log.close();
       await feed?.close();
-      await listening?.stop();
-      await Promise.race([Promise.all([server.stop(), takeover?.stop(false)]), Bun.sleep(STOP_WAIT_MS)]);
-      await Promise.all([server.stop(true), takeover?.stop(true)]);
+      await Promise.all([listening?.stop(), takeover?.stop()]);
+      await Promise.race([server.stop(), Bun.sleep(STOP_WAIT_MS)]);
+      await server.stop(true);
       await collecting.ended();
       opened.close();
       dataDir.release();
@@ -169,19 +171,9 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       },
     };
   } catch (error) {
-    await storage?.stop();
+    await Promise.all([storage?.stop(), taken?.stop()]);
     parts?.close();
     dataDir.release();
-    throw error;
-  }
-}
-
-/** Ends a listener when what comes after it fails. */
-async function orStop<T>(takeover: Takeover | null, start: () => T): Promise<T> {
-  try {
-    return start();
-  } catch (error) {
-    await takeover?.stop(true);
     throw error;
   }
 }

@@ -117,5 +117,9 @@ export const DELIVERIES_AT_ONCE_MAX = 8;
 export const DELIVERY_RETRIES_MS: readonly number[] = [
   5_000, 30_000, 120_000, 600_000, 1_800_000, 3_600_000, 7_200_000, 14_400_000, 28_800_000, 28_800_000,
 ];
+/** Questions about what is stored that are open, sites that one plan asks about, and how long it waits, in seconds. */
+export const SURVEYS_MAX = 200;
+export const SURVEYED_SITES_MAX = 20;
+export const SURVEY_SECONDS_MAX = 20;
 /** How often open roll-outs and silent nodes are looked at, in milliseconds. */
 export const LOOK_EVERY_MS = 1_000;

@@ -7,7 +7,7 @@ export class News {
   readonly #waiting = new Set<() => void>();
 
   constructor(clock: Clock) {
-    this.#clock = clock.steady;
+    this.#clock = clock;
   }
 
   /** Resolves at the next news, after `ms` milliseconds, or when the signal fires. */

@@ -105,8 +105,7 @@ export class Nodes {
     if (row.expires_ms <= this.#now()) throw new Refused(401, "the join token has expired; make another");
     if (this.#byName(name) !== null)
       throw new Refused(409, `there is a node "${name}" already; remove it first, or join by another name`);
-    const count =
-      this.#database.get<{ n: number }>("SELECT count(*) AS n FROM nodes WHERE removed_ms IS NULL")?.n ?? 0;
+    const count = this.count();
     if (count >= NODES_MAX)
       throw new Refused(409, `there are ${count} nodes; at most ${NODES_MAX} are allowed`);
     const secret = newSecret(TOKEN_KINDS.node);
@@ -151,7 +150,7 @@ export class Nodes {
       this.#machineNow(),
       address,
       report.applied,
-      JSON.stringify({ ...report, counted: [] }),
+      JSON.stringify({ ...report, counted: [], orphans: undefined }),
       id,
     );
     return before;
@@ -229,6 +228,13 @@ export class Nodes {
         limit,
       )
       .map((row) => this.#view(row));
+  }
+
+  /** How many there are. */
+  count(): number {
+    return (
+      this.#database.get<{ n: number }>("SELECT count(*) AS n FROM nodes WHERE removed_ms IS NULL")?.n ?? 0
+    );
   }
 
   /** Every node. */

@@ -14,6 +14,7 @@ import { Hooks } from "./hooks/hooks.ts";
 import { Idempotent } from "./idempotent.ts";
 import { Meters } from "./meters.ts";
 import { Nodes } from "./nodes.ts";
+import { OrphanSurveys } from "./orphan-surveys.ts";
 import { FleetPurges } from "./purges.ts";
 import { Rollouts } from "./rollouts/rollouts.ts";
 import { Sites } from "./sites.ts";
@@ -47,6 +48,7 @@ export interface ControlParts {
   readonly hooks: Hooks;
   readonly webhooks: Webhooks;
   readonly watch: FleetWatch;
+  readonly orphans: OrphanSurveys;
   readonly idempotent: Idempotent;
   readonly meters: Meters;
   /** The time of the fleet; null where nobody moves it. */
@@ -91,6 +93,7 @@ export function openParts({ fileOf, version, clock, store, sendWebhook, onError 
   );
   const sites = new Sites(database, log, clock, tell);
   const rollouts = new Rollouts({ database, sites, nodes, audit, clock, tell, onError });
+  const orphans = new OrphanSurveys(nodes, log, clock);
   const watch = new FleetWatch({ database, nodes, clock, tell });
   const courier = new WebhookCourier({
     webhooks,
@@ -118,12 +121,14 @@ export function openParts({ fileOf, version, clock, store, sendWebhook, onError 
     hooks: new Hooks({ database, clock, sealer, sites, purges }),
     webhooks,
     watch,
+    orphans,
     idempotent: new Idempotent(database, clock),
     meters,
     fleetClock: clock instanceof MovableClock ? new FleetClock(clock, log, nodes) : null,
     close() {
       courier.close();
       watch.close();
+      orphans.close();
       rollouts.close();
       log.close();
       purges.close();

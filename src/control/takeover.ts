@@ -4,90 +4,90 @@
  * authority of our own. A listener of its own, so that no such name is ever good at the control plane's:
  * each name is one API's, and there is nothing of our own API behind it.
  */
-import { messageOf } from "../base/errors.ts";
-import { formatAddress, listenError } from "../service/listen-error.ts";
-import type { NodeLog } from "../service/log.ts";
-import { problem } from "../service/problem.ts";
+import type { BodyReader } from "../http/body.ts";
+import { Fields } from "../http/fields.ts";
+import type { StorageRequest, StorageResponse } from "../storage/message.ts";
 import type { Api } from "./api/api.ts";
-import type { Incoming } from "./api/door.ts";
+import type { StorageListener } from "./control-plane.ts";
 import type { Vendor } from "./vendors/vendor.ts";
 import { vendors } from "./vendors/vendors.ts";
 
+/** A certificate and its key, both PEM. */
+interface TlsPair {
+  readonly cert: string;
+  readonly key: string;
+}
+
 /** How it is asked for. */
 export interface TakeoverOptions {
-  readonly address: { readonly hostname: string; readonly port: number };
-  /** A certificate for names, of an authority that is kept in the data directory; both PEM. */
+  /** A certificate for names, of an authority that is kept in the data directory. */
   readonly certificate: (
     directory: string,
     names: readonly string[],
-  ) => Promise<{ readonly cert: string; readonly key: string; readonly caFile: string }>;
+  ) => Promise<TlsPair & { readonly caFile: string }>;
+  /** Listens with it. */
+  readonly listen: (
+    tls: TlsPair,
+    answer: (request: StorageRequest) => Promise<StorageResponse>,
+  ) => StorageListener;
 }
 
 /** It, running. */
-export interface Takeover {
-  /** Host and port really bound. */
-  readonly address: string;
+export interface Takeover extends StorageListener {
   /** The authority's certificate, which clients have to trust. */
   readonly caFile: string;
-  stop(closeActive: boolean): Promise<void>;
 }
 
-const IDLE_SECONDS_MAX = 90;
+/** Hosts of Bunny's storage, in all regions. */
+const STORAGE_HOSTS: readonly string[] = [
+  "storage.bunnycdn.com",
+  ...["uk", "ny", "la", "sg", "se", "br", "jh", "syd"].map((region) => `${region}.storage.bunnycdn.com`),
+];
 
 /** Host names that are taken over; some stand for all beneath them. */
-export const takeoverHosts: readonly string[] = vendors.flatMap(({ hosts }) => hosts);
+export const takeoverHosts: readonly string[] = [...vendors.flatMap(({ hosts }) => hosts), ...STORAGE_HOSTS];
+
+/** What stands behind the names. */
+export interface TakenOver {
+  readonly api: Api;
+  readonly storage: (request: StorageRequest) => Promise<StorageResponse>;
+}
 
 /** Starts it. Rejects with a ProximaError. */
 export async function startTakeover(
-  { address, certificate }: TakeoverOptions,
+  { certificate, listen }: TakeoverOptions,
   directory: string,
-  api: Api,
-  log: NodeLog,
+  behind: TakenOver,
 ): Promise<Takeover> {
-  const { cert, key, caFile } = await certificate(directory, takeoverHosts);
-  const answer = async (incoming: Incoming): Promise<Response> => {
-    const { headers } = incoming.request;
-    const vendor = vendorOfHost(headers.get("host") ?? "");
-    if (vendor === null)
-      return api.refuse(incoming, 421, "the Host field names none of the hosts that are taken over");
-    // No page calls these APIs: a request that a page makes here is an attack.
-    const site = headers.get("sec-fetch-site");
-    if (headers.has("origin") || (site !== null && site !== "none"))
-      return api.refuse(incoming, 403, "the request comes from a page");
-    return await api.vendors.answer(vendor, incoming);
-  };
-  try {
-    const server = Bun.serve({
-      hostname: address.hostname,
-      port: address.port,
-      reusePort: false,
-      tls: { cert, key },
-      maxRequestBodySize: Math.max(...vendors.map(({ bodyBytesMax }) => bodyBytesMax)) + 1024 * 1024,
-      idleTimeout: IDLE_SECONDS_MAX,
-      async fetch(request, bunServer) {
-        const response = await answer({ request, address: bunServer.requestIP(request)?.address ?? "" });
-        response.headers.set("cache-control", "no-store");
-        return response;
-      },
-      error(error) {
-        log("error", `takeover: ${messageOf(error)}`);
-        return problem(500, "Internal Server Error", "the control plane failed to answer; its log says why");
-      },
-    });
-    return {
-      address: formatAddress({ hostname: address.hostname, port: server.port ?? address.port }),
-      caFile,
-      stop: (closeActive) => server.stop(closeActive),
-    };
-  } catch (cause) {
-    throw listenError("takeover", "--takeover", address, cause);
-  }
+  const { caFile, ...tls } = await certificate(directory, takeoverHosts);
+  const listener = listen(tls, (request) => answer(request, behind));
+  return { address: listener.address, caFile, stop: () => listener.stop() };
+}
+
+async function answer(request: StorageRequest, { api, storage }: TakenOver): Promise<StorageResponse> {
+  const { fields, peerAddress: address } = request;
+  const refuse = (status: number, why: string) =>
+    asAnswer(api.refuse({ request: bareRequest(request), address }, status, why));
+  // No page calls these APIs: a request that a page makes here is an attack.
+  const site = fields.get("sec-fetch-site");
+  if (fields.has("origin") || (site !== null && site !== "none"))
+    return await refuse(403, "the request comes from a page");
+  const host = hostOf(fields.get("host") ?? "");
+  if (STORAGE_HOSTS.includes(host)) return await storage(request);
+  const vendor = vendorOfHost(host);
+  if (vendor === null) return await refuse(421, "the Host field names none of the hosts that are taken over");
+  const asked = wholeRequest(request);
+  if (asked === null) return await refuse(400, "the request has fields that none of these APIs takes");
+  return await asAnswer(await api.vendors.answer(vendor, { request: asked, address }));
+}
+
+/** Its name, without the port; empty for what is none. */
+function hostOf(authority: string): string {
+  return /^([a-z0-9.-]{1,253})(?::\d{1,5})?$/i.exec(authority)?.[1]?.toLowerCase() ?? "";
 }
 
 /** The API behind a name; null for a name that is none's. */
-export function vendorOfHost(authority: string): Vendor | null {
-  const host = /^([a-z0-9.-]{1,253})(?::\d{1,5})?$/i.exec(authority)?.[1]?.toLowerCase();
-  if (host === undefined) return null;
+function vendorOfHost(host: string): Vendor | null {
   return (
     vendors.find(({ hosts }) =>
       hosts.some((one) => one === host || (one.startsWith("*.") && isBeneath(host, one.slice(1)))),
@@ -98,4 +98,45 @@ export function vendorOfHost(authority: string): Vendor | null {
 /** One label more than the suffix, as certificates have it. */
 function isBeneath(host: string, suffix: string): boolean {
   return host.endsWith(suffix) && host.length > suffix.length && !host.slice(0, -suffix.length).includes(".");
+}
+
+/** The listener's request as the runtime's, without its fields and its body. */
+function bareRequest({ method, url }: StorageRequest): Request {
+  return new Request(URL.parse(url.replace(/^http:/, "https:"))?.href ?? "https://invalid/", {
+    // What the runtime has no name for, no API here knows.
+    method: /^(?:DELETE|GET|HEAD|OPTIONS|PATCH|POST|PUT)$/.test(method) ? method : "OPTIONS",
+  });
+}
+
+/** The same with them; the body is read when it is read there. Null when the runtime does not take the fields. */
+function wholeRequest(request: StorageRequest): Request | null {
+  const bare = bareRequest(request);
+  const hasBody = bare.method !== "GET" && bare.method !== "HEAD";
+  const body = hasBody ? request.body() : null;
+  try {
+    const headers = new Headers([...request.fields.entries()]);
+    return new Request(bare, { headers, ...(body === null ? {} : { body: streamOf(body) }) });
+  } catch {
+    body?.cancel();
+    return null;
+  }
+}
+
+function streamOf(body: BodyReader): ReadableStream<Uint8Array> {
+  return new ReadableStream<Uint8Array>(
+    {
+      async pull(controller) {
+        const piece = await body.read();
+        if (piece === null) controller.close();
+        else controller.enqueue(piece);
+      },
+      cancel: () => body.cancel(),
+    },
+    { highWaterMark: 0 },
+  );
+}
+
+async function asAnswer(response: Response): Promise<StorageResponse> {
+  const fields = Fields.from([...response.headers, ["cache-control", "no-store"]]);
+  return { status: response.status, fields, body: new Uint8Array(await response.arrayBuffer()) };
 }

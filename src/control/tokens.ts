@@ -185,6 +185,17 @@ export class Tokens {
     return this.#database.all<Row>("SELECT * FROM tokens ORDER BY created_ms, id").map(tokenOf);
   }
 
+  /** Tokens in the order of their making, those behind the one with the id `after`. */
+  page(limit: number, after: string): Token[] {
+    return this.#database
+      .all<Row>(
+        "SELECT * FROM tokens WHERE rowid > coalesce((SELECT rowid FROM tokens WHERE id = ?), 0) ORDER BY rowid LIMIT ?",
+        after,
+        limit,
+      )
+      .map(tokenOf);
+  }
+
   get(id: string): Token | null {
     const row = this.#database.get<Row>("SELECT * FROM tokens WHERE id = ?", id);
     return row === null ? null : tokenOf(row);

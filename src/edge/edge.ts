@@ -13,10 +13,10 @@ import type { DiskStore } from "../cache/store/disk/disk-store.ts";
 import type { MarkGate } from "../cache/store/disk-mark.ts";
 import { DiskTier } from "../cache/store/disk-tier.ts";
 import { MemoryStore } from "../cache/store/memory.ts";
-import { compileSnapshot } from "../config/compile.ts";
+import { compileSite, compileSnapshot } from "../config/compile.ts";
 import { HostIndex } from "../config/pattern.ts";
 import type { MemoryQuota, SitePlan, Snapshot } from "../config/plan.ts";
-import type { Config } from "../config/schema.ts";
+import type { Config, SiteConfig } from "../config/schema.ts";
 import type { BodyReader } from "../http/body.ts";
 import type { AccessLog } from "../telemetry/access-log.ts";
 import type { SiteStats, StatsSnapshot } from "../telemetry/stats.ts";
@@ -28,9 +28,10 @@ import type { Exchange } from "./exchange.ts";
 import { explain } from "./explain.ts";
 import type { Explanation } from "./explanation.ts";
 import { Flights } from "./flights.ts";
-import type { RequestHandler, ViewerResponse } from "./message.ts";
+import type { Refusal, RequestHandler, ViewerResponse } from "./message.ts";
 import type { OriginPermissions } from "./origin-maker.ts";
 import { Origins } from "./origins.ts";
+import { countOrphans, type OrphanCount } from "./orphans.ts";
 import { answerAsOwner, type OwnerReply } from "./owner-answer.ts";
 import type { Broadcast, Peers } from "./peers.ts";
 import type { EdgePurger } from "./phases/purge.ts";
@@ -163,6 +164,39 @@ export class Edge {
     this.#inFlight--;
   };
 
+  /** For the listeners: what was refused without the pipeline is counted and logged all the same. */
+  readonly refused = ({ status, message, peerAddress, bytes }: Refusal): void => {
+    this.#statsOf(null).record("bypass", status, bytes);
+    this.#log?.write({
+      timeMs: this.#context.clock.now(),
+      site: null,
+      behavior: null,
+      client: peerAddress,
+      peer: peerAddress,
+      // Neither is known: what was read may be anything.
+      method: "-",
+      scheme: "http",
+      transport: "tcp",
+      host: "",
+      path: "",
+      query: "",
+      status,
+      result: "bypass",
+      reason: "bad-request",
+      bytesSent: bytes,
+      durationMs: 0,
+      firstByteMs: null,
+      originStatus: null,
+      originMs: null,
+      originName: null,
+      key: null,
+      userAgent: null,
+      referer: null,
+      requestId: null,
+      error: message,
+    });
+  };
+
   /** Compiles the config's sites into the next snapshot and puts it in force. Rejects, changing nothing, when it can not. */
   async apply(config: Pick<Config, "sites">): Promise<{ readonly snapshot: number }> {
     const number = this.#context.snapshot.number + 1;
@@ -251,6 +285,15 @@ export class Edge {
     options: { readonly method?: string; readonly headers?: Readonly<Record<string, string>> },
   ): Explanation {
     return explain(this.#context, url, options);
+  }
+
+  /** What of a site's stored responses another config of it would never find; empty for a site that is not in force. */
+  async orphans(site: string, config: SiteConfig): Promise<OrphanCount[]> {
+    const { store, disk, snapshot, peers } = this.#context;
+    const before = snapshot.sites.get(site);
+    if (before === undefined) return [];
+    const owns = (key: string): boolean => peers === null || peers.slotOf(key) === peers.slot;
+    return await countOrphans({ store, disk, owns }, before, compileSite(site, config, ""));
   }
 
   stats(): StatsSnapshot {

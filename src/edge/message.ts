@@ -97,6 +97,16 @@ export interface UpgradeResponse {
   refused(error: unknown): ViewerResponse;
 }
 
+/** What a listener refused before it was a request, or before it was whole. */
+export interface Refusal {
+  readonly status: number;
+  /** Why, in one sentence that repeats nothing of what the viewer sent. */
+  readonly message: string;
+  readonly peerAddress: string;
+  /** Body bytes of the answer. */
+  readonly bytes: number;
+}
+
 /** What a listener calls for each request. Synchronous for a plain hit. Never throws or rejects. */
 export type RequestHandler = (
   request: ViewerRequest,

@@ -9,9 +9,10 @@ import { messageOf } from "../base/errors.ts";
 import type { Purge } from "../cache/purge-table.ts";
 import { allShards } from "../cache/shard.ts";
 import { type ListenAddress, parseListenAddress } from "../config/address.ts";
-import type { Config } from "../config/schema.ts";
+import type { Config, SiteConfig } from "../config/schema.ts";
 import type { Edge as DataPlane } from "../edge/edge.ts";
 import { type EdgeListeners, startListeners } from "../edge/listener/edge-listener.ts";
+import type { OrphanCount } from "../edge/orphans.ts";
 import type { FleetStanding } from "../edge/settings.ts";
 import { ensureLocalCa, type LocalCa } from "../edge/tls/local-ca.ts";
 import type { DataDir } from "../service/data-dir.ts";
@@ -73,6 +74,7 @@ export const createEdge = (async (setup) => {
       requestHeaderBytesMax: config.limits.requestHeaderBytes,
       clock: clock.steady,
       onError: (error) => log("error", messageOf(error)),
+      onRefused: plane.refused,
     });
     settings.httpsPort = listeners.httpsAddress?.port ?? null;
     certificates?.watch(listeners);
@@ -130,6 +132,10 @@ class ListeningEdge implements Edge {
 
   stats(): StatsSnapshot {
     return this.#plane.stats();
+  }
+
+  orphans(site: string, config: SiteConfig): Promise<OrphanCount[]> {
+    return this.#plane.orphans(site, config);
   }
 
   metrics(): string {

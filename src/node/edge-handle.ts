@@ -1,6 +1,7 @@
 /** What a node asks of its data plane; the node knows no more of the edge than this. */
-import type { Config } from "../config/schema.ts";
+import type { Config, SiteConfig } from "../config/schema.ts";
 import type { Explanation } from "../edge/explanation.ts";
+import type { OrphanCount } from "../edge/orphans.ts";
 import type { FleetStanding } from "../edge/settings.ts";
 import type { CertificateEnd } from "../edge/tls/material.ts";
 import type { StatsSnapshot } from "../telemetry/stats.ts";
@@ -39,6 +40,8 @@ export interface Edge extends PurgeTarget {
   ready(): Readiness;
   /** Says where the node stands in its fleet's log, after what it has applied. */
   setFleet(standing: FleetStanding): void;
+  /** What of a site's stored responses another config of it would never find. */
+  orphans(site: string, config: SiteConfig): Promise<OrphanCount[]>;
   /** When the certificate files in force end. */
   certificates(): readonly CertificateEnd[];
   /** Puts a fault in front of an origin in every process that asks it, or takes it away. */

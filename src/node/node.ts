@@ -185,6 +185,7 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
       setFleet: (standing) => edge.setFleet(standing),
       ready: () => edge.ready(),
       stats: () => edge.stats(),
+      orphans: (site, config) => edge.orphans(site, config),
       originsOut: () => originAlerts.out(REPORTED_ORIGINS_MAX),
     });
     options.source?.start(

@@ -144,7 +144,15 @@ export const joinAnswer = z.object({
 });
 
 /** Answer to a report. */
-export const reportAnswer = z.object({ drained: z.boolean() });
+export const reportAnswer = z.object({
+  drained: z.boolean(),
+  /** What would be lost of what is stored if a site had this config? To be answered with a later report. */
+  asks: z
+    .array(z.object({ id: z.string().max(100), site: z.string().max(100), config: z.unknown() }))
+    .optional(),
+});
+/** A question about what is stored. */
+export type OrphanAsk = NonNullable<z.infer<typeof reportAnswer>["asks"]>[number];
 
 /** Requests of viewers and what became of them. */
 const requestCounts = z.object({
@@ -196,6 +204,18 @@ export const nodeReport = z.object({
   counted: z.array(z.object({ sequence, objects: z.int().min(0) })).max(REPORTED_PURGES_MAX),
   /** Left out by versions that know no roll-outs: they are never among the first to get one. */
   rollouts: z.array(rolloutReport).max(REPORTED_ROLLOUTS_MAX).optional(),
+  /** Answers to what was asked with the answer to a report. */
+  orphans: z
+    .array(
+      z.object({
+        id: z.string().max(100),
+        behaviors: z
+          .array(z.object({ path: z.string().max(2_000), stored: z.int().min(0), orphaned: z.int().min(0) }))
+          .max(1_000),
+      }),
+    )
+    .max(REPORTED_ROLLOUTS_MAX)
+    .optional(),
   /** Origins of groups that are left out now. */
   originsOut: z
     .array(z.object({ site: z.string().max(100), origin: z.string().max(100), reason: shortText }))

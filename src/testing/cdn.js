@@ -48,7 +48,7 @@ export async function startCdn(options = {}) {
 }
 
 /** @param {CdnOptions} options @param {string | null} origin @param {readonly string[]} config */
-function argvOf({ pops, shield, now }, origin, config) {
+function argvOf({ pops, shield, now, takeover }, origin, config) {
   return [
     "dev",
     ...(origin === null ? [] : [origin]),
@@ -56,6 +56,7 @@ function argvOf({ pops, shield, now }, origin, config) {
     ...config,
     ...(pops === undefined ? [] : ["--pops", pops.join(",")]),
     ...(shield === false ? ["--no-shield"] : []),
+    ...(takeover === true ? ["--takeover", "127.0.0.1:0"] : []),
     ...(now === undefined ? [] : ["--clock", new Date(now).toISOString()]),
   ];
 }
@@ -79,6 +80,7 @@ class RunningCdn {
     this.pops = Object.keys(ready.pops);
     this.control = ready.control;
     this.token = ready.token;
+    this.takeover = ready.takeover;
   }
 
   /** @param {string} [pop] */
@@ -201,7 +203,8 @@ class RunningCdn {
   }
 
   env() {
-    const { control, token, accessKey } = this.#ready;
+    const { control, token, accessKey, sites, storage, takeover } = this.#ready;
+    const [ids] = Object.values(sites);
     return {
       PROXIMA_CONTROL_URL: control,
       PROXIMA_CONTROL_TOKEN: token,
@@ -213,9 +216,21 @@ class RunningCdn {
       FASTLY_API_TOKEN: token,
       FASTLY_API_KEY: token,
       AWS_ENDPOINT_URL_CLOUDFRONT: control,
+      AWS_ENDPOINT_URL_S3: storage,
+      BUNNY_STORAGE_URL: storage,
       AWS_ACCESS_KEY_ID: accessKey.accessKeyId,
       AWS_SECRET_ACCESS_KEY: accessKey.secretAccessKey,
       AWS_REGION: "us-east-1",
+      BUNNY_API_KEY: token,
+      ...(ids === undefined
+        ? {}
+        : {
+            CLOUDFLARE_ZONE_ID: ids.cloudflare,
+            FASTLY_SERVICE_ID: ids.fastly,
+            CLOUDFRONT_DISTRIBUTION_ID: ids.cloudfront,
+            BUNNY_PULL_ZONE_ID: ids.number,
+          }),
+      ...(takeover === null ? {} : { NODE_EXTRA_CA_CERTS: takeover.caFile, AWS_CA_BUNDLE: takeover.caFile }),
     };
   }
 

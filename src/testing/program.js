@@ -5,14 +5,14 @@ import { fileURLToPath } from "node:url";
 /** @typedef {{ readonly url: string, readonly control: string }} Node */
 /**
  * The ready line of `proxima dev --ci --json`.
- * @typedef {{ readonly control: string, readonly token: string, readonly accessKey: { readonly accessKeyId: string, readonly secretAccessKey: string }, readonly pops: Readonly<Record<string, Node>>, readonly shield: Node | null }} Ready
+ * @typedef {{ readonly control: string, readonly token: string, readonly accessKey: { readonly accessKeyId: string, readonly secretAccessKey: string }, readonly storage: string, readonly takeover: { readonly url: string, readonly caFile: string, readonly hosts: readonly string[] } | null, readonly sites: Readonly<Record<string, { readonly cloudflare: string, readonly fastly: string, readonly cloudfront: string, readonly number: string }>>, readonly pops: Readonly<Record<string, Node>>, readonly shield: Node | null }} Ready
  */
 
 const PROGRAM = fileURLToPath(new URL("../../scripts/proxima.mjs", import.meta.url));
 /** What is kept of its messages, to be told when it fails, in characters. */
 const MESSAGES_CHARS_MAX = 10_000;
 /** How long it may take to end before it is killed, in milliseconds. */
-const END_MS_MAX = 5_000;
+const END_MS_MAX = 20_000;
 
 /** A started program. */
 export class Program {

@@ -24,6 +24,8 @@ export interface CdnOptions {
   shield?: boolean;
   /** Path of a Proxima config, or its content: its sites are put in force. */
   config?: string | { readonly sites: Readonly<Record<string, unknown>> };
+  /** Answers for the vendors' own hosts at an address of its own, for clients that ask no other. @default false */
+  takeover?: boolean;
   /** Host that paths are asked at. Left out: the first plain host of `config`, else "cdn.test". */
   host?: string;
   /** When its time begins. Left out: now. */
@@ -111,6 +113,12 @@ export interface Cdn {
   readonly control: string;
   /** Token that may do everything there. No secret. */
   readonly token: string;
+  /** Where the vendors' own hosts are answered, the authority (PEM file) to trust there, and the hosts; null without `takeover`. */
+  readonly takeover: {
+    readonly url: string;
+    readonly caFile: string;
+    readonly hosts: readonly string[];
+  } | null;
   /** Asks a PoP for a path, or for an absolute URL: its host and scheme are what the viewer asked for. */
   fetch(target: string | URL, options?: RequestOptions): Promise<CdnResponse>;
   /** Moves the time of all nodes: "1h", "90s", "1h30m", "2d", or milliseconds. Resolves when all have it. */

@@ -2,9 +2,15 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
+import { MovableClock } from "../../src/base/clock.ts";
 import { CI_TOKEN } from "../../src/cli/ci/token.ts";
 import type { Io } from "../../src/cli/io.ts";
+import { isPortFree } from "../../src/cli/ports.ts";
 import { run } from "../../src/cli/program.ts";
+import { mustParse } from "../../src/cli/serve.ts";
+import { parseConfig } from "../../src/config/parse.ts";
+import { createEdge } from "../../src/node/create-edge.ts";
+import { startNode } from "../../src/node/node.ts";
 import { CiRun } from "../kit/ci.ts";
 import { startTestControl } from "../kit/control.ts";
 import { until } from "../kit/fleet.ts";
@@ -27,6 +33,15 @@ const lifetimes: Record<string, string> = {
   "/stale": "max-age=60, stale-while-revalidate=7200",
   "/short": "max-age=60",
 };
+
+/** A port that is free with the next one, below those that the system gives out. */
+async function freePorts(): Promise<number> {
+  for (;;) {
+    const port = 20_000 + Math.floor(Math.random() * 10_000);
+    if ((await isPortFree("127.0.0.1", port, false)) && (await isPortFree("127.0.0.1", port + 1, false)))
+      return port;
+  }
+}
 
 beforeAll(async () => {
   programs = new Programs();
@@ -217,16 +232,20 @@ test(
       }),
     );
     const url = `http://127.0.0.1:${origin.port}`;
+    const port = await freePorts();
     const shop = await CiRun.start(
       programs,
       url,
       "--config",
       file,
-      "--pops",
-      "one",
+      ...["--pops", "one,two", "--http", `:${port}`],
       "--clock",
       "2031-05-01T00:00:00Z",
     );
+    expect(Object.values(shop.ready.pops).map((pop) => pop.url)).toEqual([
+      `http://127.0.0.1:${port}`,
+      `http://127.0.0.1:${port + 1}`,
+    ]);
     const headers = { host: "shop.example", "x-forwarded-proto": "https" };
     expect((await shop.get("one", "/x?a=1", { host: "shop.example" })).status).toBe(301);
     const first = await shop.get("one", "/x?a=1", headers);
@@ -304,3 +323,48 @@ test("a command line that can not be is told so, and nothing starts", async () =
     expect(err).toMatch(sentence);
   }
 });
+
+test(
+  "an edge that was not started for it takes no time from its control plane; one that joins late has it",
+  async () => {
+    await cdn.ask("POST", "/v1/clock", { advance: "1d" });
+    const invite = async () => (await cdn.ask("POST", "/v1/join-tokens", {})).value.secret;
+    const config = (name: string) => ({
+      listen: { http: "127.0.0.1:0", control: "127.0.0.1:0" },
+      workers: 1,
+      dataDir: join(programs.folder, name),
+      permitted: { addresses: ["127.0.0.0/8"] },
+      join: { control: cdn.ready.control, name },
+      sites: {},
+    });
+    const clock = new MovableClock();
+    const late = await startNode({
+      config: mustParse(parseConfig(config("late"))),
+      source: null,
+      createEdge,
+      joinToken: await invite(),
+      control: { token: null, tls: null },
+      version: "test",
+      command: "test",
+      clock,
+      movableClock: clock,
+      log: () => {},
+    });
+    const nowMs = Date.parse((await cdn.ask("GET", "/v1/clock")).value.now);
+    expect(Math.abs(clock.now() - nowMs)).toBeLessThan(SLACK_MS);
+    expect(clock.now() - Date.now()).toBeGreaterThan(23 * HOUR_MS);
+    await late.stop();
+    await cdn.ask("DELETE", "/v1/nodes/late");
+
+    const file = await programs.write("outsider.json", JSON.stringify(config("outsider")));
+    const outsider = programs.start(["edge", "--config", file, "--join", await invite()]);
+    const { http } = await outsider.addresses();
+    await outsider.until(/the fleet's clock was moved; this node keeps its machine's time/);
+    const date = Date.parse((await fetch(http)).headers.get("date") ?? "");
+    expect(Math.abs(date - Date.now())).toBeLessThan(SLACK_MS);
+    await cdn.ask("DELETE", "/v1/nodes/outsider");
+    outsider.kill("SIGTERM");
+    await outsider.end();
+  },
+  PROCESSES_MS_MAX,
+);

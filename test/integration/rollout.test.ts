@@ -59,6 +59,27 @@ describe("a roll-out to a part of the fleet", () => {
     ]);
   }, 40_000);
 
+  test("goes back when a node may not run the new version, and the site is served by the old one all the time", async () => {
+    let failed = 0;
+    const asking = new AbortController();
+    const load = (async () => {
+      for (let i = 0; !asking.signal.aborted; i++) {
+        const answers = await Promise.all(edges.map((edge) => edge.get(`/all/${i}`)));
+        failed += answers.filter(({ status }) => status !== 200).length;
+      }
+    })();
+    const begun = await fleet.ask("POST", "/v1/apply", {
+      sites: { shop: fleet.site({ origins: { app: { directory: "/etc" } } }) },
+      rollout: { stages: [50, 100] },
+    });
+    const { id } = begun.value.rollout;
+    await until("it went back", async () => (await rollout(id)).state === "rolledBack");
+    asking.abort();
+    await load;
+    expect((await rollout(id)).reason).toMatch(/^edge-. can not put it in force: sites\.shop\.origins\.app/);
+    expect(failed).toBe(0);
+  }, 30_000);
+
   test("is kept by nodes and control plane that are killed, and ends well", async () => {
     const begun = await fleet.ask("POST", "/v1/apply", {
       sites: { shop: withRedirect("/killed") },
@@ -88,7 +109,7 @@ describe("a roll-out to a part of the fleet", () => {
     await fleet.ask("POST", `/v1/rollouts/${id}/promote`, { all: true });
     expect(await rollout(id)).toMatchObject({ state: "completed" });
     const versions = await fleet.run("versions", "shop", "--control", fleet.url);
-    expect(versions.out).toMatch(/^3 +yes/m);
+    expect(versions.out).toMatch(/^4 +yes/m);
   }, 40_000);
 
   test("goes to its end by a command that waits, and purges reach both versions in the meantime", async () => {

@@ -9,6 +9,7 @@ import type { CacheReason } from "../../src/edge/message.ts";
 import { REASONS } from "../../src/testing/reasons.js";
 import { until } from "../kit/fleet.ts";
 import { isRunning } from "../kit/processes.ts";
+import { VendorClients } from "../kit/vendor-clients.ts";
 
 /** A test that starts processes, on a busy machine, in milliseconds. */
 const PROCESSES_MS_MAX = 60_000;
@@ -70,7 +71,7 @@ test(
     if (node === null) throw new Error("Node is not on PATH");
     const runs = [
       [node, "--test", EXAMPLE],
-      [process.execPath, "test", EXAMPLE],
+      [process.execPath, "test", "--timeout", String(PROCESSES_MS_MAX), EXAMPLE],
     ].map((argv) => Bun.spawn(argv, { stdin: "ignore", stdout: "pipe", stderr: "pipe" }));
     for (const run of runs) {
       const text = (await new Response(run.stdout).text()) + (await new Response(run.stderr).text());
@@ -162,6 +163,84 @@ test("a purge has reached every PoP and the shield when it is done", async () =>
   await expect(cdn.purge({})).rejects.toThrow("say one of urls, tags");
   await expect(cdn.purge({ tags: ["a"], everything: true })).rejects.toThrow("say one of urls, tags");
 });
+
+test(
+  "vendors' clients find it by their own variables, whatever time it is here",
+  async () => {
+    const env = cdn.env();
+    const clients = new VendorClients(env);
+    try {
+      await cdn.advance("1d");
+      await cdn.fetch("/by-cloudflare");
+      await clients.value("cloudflare", {
+        options: {},
+        method: "cache.purge",
+        args: [{ zone_id: env.CLOUDFLARE_ZONE_ID, files: ["http://shop.example/by-cloudflare"] }],
+      });
+      await cdn.fetch("/by-cloudfront");
+      await clients.value("cloudfront", {
+        options: {},
+        command: "CreateInvalidationCommand",
+        input: {
+          DistributionId: env.CLOUDFRONT_DISTRIBUTION_ID,
+          InvalidationBatch: { CallerReference: "1", Paths: { Quantity: 1, Items: ["/by-cloudfront"] } },
+        },
+      });
+      const ask = (
+        method: string,
+        url: string,
+        headers: Record<string, string>,
+        body: string | null = null,
+      ) => fetch(url, { method, headers, body, keepalive: false } as RequestInit);
+      const made = await ask(
+        "POST",
+        `${cdn.control}/v1/zones`,
+        { authorization: `Bearer ${cdn.token}`, "content-type": "application/json" },
+        JSON.stringify({ name: "web" }),
+      );
+      expect([made.status, await made.text()]).toEqual([201, expect.any(String)]);
+      const file = `${env.BUNNY_STORAGE_URL}/web/a.txt`;
+      expect((await ask("PUT", file, { accesskey: cdn.token }, "pushed")).status).toBe(201);
+      expect(await (await ask("GET", file, { accesskey: cdn.token })).text()).toBe("pushed");
+      for (const path of ["/by-cloudflare", "/by-cloudfront"])
+        await until(`${path} is purged`, async () => (await cdn.fetch(path)).result === "miss");
+    } finally {
+      await clients.stop();
+    }
+  },
+  PROCESSES_MS_MAX,
+);
+
+test(
+  "a client that asks its vendor's own host alone is answered with takeover",
+  async () => {
+    writeFileSync(join(folder, "taken.txt"), "over");
+    const over = await startCdn({ origin: folder, pops: ["one"], shield: false, takeover: true });
+    const [, port = ""] = /:(\d+)$/.exec(over.takeover?.url ?? "") ?? [];
+    const clients = VendorClients.takenOver(
+      Number(port),
+      over.takeover?.hosts ?? [],
+      over.takeover?.caFile ?? "",
+    );
+    try {
+      await over.fetch("/taken.txt");
+      await over.freeze();
+      await over.expectHit("/taken.txt");
+      const { status } = await clients.value("fastly", {
+        token: over.token,
+        method: "purgeAll",
+        args: { service_id: over.env().FASTLY_SERVICE_ID },
+      });
+      expect(status).toBe(200);
+      await until("it is gone", async () => (await over.fetch("/taken.txt")).result === "miss");
+    } finally {
+      await clients.stop();
+      await over.stop();
+    }
+    expect(cdn.takeover).toBeNull();
+  },
+  PROCESSES_MS_MAX,
+);
 
 test(
   "the origin may be a URL, a directory, a server or an application",

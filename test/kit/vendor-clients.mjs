@@ -52,6 +52,27 @@ const clients = {
       ),
     );
   },
+  async bunnyStorage({ zone, key, text }) {
+    const { file, regions, zone: zones } = await import("@bunny.net/storage-sdk");
+    const at = zones.connect_with_accesskey(regions.StorageRegion.NewYork, zone, key);
+    const body = new Response(text).body;
+    await file.upload(at, "/js/app.js", body, { contentType: "application/javascript" });
+    const shown = await file.get(at, "/js/app.js");
+    const read = await new Response((await file.download(at, "/js/app.js")).stream).text();
+    const listed = (await file.list(at, "/js/")).map(({ objectName }) => objectName);
+    return { shown, read, listed, removed: await file.remove(at, "/js/app.js") };
+  },
+  async bunnycdnStorage({ zone, key, text }) {
+    const { default: Storage } = require("bunnycdn-storage");
+    const storage = new Storage(key, zone);
+    const { status } = await storage.upload(Buffer.from(text), "a/b.txt");
+    const { data } = await storage.download("a/b.txt");
+    return {
+      status,
+      data: String(data),
+      listed: (await storage.list("a/")).data.map(({ ObjectName }) => ObjectName),
+    };
+  },
 };
 
 for await (const line of createInterface({ input: process.stdin })) {

@@ -369,6 +369,14 @@ export class DiskTier {
     return complete;
   }
 
+  /** Shows every row's key, and whether memory has it too. Changes nothing. */
+  async walk(look: (key: string, isInMemory: boolean) => void): Promise<void> {
+    await this.#disk.sweep((row) => {
+      look(row.key, this.#memory.holdsRow(row.key, row.born));
+      return "keep";
+    });
+  }
+
   /** Notes on every shard how far its rows have been held against the purges. */
   setMark(upTo: { readonly sequence: number; readonly local: number }): void {
     this.#disk.setMark(formatMark({ log: this.#log, ...upTo }));

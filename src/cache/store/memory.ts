@@ -269,10 +269,11 @@ export class MemoryStore implements Keeper {
     this.#freeRecord(entry.node);
   }
 
-  confirmed({ node, validSequence, validLocal }: StoredResponse): void {
+  noted({ node, validSequence, validLocal, diskBorn }: StoredResponse): void {
     if (node.record === NOWHERE) return;
     this.#arena.setDouble(node.record, AT_SEQUENCE, validSequence);
     this.#arena.setDouble(node.record, AT_LOCAL, validLocal);
+    this.#arena.setDouble(node.record, AT_DISK, diskBorn);
   }
 
   async #settle(settling: object): Promise<void> {

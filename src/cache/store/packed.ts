@@ -1,6 +1,6 @@
 /**
  * A stored response as one record of bytes: what of it is kept while nobody asks for it. The first block
- * has what is of fixed size, and the two numbers that a sweep writes in place; texts follow, then bodies.
+ * has what is of fixed size, among it the numbers that are written in place; texts follow, then bodies.
  */
 import type { PurgeableObject } from "../purge-table.ts";
 import type { RestoredParts, StoredResponse } from "../stored.ts";

@@ -32,7 +32,7 @@ const POPS_MAX = 16;
 const POP_NAME = /^[a-z0-9][a-z0-9-]{0,30}$/;
 const CACHE_BYTES = 64 * 1024 * 1024;
 /** How long the end may take once nobody waits for it any more, in milliseconds. */
-const END_MS_MAX = 3_000;
+const END_MS_MAX = 10_000;
 const ANY_PORT: ListenAddress = { hostname: "127.0.0.1", port: 0 };
 
 /** The options, for `dev`'s command. */
@@ -112,8 +112,8 @@ export async function ciCommand(
 
 /** What the ready line says: its members are part of the program's interface. */
 function described(stack: CiStack): Record<string, unknown> {
-  const { control, token, accessKey, takeover, pops, shield, dataDir } = stack;
-  const names = { control, token, accessKey, takeover, pops, shield, dataDir };
+  const { control, token, accessKey, storage, takeover, pops, shield, sites, dataDir } = stack;
+  const names = { control, token, accessKey, storage, takeover, pops, shield, sites, dataDir };
   return { ready: true, version: VERSION, pid: process.pid, ...names };
 }
 
@@ -123,6 +123,7 @@ function banner(stack: CiStack, { color }: Io): string {
     ...Object.entries(stack.pops).map(([name, { url }]) => [name, url] as const),
     ...(stack.shield === null ? [] : [["shield", stack.shield.url] as const]),
     ["control", `${stack.control}/v1 (${stack.control}/docs)`] as const,
+    ["storage", `${stack.storage} (S3, Bunny)`] as const,
     ["token", `${stack.token} (known to all: for loopback only)`] as const,
     ...(stack.takeover === null
       ? []

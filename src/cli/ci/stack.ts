@@ -12,14 +12,16 @@ import type { ListenAddress } from "../../config/address.ts";
 import { parseConfig } from "../../config/parse.ts";
 import { type ControlPlane, startControlPlane } from "../../control/control-plane.ts";
 import { takeoverHosts } from "../../control/takeover.ts";
+import { type SiteIds, siteIds } from "../../control/vendors/site-ids.ts";
 import { type CreateEdge, type RunningNode, startNode } from "../../node/node.ts";
 import { formatAddress } from "../../service/listen-error.ts";
 import type { NodeLog } from "../../service/log.ts";
 import type { Service } from "../../service/signals.ts";
 import { guardedPost } from "../../upstream/guarded-post.ts";
+import { openStorage } from "../control-storage.ts";
 import { onLoopback } from "../option-values.ts";
 import { mustParse } from "../serve.ts";
-import { takeoverCertificate } from "../takeover.ts";
+import { takeoverAt } from "../takeover.ts";
 import { VERSION } from "../version.ts";
 import { type CiFolder, makeCiFolder } from "./folder.ts";
 import type { CiSites } from "./sites.ts";
@@ -56,6 +58,10 @@ export interface CiStack extends Service {
   readonly control: string;
   readonly token: string;
   readonly accessKey: typeof CI_ACCESS_KEY;
+  /** Push storage, in the shapes of S3 and Bunny. */
+  readonly storage: string;
+  /** Ids of the sites as the vendors' clients have them. */
+  readonly sites: Readonly<Record<string, SiteIds>>;
   /** What clients have to trust, and where the hosts are to lead. */
   readonly takeover: {
     readonly url: string;
@@ -125,6 +131,8 @@ export async function startCiStack(options: CiOptions): Promise<CiStack> {
       control,
       token: CI_TOKEN,
       accessKey: CI_ACCESS_KEY,
+      storage: `http://${plane.storage}`,
+      sites: Object.fromEntries(Object.keys(options.sites.sites).map((id) => [id, siteIds(id)])),
       takeover:
         plane.takeover === null
           ? null
@@ -171,8 +179,14 @@ function startPlane(options: CiOptions, folder: CiFolder, clock: MovableClock): 
     sendWebhook: (url, body, fields) =>
       guardedPost(url, body, fields, { clock: systemClock, allowAddress: () => true }),
     bus: null,
+    storage: openStorage({ hostname: LOOPBACK, port: 0 }, null, {
+      tls: null,
+      io: { env: {} },
+      log,
+      clock: systemClock,
+    }),
     knownToken: CI_TOKEN,
-    takeover: takeover === null ? null : { address: onLoopback(takeover), certificate: takeoverCertificate },
+    takeover: takeover === null ? null : takeoverAt(takeover, log),
     version: VERSION,
     command: "proxima dev --ci",
     clock,

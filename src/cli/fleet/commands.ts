@@ -68,7 +68,9 @@ function addDeployCommands(root: Command, io: Io, shared: Shared): void {
     "plan",
     "show what is different between a file and the fleet; status 3 when something is",
     "plan sites.ts --control https://control.example:8090",
-  ).action((file: string, options: DeployOptions) => planCommand(file, options, io));
+  )
+    .option("--no-orphans", "do not ask nodes how much of what they have stored would be lost")
+    .action((file: string, options: DeployOptions) => planCommand(file, options, io));
   rolloutOptions(
     deploy(
       "apply",

@@ -12,6 +12,8 @@ export interface DeployOptions extends FleetOptions, RolloutOptions {
   readonly prune?: boolean;
   readonly expect?: number;
   readonly note?: string;
+  /** False: does not ask what of the stored answers would be lost. */
+  readonly orphans?: boolean;
   /** Waits for the nodes. */
   readonly wait?: boolean;
 }
@@ -28,7 +30,7 @@ export async function planCommand(file: string, options: DeployOptions, io: Io):
   const plan = await client.ask({
     method: "POST",
     path: "/v1/plan",
-    body: await requestOf(file, options),
+    body: { ...(await requestOf(file, options)), ...(options.orphans === false ? {} : { orphans: true }) },
     timeoutMs: DEPLOY_MS_MAX,
   });
   io.out(options.json === true ? `${JSON.stringify(plan, null, 2)}\n` : planText(plan, io.color));
@@ -93,7 +95,7 @@ export async function waitForNodes(client: FleetClient, number: number, io: Io):
   }
 }
 
-async function requestOf(file: string, options: DeployOptions): Promise<unknown> {
+async function requestOf(file: string, options: DeployOptions): Promise<Record<string, unknown>> {
   const loader = new ConfigLoader(file, process.env, true);
   const loaded = await loader.load();
   if (!loaded.ok) throw new UsageError(formatProblems(file, loaded.problems).replaceAll("\n", "; "));
@@ -137,6 +139,17 @@ function planText(plan: Record<string, unknown>, color: boolean): string {
     for (const warning of Array.isArray(change.warnings) ? change.warnings.filter(isRecord) : [])
       lines.push(style.dim(`    warning: ${shown(warning.path)}: ${shown(warning.message)}`));
   }
+  for (const { site, behaviors, answered, asked } of Array.isArray(plan.orphans)
+    ? plan.orphans.filter(isRecord)
+    : []) {
+    for (const { path, stored, orphaned } of Array.isArray(behaviors) ? behaviors.filter(isRecord) : [])
+      if (Number(orphaned) > 0)
+        lines.push(
+          `${style.bold(`${shown(site)} ${shown(path)}`)}: cache key changes: ${grouped(orphaned)} of ${grouped(stored)} stored objects (${Math.round((100 * Number(orphaned)) / Math.max(1, Number(stored)))} %) would be orphaned`,
+        );
+    if (answered !== asked)
+      lines.push(style.dim(`    ${shown(site)}: ${shown(answered)} of ${shown(asked)} nodes have answered`));
+  }
   const count = (action: string) => changes.filter((change) => change.action === action).length;
   const sum = ["create", "update", "delete"].map((action) => `${count(action)} to ${action}`).join(", ");
   lines.push(
@@ -145,6 +158,10 @@ function planText(plan: Record<string, unknown>, color: boolean): string {
       : sum,
   );
   return `${lines.join("\n")}\n`;
+}
+
+function grouped(value: unknown): string {
+  return Number(value).toLocaleString("en-GB");
 }
 
 function short(value: unknown): string {

@@ -30,6 +30,9 @@ export function openApiDocument(routes: readonly Route[], version: string): Json
       tags: [route.group],
       security: route.access.length === 0 ? [] : [{ bearer: [] }],
       parameters: parametersOf(route, schemaOf),
+      ...(route.raw
+        ? { requestBody: { required: true, content: { "application/json": { schema: {} } } } }
+        : {}),
       ...(route.body === null
         ? {}
         : {

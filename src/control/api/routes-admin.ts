@@ -1,5 +1,6 @@
 /** Routes of tokens and of the audit log. */
 import { PROMETHEUS_CONTENT_TYPE } from "../../telemetry/prometheus.ts";
+import { PAGE_MAX } from "../limits.ts";
 import { controlMetrics } from "../metrics-page.ts";
 import type { MadeToken } from "../tokens.ts";
 import { define, PAGE_LIMIT, page } from "./define.ts";
@@ -15,8 +16,13 @@ export const adminRoutes: readonly Route[] = [
     summary: "Lists tokens, without their secrets.",
     access: ["admin"],
     fleetWide: true,
+    query: s.afterQuery,
     answer: s.pageOf(s.token),
-    run: ({ parts }) => ({ value: { items: parts.tokens.list(), next: null } }),
+    run: ({ parts, query }) => {
+      const limit = query.limit ?? PAGE_MAX;
+      const items = parts.tokens.page(limit, query.after ?? "");
+      return { value: page("/v1/tokens", items, limit, ({ id }) => ({ after: id })) };
+    },
   }),
   define({
     method: "POST",

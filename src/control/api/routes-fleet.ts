@@ -262,7 +262,11 @@ export const nodeRoutes: readonly Route[] = [
         parts.watch.reported(node, report);
       });
       parts.rollouts.wake();
-      return { value: { drained: parts.nodes.isDrained(node) } };
+      parts.orphans.reported(node, report);
+      const asks = parts.orphans.asksFor(node);
+      return {
+        value: { drained: parts.nodes.isDrained(node), ...(asks.length === 0 ? {} : { asks }) },
+      };
     },
   }),
 ];

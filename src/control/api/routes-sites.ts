@@ -1,7 +1,7 @@
 /** Routes of sites, versions and snapshots; config as code. */
-import { applyDeployment, type DeployRights, planDeployment } from "../deployment.ts";
+import { applyDeployment, type DeployRights, type PlannedChange, planDeployment } from "../deployment.ts";
 import { differencesOf } from "../diff.ts";
-import { DEPLOY_BODY_BYTES_MAX } from "../limits.ts";
+import { DEPLOY_BODY_BYTES_MAX, SURVEY_SECONDS_MAX, SURVEYED_SITES_MAX } from "../limits.ts";
 import { Refused } from "../refusal.ts";
 import type { Sites, SiteView } from "../sites.ts";
 import { define, PAGE_LIMIT, page } from "./define.ts";
@@ -216,12 +216,17 @@ export const siteRoutes: readonly Route[] = [
     group: "Config as code",
     summary: "Says what an application would do, and does nothing.",
     access: ["read", "deploy"],
-    body: s.deployRequest,
+    body: s.planRequest,
     bodyBytesMax: DEPLOY_BODY_BYTES_MAX,
     answer: s.plan,
-    run: ({ parts, caller, body }) => {
+    run: async ({ parts, caller, body, signal }) => {
       mustBeAllForPrune(caller.sites, body.prune);
-      return { value: planDeployment(parts.sites, body, rightsOf(caller, parts.sites)) };
+      const plan = planDeployment(parts.sites, body, rightsOf(caller, parts.sites));
+      if (body.orphans !== true) return { value: plan };
+      const changed = plan.changes.filter(mayLoseKeys).slice(0, SURVEYED_SITES_MAX);
+      const configs = new Map(changed.map(({ site }) => [site, body.sites[site]]));
+      const orphans = await parts.orphans.survey(configs, SURVEY_SECONDS_MAX * 1_000, signal);
+      return { value: { ...plan, orphans } };
     },
   }),
   define({
@@ -326,6 +331,12 @@ function activated(call: Call<unknown, unknown>, version: number) {
   const reply = siteReply(site, { site, snapshot, rollout: null });
   const detail = `version ${version}, snapshot ${snapshot?.number ?? "unchanged"}`;
   return { ...reply, audit: { target: id, detail } };
+}
+
+/** Can a change make keys that are stored ones that nobody asks for? */
+function mayLoseKeys({ action, differences, moreDifferences }: PlannedChange): boolean {
+  const touched = differences.some(({ path }) => /^(?:behaviors|hosts|defaultDocument)\b/.test(path));
+  return action === "update" && (touched || moreDifferences > 0);
 }
 
 function rightsOf(caller: Caller, sites: Sites): DeployRights {

@@ -1,6 +1,6 @@
 /** Routes of webhooks, by which others are told of what happens. */
 import { Refused } from "../refusal.ts";
-import { define, PAGE_LIMIT } from "./define.ts";
+import { define, PAGE_LIMIT, page } from "./define.ts";
 import type { Call, Route } from "./route.ts";
 import * as s from "./schemas.ts";
 import * as h from "./schemas-hooks.ts";
@@ -92,7 +92,15 @@ export const webhookRoutes: readonly Route[] = [
     answer: s.pageOf(h.delivery),
     run: (call) => {
       const { limit = PAGE_LIMIT, state = null } = call.query;
-      return { value: { items: call.parts.webhooks.deliveries(idOf(call), state, limit), next: null } };
+      const webhook = idOf(call);
+      const items = call.parts.webhooks.deliveries(webhook, state, limit, call.query.before ?? "");
+      const filter = state === null ? {} : { state };
+      return {
+        value: page(`/v1/webhooks/${webhook}/deliveries`, items, limit, ({ id }) => ({
+          before: id,
+          ...filter,
+        })),
+      };
     },
   }),
   define({

@@ -80,4 +80,8 @@ export const delivery = z
     problem: z.string().nullable(),
   })
   .meta({ id: "Delivery" });
-export const deliveriesQuery = z.strictObject({ limit, state: z.enum(DELIVERY_STATES).optional() });
+export const deliveriesQuery = z.strictObject({
+  limit,
+  before: z.string().max(100).optional().describe("The last one of the page before."),
+  state: z.enum(DELIVERY_STATES).optional(),
+});

@@ -19,6 +19,8 @@ import {
   ROLLOUT_REQUESTS_MIN_DEFAULT,
   ROLLOUT_STAGES_MAX,
   ROTATE_OVERLAP_SECONDS_MAX,
+  SURVEY_SECONDS_MAX,
+  SURVEYED_SITES_MAX,
 } from "../limits.ts";
 import { ROLLOUT_STATES } from "../rollouts/rollouts.ts";
 import { SCOPES } from "../tokens.ts";
@@ -240,6 +242,14 @@ export const deployRequest = z.strictObject({
   rollout: rolloutRequest.optional().describe("Left out: on every node at once."),
   note: note.optional(),
 });
+export const planRequest = deployRequest.extend({
+  orphans: z
+    .boolean()
+    .optional()
+    .describe(
+      `Asks the nodes how much of what they have stored the changed sites would never find again (up to ${SURVEYED_SITES_MAX} sites, ${SURVEY_SECONDS_MAX} seconds).`,
+    ),
+});
 export const plan = z
   .object({
     snapshot: whole,
@@ -253,6 +263,19 @@ export const plan = z
         warnings: z.array(configProblem),
       }),
     ),
+    orphans: z
+      .array(
+        z.object({
+          site: z.string(),
+          behaviors: z.array(
+            z.object({ path: z.string(), stored: whole, orphaned: whole }).describe("As it is now."),
+          ),
+          answered: whole.describe("Nodes that have answered."),
+          asked: whole,
+        }),
+      )
+      .optional()
+      .describe("Every stored response was looked at, on the nodes that have answered."),
   })
   .meta({ id: "Plan" });
 export const applyAnswer = z.object({

@@ -94,6 +94,9 @@ interface StageNodes {
   readonly ids: readonly string[];
 }
 
+/** In fleets up to this size each report is looked at when it comes. */
+const WOKEN_NODES_MAX = 200;
+
 /** What roll-outs act on. */
 export interface RolloutParts {
   readonly database: ControlDatabase;
@@ -219,7 +222,8 @@ export class Rollouts {
 
   /** Something may have changed: looks soon. */
   wake(): void {
-    if (this.#isLookDue || this.#closed) return;
+    // Of many nodes one or another reports all the time: each second is often enough.
+    if (this.#isLookDue || this.#closed || this.#parts.nodes.count() > WOKEN_NODES_MAX) return;
     this.#isLookDue = true;
     setImmediate(() => {
       this.#isLookDue = false;

@@ -82,7 +82,8 @@ function read(request: VendorRequest): Operation | null {
   const { method } = request;
   const [, top, distribution, what, id, ...rest] = steps;
   if (top !== "distribution" || rest.length > 0) return null;
-  if (distribution === undefined || distribution === "") return method === "GET" ? readSites() : null;
+  if (distribution === undefined || distribution === "")
+    return method === "GET" ? readSites(request.query) : null;
   if (what === undefined)
     return method === "GET"
       ? {
@@ -205,11 +206,7 @@ function firstOf(paths: readonly string[]): readonly string[] {
 }
 
 function readList(distribution: string, query: URLSearchParams): Operation {
-  const text = query.get("MaxItems");
-  const limit = text === null ? LIST_DEFAULT : /^\d{1,6}$/.test(text) ? Number(text) : 0;
-  if (limit < 1) throw new Refused(400, "MaxItems: a whole number from 1");
-  const marker = query.get("Marker") || null;
-  const most = Math.min(limit, LIST_MAX);
+  const { marker, most } = pageOf(query);
   return {
     kind: "purge-list",
     site: distribution,
@@ -229,18 +226,32 @@ function readList(distribution: string, query: URLSearchParams): Operation {
   };
 }
 
-/** Every distribution, on one page. */
-function readSites(): Operation {
+/** Distributions by the id of their site; the marker is the id of the last one that was seen. */
+function readSites(query: URLSearchParams): Operation {
+  const { marker, most } = pageOf(query);
   return {
     kind: "site-list",
     answer(sites) {
-      const items = sites.map((site) => summaryOf(site));
+      const from = marker === null ? 0 : sites.findIndex(({ id }) => siteIds(id).cloudfront === marker) + 1;
+      const rest = marker !== null && from === 0 ? [] : sites.slice(from);
+      const shown = rest.slice(0, most);
+      const last = shown.at(-1);
+      const more = last !== undefined && rest.length > most;
+      const next = more ? `<NextMarker>${siteIds(last.id).cloudfront}</NextMarker>` : "";
       return xmlAnswer(
         200,
-        `<DistributionList xmlns="${NAMESPACE}"><Marker></Marker><MaxItems>${Math.max(100, sites.length)}</MaxItems><IsTruncated>false</IsTruncated>${listOf(items)}</DistributionList>`,
+        `<DistributionList xmlns="${NAMESPACE}"><Marker>${escapeXml(marker ?? "")}</Marker>${next}<MaxItems>${most}</MaxItems><IsTruncated>${more}</IsTruncated>${listOf(shown.map(summaryOf))}</DistributionList>`,
       );
     },
   };
+}
+
+/** Which page of a list, and how large. Throws a Refused 400. */
+function pageOf(query: URLSearchParams): { readonly marker: string | null; readonly most: number } {
+  const text = query.get("MaxItems");
+  const limit = text === null ? LIST_DEFAULT : /^\d{1,6}$/.test(text) ? Number(text) : 0;
+  if (limit < 1) throw new Refused(400, "MaxItems: a whole number from 1");
+  return { marker: query.get("Marker") || null, most: Math.min(limit, LIST_MAX) };
 }
 
 function distributionOf(site: KnownSite): string {

@@ -79,7 +79,7 @@ export class WebhookCourier {
       const nextMs =
         ended.problem === null || waitMs === undefined
           ? null
-          : Math.floor(clock.now() + Math.max(spread, ended.waitMs));
+          : Math.floor(clock.steady.now() + Math.max(spread, ended.waitMs));
       database.relaxed(() => webhooks.attempted(delivery.id, delivery.webhook, ended.problem, nextMs));
     } catch (error) {
       onError(`webhook ${delivery.webhook}: ${messageOf(error)}`);
@@ -100,7 +100,7 @@ export class WebhookCourier {
     });
     if (target === null) return failed("its URL can not be opened: seal.key is not the one of then", 0, true);
     try {
-      const fields = signedFields(webhookKey(target.secret), id, this.#parts.clock.now(), body);
+      const fields = signedFields(webhookKey(target.secret), id, this.#parts.clock.steady.now(), body);
       const { status, retryAfter } = await this.#parts.send(new URL(target.url), body, fields);
       if (status >= 200 && status < 300) return { problem: null, waitMs: 0, isFinal: true };
       const waitMs = /^\d{1,9}$/.test(retryAfter ?? "")

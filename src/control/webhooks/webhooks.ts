@@ -182,15 +182,18 @@ export class Webhooks {
     return id;
   }
 
-  /** Deliveries of a webhook, the newest first. */
-  deliveries(webhook: string, state: DeliveryState | null, limit: number): DeliveryView[] {
+  /** Deliveries of a webhook, the newest first, older than the one with the id `before`. */
+  deliveries(webhook: string, state: DeliveryState | null, limit: number, before: string): DeliveryView[] {
     this.#mustGet(webhook);
     return this.#database
       .all<DeliveryRow>(
-        "SELECT * FROM deliveries WHERE webhook = ? AND (? IS NULL OR state = ?) ORDER BY created_ms DESC, rowid DESC LIMIT ?",
+        `SELECT * FROM deliveries WHERE webhook = ? AND (? IS NULL OR state = ?)
+           AND rowid < coalesce((SELECT rowid FROM deliveries WHERE id = ?), ${Number.MAX_SAFE_INTEGER})
+         ORDER BY rowid DESC LIMIT ?`,
         webhook,
         state,
         state,
+        before,
         limit,
       )
       .map(deliveryView);
@@ -283,8 +286,9 @@ export class Webhooks {
     };
   }
 
+  /** Of the machine: deliveries are waited for, and who gets them is in the world outside. */
   #now(): number {
-    return Math.floor(this.#clock.now());
+    return Math.floor(this.#clock.steady.now());
   }
 }
 

@@ -16,7 +16,9 @@ export function storageGuard(parts: ControlParts): StorageGuard {
       return token === null ? null : principalOf(token);
     },
     bySignature(request: ReceivedRequest) {
-      const caller = authenticateSigned(parts.tokens, request, { service: "s3", nowMs: parts.clock.now() });
+      // Clients sign by the time of the machine, also where that of the fleet is moved.
+      const nowMs = parts.clock.steady.now();
+      const caller = authenticateSigned(parts.tokens, request, { service: "s3", nowMs });
       return "fault" in caller
         ? caller.fault
         : { principal: principalOf(caller.token), signature: caller.signature };

@@ -9,7 +9,7 @@
  */
 import type { Clock } from "../../base/clock.ts";
 import { ProximaError } from "../../base/errors.ts";
-import type { RequestHandler } from "../message.ts";
+import type { Refusal, RequestHandler } from "../message.ts";
 import type { TlsMaterial } from "../tls/material.ts";
 import { AltSvc } from "./alt-svc.ts";
 import { type AnswerContext, answer, type RuntimeServer } from "./answer.ts";
@@ -40,6 +40,8 @@ export interface ListenerOptions {
   readonly requestHeaderBytesMax?: number;
   readonly clock: Clock;
   onError(error: unknown): void;
+  /** Told of what was refused in clear text without the handler. */
+  readonly onRefused?: (refusal: Refusal) => void;
   readonly limits?: Partial<ListenerLimits>;
   /**
    * Set in each of several processes that listen on the same TCP ports: the ports are known to be free of
@@ -322,6 +324,7 @@ class Listeners implements EdgeListeners {
           return this.#clear.port ?? 0;
         },
         onError: shared.onError,
+        onRefused: (refusal) => options.onRefused?.(refusal),
       });
     } catch (error) {
       throw listenError(error, listen, "tcp");

@@ -11,7 +11,8 @@ import type { Clock, ClockSetting } from "../../base/clock.ts";
 import { messageOf, ProximaError } from "../../base/errors.ts";
 import { EVERY_SITE } from "../../cache/purge-table.ts";
 import type { SiteMemory } from "../../config/parse.ts";
-import type { Config, NodeConfig } from "../../config/schema.ts";
+import type { Config, NodeConfig, SiteConfig } from "../../config/schema.ts";
+import type { OrphanCount } from "../../edge/orphans.ts";
 import type { FleetStanding } from "../../edge/settings.ts";
 import type { BusAccess } from "../../service/bus/bus-connection.ts";
 import { type NodeReport, POLL_SECONDS_MAX, type SnapshotAnswer } from "../../service/fleet-wire.ts";
@@ -24,6 +25,7 @@ import { ControlClient } from "./control-client.ts";
 import { FleetFiles, type Membership } from "./fleet-files.ts";
 import { ControlLog, type FleetLog, type LogAnswer } from "./fleet-log.ts";
 import { type FleetSites, fleetSites } from "./fleet-sites.ts";
+import { OrphanAnswers } from "./orphan-answers.ts";
 import { Reporter } from "./reporter.ts";
 import { RolloutWatch } from "./rollout-watch.ts";
 import { type LoggedPurge, type Step, stepsOf } from "./steps.ts";
@@ -48,6 +50,8 @@ export interface FleetTarget {
   setFleet(standing: FleetStanding): void;
   ready(): Readiness;
   stats(): StatsSnapshot | Promise<StatsSnapshot>;
+  /** What of a site's stored responses another config of it would never find. */
+  orphans(site: string, config: SiteConfig): Promise<OrphanCount[]>;
   /** Origins of groups that are left out now. */
   originsOut(): NonNullable<NodeReport["originsOut"]>;
 }
@@ -97,6 +101,7 @@ export class Fleet {
   readonly #targets = new UrlTargets();
   readonly #reporter: Reporter;
   readonly #rollouts: RolloutWatch;
+  readonly #orphans = new OrphanAnswers(() => this.#reporter.now());
   #node = "";
   /** The one in force. */
   #snapshot = 0;
@@ -138,12 +143,14 @@ export class Fleet {
       clock: options.clock,
       describe: () => this.#describe(),
       send: async (report) => {
-        const { drained } = await this.#client.report(report);
+        const { drained, asks = [] } = await this.#client.report(report);
+        this.#orphans.told(report.orphans ?? []);
+        for (const ask of asks) this.#orphans.ask(ask, this.#mustTarget());
         if (this.#options.bus !== null) this.#setDrained(drained);
       },
       // Who reads the log from elsewhere can be in step all the same.
       failed: () => {
-        if (this.#options.bus === null) this.#sync.set(false);
+        if (this.#options.bus === null && !this.#closed) this.#sync.set(false);
       },
     });
     this.#rollouts = new RolloutWatch(options.clock);
@@ -380,8 +387,9 @@ export class Fleet {
     await this.#applyNext();
     const position = this.#position;
     // The first request after a failure does not wait: it says that the control plane is back.
-    const answer =
-      position === null ? null : await this.#log.changes(position, this.#sync.synced ? POLL_SECONDS_MAX : 0);
+    const waitSeconds = this.#sync.synced ? POLL_SECONDS_MAX : 0;
+    const askedMs = this.#options.clock.now();
+    const answer = position === null ? null : await this.#log.changes(position, waitSeconds);
     if (answer === null) {
       await this.#beginAnew((entries, at) => target.takePurges(entries, at));
       return;
@@ -399,10 +407,12 @@ export class Fleet {
       if (purges.at(-1)?.sequence !== this.#applied) this.#stand();
     }
     const isNews = answer.drained !== null && this.#setDrained(answer.drained);
+    // An empty answer before its time: the control plane has something to ask.
+    const isEarly = answer.changes.length === 0 && this.#options.clock.now() - askedMs < waitSeconds * 900;
     if (!this.#sync.synced) this.#options.log("info", `in step with ${this.#log.name}`);
     this.#sync.set(true);
     // The next question to the control plane says how far this node is; a bus tells nobody.
-    if (isNews || (answer.changes.length > 0 && this.#options.bus !== null)) this.#reporter.now();
+    if (isNews || isEarly || (answer.changes.length > 0 && this.#options.bus !== null)) this.#reporter.now();
   }
 
   /** Takes an operator's wish; true when it is a new one. */
@@ -541,6 +551,7 @@ export class Fleet {
         uptimeSeconds: stats.uptimeSeconds,
       },
       rollouts: this.#rollouts.reports(stats),
+      orphans: this.#orphans.answers(),
       originsOut: target.originsOut(),
     };
   }

@@ -7,6 +7,7 @@ import type { MarkLimits } from "../../cache/store/disk-mark.ts";
 import type { NodeConfig, SiteConfig } from "../../config/schema.ts";
 import type { Explanation } from "../../edge/explanation.ts";
 import type { ListenAddress } from "../../edge/listener/ports.ts";
+import type { OrphanCount } from "../../edge/orphans.ts";
 import type { Broadcast } from "../../edge/peers.ts";
 import type { EdgePurgeOrder, EdgePurgeOutcome } from "../../edge/phases/purge.ts";
 import type { AskedAt } from "../../edge/purges.ts";
@@ -77,6 +78,7 @@ export interface WorkerCalls {
   checkHealth: [boolean, null];
   setFault: [FaultSetting, null];
   stats: [null, StatsSnapshot];
+  orphans: [{ readonly site: string; readonly config: SiteConfig }, OrphanCount[]];
   explain: [
     { readonly url: string; readonly options: ExplainOptions },
     { readonly explanation: Explanation; readonly owner: number | null },

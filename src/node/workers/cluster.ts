@@ -8,12 +8,14 @@
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
+import { assert } from "../../base/assert.ts";
 import type { Clock } from "../../base/clock.ts";
 import { messageOf, ProximaError } from "../../base/errors.ts";
 import { keyParts, type Purge } from "../../cache/purge-table.ts";
 import { compileSite } from "../../config/compile.ts";
-import type { Config } from "../../config/schema.ts";
+import type { Config, SiteConfig } from "../../config/schema.ts";
 import { freePort, type ListenAddress } from "../../edge/listener/ports.ts";
+import { type OrphanCount, sumOrphans } from "../../edge/orphans.ts";
 import type { Broadcast } from "../../edge/peers.ts";
 import { type FleetStanding, NO_FLEET } from "../../edge/settings.ts";
 import { ensureLocalCa } from "../../edge/tls/local-ca.ts";
@@ -46,6 +48,8 @@ const CONFIG_MS_MAX = 60_000;
 const TLS_MS_MAX = 60_000;
 /** A sweep over a large disk takes its time. */
 const COUNT_MS_MAX = 3_600_000;
+/** Looking at everything that is stored takes its time. */
+const ORPHANS_MS_MAX = 30_000;
 const ASK_MS_MAX = 5_000;
 const STOP_MS_MAX = 5_000;
 /** Beside the drain's own deadline. */
@@ -65,6 +69,7 @@ export function createCluster(workerCommand: readonly string[], single: CreateEd
     const { workers } = setup.config;
     const slots = workers === "auto" ? Math.min(WORKERS_MAX, availableParallelism()) : workers;
     if (slots === 1) return await single(setup);
+    assert(setup.clock.steady === setup.clock, "workers have their machine's clock");
     const cluster = await Cluster.start(setup, slots, workerCommand);
     return { edge: cluster, snapshot: 1, caFile: cluster.caFile };
   };
@@ -395,6 +400,14 @@ class Cluster implements Edge {
   async #replaceTls(tls: TlsMaterial): Promise<void> {
     this.#tls = tls;
     await this.#each((worker) => worker.call("tls", tls, TLS_MS_MAX));
+  }
+
+  async orphans(site: string, config: SiteConfig): Promise<OrphanCount[]> {
+    const counts: OrphanCount[][] = [];
+    await this.#each(async (worker) => {
+      counts.push(await worker.call("orphans", { site, config }, ORPHANS_MS_MAX));
+    });
+    return sumOrphans(counts);
   }
 
   async stats(): Promise<StatsSnapshot> {

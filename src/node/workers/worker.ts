@@ -165,6 +165,7 @@ export function runWorker(): void {
         return null;
       },
       stats: () => mustRun().plane.stats(),
+      orphans: ({ site, config }) => mustRun().plane.orphans(site, config),
       explain({ url, options }) {
         const { plane, peers, init } = mustRun();
         const explanation = plane.explain(url, options);
@@ -253,6 +254,7 @@ async function listenOn(
     requestHeaderBytesMax: config.limits.requestHeaderBytes,
     clock: systemClock,
     onError: (error) => log("error", messageOf(error)),
+    onRefused: plane.refused,
     shared: { http3Port: listen.http3Port },
   });
 }

@@ -58,6 +58,74 @@ async function all(reader: BodyReader): Promise<string> {
   return text;
 }
 
+/** What of a body is here at once; undefined where the rest has to be waited for. */
+function atHand(...pieces: (Uint8Array | null | undefined)[]) {
+  const later = fed();
+  let reads = 0;
+  return {
+    later,
+    get reads() {
+      return reads;
+    },
+    readNow: () => pieces.shift(),
+    read() {
+      reads++;
+      return later.read();
+    },
+    cancel: () => later.cancel(),
+  };
+}
+
+describe("what of a body is here already", () => {
+  test("is taken at once: a body that is whole is whole before anybody waits", async () => {
+    const source = atHand(bytes("ab"), bytes("cd"), null);
+    const fill = fillOf(source, 1_000);
+    fill.start();
+    expect([fill.state, fill.retained, fill.bytes, source.reads]).toEqual(["complete", true, 4, 0]);
+    expect(await all(fill.join())).toBe("abcd");
+  });
+
+  test("comes before what is waited for, and the end is waited for too", async () => {
+    const source = atHand(bytes("ab"), undefined, bytes("ef"), undefined);
+    const fill = fillOf(source, 1_000);
+    const reader = all(fill.join());
+    expect([fill.state, fill.bytes, source.reads]).toEqual(["filling", 2, 1]);
+    source.later.feed(bytes("cd"));
+    source.later.feed(bytes("gh"));
+    source.later.feed(null);
+    expect(await reader).toBe("abcdgh");
+  });
+
+  test("is taken no further than the window has room", async () => {
+    const piece = new Uint8Array(65_536);
+    let given = 0;
+    const source = {
+      readNow() {
+        given++;
+        return piece;
+      },
+      read: () => Promise.resolve(piece),
+      cancel() {},
+    };
+    const fill = fillOf(source, 100_000);
+    const reader = fill.join();
+    expect(given * piece.byteLength).toBeLessThanOrEqual(FILL_WINDOW_BYTES_MAX + 2 * 65_536);
+    const before = given;
+    for (let i = 0; i < 5; i++) await reader.read();
+    expect(given - before).toBeLessThanOrEqual(5);
+    reader.cancel();
+  });
+
+  test("fails like any other where it was cut", async () => {
+    const source = atHand(bytes("ab"), undefined);
+    const fill = fillOf(source, 1_000);
+    const reader = all(fill.join());
+    source.later.feed(new Error("cut"));
+    await expect(reader).rejects.toThrow("cut");
+    expect(await fill.whole()).toBe(false);
+  });
+});
+
 describe("a fill", () => {
   test("gives every viewer the whole body, whenever they join", async () => {
     const source = fed();

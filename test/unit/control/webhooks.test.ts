@@ -174,6 +174,10 @@ describe("a webhook", () => {
     const { id } = await webhook();
     for (let i = 0; i < 30; i++) await control.ask("POST", `/v1/webhooks/${id}/test`, {});
     await until("all came", () => received.length === 30);
+    const first = await control.ask("GET", `/v1/webhooks/${id}/deliveries?limit=20`);
+    const second = await control.ask("GET", first.value.next);
+    const ids = [...first.value.items, ...second.value.items].map((one: { id: string }) => one.id);
+    expect([first.value.items.length, new Set(ids).size, second.value.next]).toEqual([20, 30, null]);
     await slow.stop(true);
   });
 

@@ -68,6 +68,7 @@ export const createFakeEdge: CreateEdge = ({ config, dataDir, version, clock, hi
         edgeEvents.push(`applied ${number}`);
         return Promise.resolve({ snapshot: number });
       },
+      orphans: () => Promise.resolve([]),
       stats: snapshot,
       metrics: () => renderMetrics(snapshot()),
       explain: (url, { method = "GET", headers = {} }) => ({

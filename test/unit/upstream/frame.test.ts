@@ -1,7 +1,15 @@
 /** Frames between workers: a head as JSON, then the body's bytes. */
 import { describe, expect, test } from "bun:test";
+import fc from "fast-check";
 import { type BodyReader, bodyOf } from "../../../src/http/body.ts";
-import { encodeFrameHead, FRAME_HEAD_BYTES_MAX, readFrame } from "../../../src/upstream/frame.ts";
+import {
+  decodeQuestion,
+  encodeFrame,
+  encodeFrameHead,
+  encodeQuestion,
+  FRAME_HEAD_BYTES_MAX,
+  readFrame,
+} from "../../../src/upstream/frame.ts";
 
 /** The bytes in pieces of this length. */
 function piecesOf(bytes: Uint8Array, length: number): BodyReader {
@@ -43,5 +51,32 @@ describe("a frame", () => {
     const large = new Uint8Array(8);
     new DataView(large.buffer).setUint32(0, FRAME_HEAD_BYTES_MAX + 1);
     expect(readFrame(bodyOf(large))).rejects.toThrow("are allowed");
+  });
+});
+
+describe("a question", () => {
+  test("of any text is plain ASCII, and comes back as it was", () => {
+    fc.assert(
+      fc.property(fc.array(fc.string({ unit: "binary" })), (fields) => {
+        const value = encodeQuestion({ fields });
+        expect(value).toMatch(/^[\x20-\x7e]*$/);
+        expect(decodeQuestion(value)).toEqual({ fields });
+      }),
+    );
+  });
+
+  test("that is none is an error", () => {
+    for (const value of [null, "", "{", "\u0000"]) expect(() => decodeQuestion(value)).toThrow();
+  });
+});
+
+describe("a frame with its body at hand", () => {
+  test("is the same bytes as its parts", async () => {
+    const head = { fields: ["x", "ü"], n: 1 };
+    const body = Buffer.from("the body");
+    expect(Buffer.from(encodeFrame(head, body))).toEqual(Buffer.concat([encodeFrameHead(head), body]));
+    const read = await readFrame(bodyOf(encodeFrame(head, body)));
+    expect([read.head, read.body.readNow?.()]).toEqual([head, body]);
+    expect(read.body.readNow?.()).toBeNull();
   });
 });

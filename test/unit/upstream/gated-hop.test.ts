@@ -58,6 +58,18 @@ describe("a gate", () => {
     expect(targets()).toBe("abc");
   });
 
+  test("gives the place on when a body is taken as it lies there", async () => {
+    const { hop, ask, targets } = gate({ atOnce: 1 });
+    const all = ["a", "b"].map((target) => ask(target));
+    hop.asked[0]?.answer();
+    const body = (await all[0])?.body;
+    expect(body?.readNow?.()?.byteLength).toBe(4);
+    expect(targets()).toBe("a");
+    expect(body?.readNow?.()).toBeNull();
+    await Promise.resolve();
+    expect(targets()).toBe("ab");
+  });
+
   test("gives the place on when an exchange fails, and when its body is given up, once", async () => {
     const { hop, ask, targets } = gate({ atOnce: 1, queue: 5 });
     const all = ["a", "b", "c", "d"].map((target) => ask(target));

@@ -9,7 +9,7 @@
  */
 import type { Socket } from "bun";
 import { ProximaError } from "../../../base/errors.ts";
-import type { RequestHandler, UpgradeResponse, ViewerResponse } from "../../message.ts";
+import type { Refusal, RequestHandler, UpgradeResponse, ViewerResponse } from "../../message.ts";
 import type { Passage } from "../passage.ts";
 import { cancelBody } from "../runtime-response.ts";
 import { AnswerWriter, type WriterContext } from "./answer-writer.ts";
@@ -36,6 +36,7 @@ export interface ConnectionContext {
   /** Who is behind a connection from this port of a PROXY protocol relay; null where viewers connect themselves. */
   readonly relayed: ((relayPort: number) => string | null) | null;
   onError(error: unknown): void;
+  onRefused(refusal: Refusal): void;
   /** Gives the connection, and what was read of it, to the runtime's server. */
   pass(connection: Connection, first: Uint8Array): Passage;
   onClosed(connection: Connection): void;
@@ -413,10 +414,12 @@ export class Connection implements WheelMember, SenderOwner, RequestConnection {
     this.#wait(LINGER_MS);
   }
 
-  #refuse(refusal: HeadRefusal): void {
+  #refuse({ status, message }: HeadRefusal): void {
     this.#closes = true;
     this.#isHead = false;
-    this.#sendText(refusal.status, `${refusal.message[0]?.toUpperCase()}${refusal.message.slice(1)}.`);
+    const text = `${message[0]?.toUpperCase()}${message.slice(1)}.`;
+    this.#sendText(status, text);
+    this.#context.onRefused({ status, message, peerAddress: this.peerAddress, bytes: text.length + 1 });
     this.#close();
   }
 

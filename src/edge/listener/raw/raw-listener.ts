@@ -7,7 +7,7 @@
  */
 import type { Socket, SocketHandler, SocketListener } from "bun";
 import type { Clock } from "../../../base/clock.ts";
-import type { RequestHandler } from "../../message.ts";
+import type { Refusal, RequestHandler } from "../../message.ts";
 import type { ListenerLimits } from "../limits.ts";
 import { Passage } from "../passage.ts";
 import type { ListenAddress } from "../ports.ts";
@@ -37,6 +37,7 @@ export interface RawListenerOptions {
   /** Port on 127.0.0.1 of the runtime's server for what is passed on; asked for each connection. */
   passTo(): number;
   onError(error: unknown): void;
+  onRefused?(refusal: Refusal): void;
 }
 
 /** A listening socket for HTTP/1.1. */
@@ -64,6 +65,7 @@ export class RawListener {
       requests: 0,
       relayed: options.relayed ?? null,
       onError: (error) => options.onError(error),
+      onRefused: (refusal) => options.onRefused?.(refusal),
       pass: (connection, first) => this.#pass(connection, first),
       onClosed: (connection) => this.#closed(connection),
     };

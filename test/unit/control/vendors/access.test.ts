@@ -372,3 +372,54 @@ describe("paths of CloudFront", () => {
     expect((await signed(path, batch("kept", "/other"))).text).toContain("InvalidationBatchAlreadyExists");
   });
 });
+
+test("no body makes the control plane fail, and what is taken is in the log", async () => {
+  const text = fc.oneof(
+    fc.string({ unit: "binary", maxLength: 30 }),
+    fc.webUrl(),
+    fc.constantFrom(
+      "",
+      "*",
+      "/",
+      "http://shop.test/a",
+      "shop.test/x/",
+      "a\u0000",
+      "\ud800",
+      "x".repeat(2_000),
+    ),
+  );
+  const texts = fc.array(text, { minLength: 1, maxLength: 4 });
+  const calls = fc.oneof(
+    fc.record({ files: texts }),
+    fc.record({ tags: texts }),
+    fc.record({ hosts: texts }),
+    fc.record({ prefixes: texts }),
+    fc.record({ surrogate_keys: texts }),
+    fc.record({ CacheTag: text }),
+    fc.jsonValue(),
+  );
+  const paths = [
+    "/client/v4/zones/shop/purge_cache",
+    "/client/v4/zones/rest/invalidate_cache",
+    "/service/shop/purge",
+    "/pullzone/blog/purgeCache",
+  ];
+  const newest = async () => (await control.ask("GET", "/v1/purges?limit=1")).value.items[0].sequence;
+  await fc.assert(
+    fc.asyncProperty(fc.constantFrom(...paths), calls, async (path, body) => {
+      const before = await newest();
+      const keys = { "fastly-key": control.admin, accesskey: control.admin };
+      const { status } = await ask(
+        "POST",
+        path,
+        { ...keys, authorization: `Bearer ${control.admin}` },
+        JSON.stringify(body),
+      );
+      control.clock.advance(1_000);
+      expect([200, 204, 400]).toContain(status);
+      expect((await newest()) > before).toBe(status !== 400);
+    }),
+    { numRuns: 150 },
+  );
+  expect(control.messages.filter((message) => !message.startsWith("info"))).toEqual([]);
+});

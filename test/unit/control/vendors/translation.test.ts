@@ -5,6 +5,7 @@ import { Refused } from "../../../../src/control/refusal.ts";
 import { siteIds } from "../../../../src/control/vendors/site-ids.ts";
 import type { Operation, Vendor, VendorName } from "../../../../src/control/vendors/vendor.ts";
 import { vendors } from "../../../../src/control/vendors/vendors.ts";
+import { escapeXml, parseXml } from "../../../../src/control/vendors/xml.ts";
 
 interface Sketch {
   readonly method?: string;
@@ -231,6 +232,30 @@ describe("cloudfront", () => {
   });
 });
 
+describe("distributions of CloudFront", () => {
+  const sites = ["a", "b", "c"].map((id) => ({ id, hosts: [`${id}.test`, "<&>"] }));
+  const page = (query: string) => {
+    const operation = read("cloudfront", `/2020-05-31/distribution${query}`, { method: "GET" });
+    if (operation?.kind !== "site-list") throw new Error("no list");
+    const { body = "" } = operation.answer(sites);
+    return {
+      ids: [...body.matchAll(/<Comment>(\w+)</g)].map(([, id]) => id),
+      next: /<NextMarker>(\w+)</.exec(body)?.[1] ?? null,
+      truncated: body.includes("<IsTruncated>true<"),
+    };
+  };
+  test("come page by page", () => {
+    expect(page("")).toEqual({ ids: ["a", "b", "c"], next: null, truncated: false });
+    const first = page("?MaxItems=2");
+    expect(first).toEqual({ ids: ["a", "b"], next: siteIds("b").cloudfront, truncated: true });
+    expect(page(`?MaxItems=2&Marker=${first.next}`)).toEqual({ ids: ["c"], next: null, truncated: false });
+    expect(page("?Marker=unknown").ids).toEqual([]);
+    expect(refusalOf("cloudfront", "/2020-05-31/distribution?MaxItems=0", { method: "GET" })).toContain(
+      "MaxItems",
+    );
+  });
+});
+
 describe("bunny", () => {
   test.each<[string, Sketch, unknown]>([
     [
@@ -433,6 +458,23 @@ describe("whatever is sent", () => {
       { numRuns: 300 },
     );
   });
+});
+
+test("what is written as XML is read as it was", () => {
+  // XML 1.0 has no way to write other control characters, and no halves of characters.
+  const character = fc.oneof(
+    fc.integer({ min: 0x20, max: 0xd7ff }),
+    fc.integer({ min: 0xe000, max: 0xfffd }),
+    fc.integer({ min: 0x10000, max: 0x10ffff }),
+    fc.constantFrom(9, 10, 13),
+  );
+  fc.assert(
+    fc.property(fc.array(character, { maxLength: 40 }), (codes) => {
+      const text = String.fromCodePoint(...codes);
+      return parseXml(`<a>${escapeXml(text)}</a>`).text === text;
+    }),
+  );
+  expect(escapeXml("a\u0000b\ud800c")).toBe("abc");
 });
 
 const xmlish = fc

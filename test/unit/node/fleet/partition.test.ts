@@ -56,6 +56,7 @@ async function node(control: TestControl, folder: string, options: { token?: str
     setFleet: (standing) => void told.push(standing),
     originsOut: () => [],
     ready: () => ({ ready: true, reasons: [] }),
+    orphans: () => Promise.resolve([]),
     stats: () =>
       stats.snapshot({
         version: "0.0.0-test",

@@ -45,6 +45,25 @@ describe("the steps of an answer", () => {
     expect(show([])).toEqual([]);
   });
 
+  test("set the clock behind the purges before it, as the last move of the step says", () => {
+    const clock = (sequence: number, offsetMs: number) =>
+      entry(sequence, { kind: "clock", offsetMs, frozenAtMs: null } as never);
+    const changes = [purge(1), clock(2, 10), clock(3, 20), snapshot(4, 1), purge(5), clock(6, 30)];
+    const steps = stepsOf({ log: "l", changes }, () => {});
+    expect(
+      steps.map((step) => [
+        step.snapshot,
+        step.clock?.offsetMs ?? null,
+        step.purges(noKeys).map(({ sequence }) => sequence),
+        step.position.sequence,
+      ]),
+    ).toEqual([
+      [null, null, [1], 1],
+      [1, 20, [5], 5],
+      [null, 30, [], 6],
+    ]);
+  });
+
   test("pass over what a newer control plane says, and tell of it", () => {
     const told: unknown[] = [];
     const changes = [purge(1), entry(2, { kind: "novelty" }), purge(3)];

@@ -1,7 +1,11 @@
 import { expect, test } from "bun:test";
-import { systemClock } from "../../../../../src/base/clock.ts";
+import type { Socket } from "bun";
+import { ManualClock, systemClock } from "../../../../../src/base/clock.ts";
+import { defaultListenerLimits } from "../../../../../src/edge/listener/limits.ts";
 import { AnswerWriter } from "../../../../../src/edge/listener/raw/answer-writer.ts";
 import { BlobBytes } from "../../../../../src/edge/listener/raw/blob-bytes.ts";
+import { Connection, type ConnectionContext } from "../../../../../src/edge/listener/raw/connection.ts";
+import { DeadlineWheel } from "../../../../../src/edge/listener/raw/deadline-wheel.ts";
 import { BLOB_EACH_BYTES_MAX, BLOBS_BYTES_MAX } from "../../../../../src/edge/listener/raw/limits.ts";
 import { Outbox, Sender } from "../../../../../src/edge/listener/raw/sender.ts";
 import type { ViewerResponse } from "../../../../../src/edge/message.ts";
@@ -122,4 +126,56 @@ test("what can not be sent is told, and its body given up", () => {
   const bad = text("x", { "x-bad": "a\r\nset-cookie: b" });
   expect([one.answers.headOf(bad, false, true), one.taken.length]).toEqual([null, 0]);
   expect(String(one.broken[0])).toContain("x-bad");
+});
+
+test("a connection gives back what it held when its viewer has taken it, and when it has left", async () => {
+  for (const leaves of [false, true]) {
+    const blobs = new BlobBytes();
+    const blob = new Blob([new Uint8Array(BLOB_EACH_BYTES_MAX).fill(97)]);
+    const other = new Blob([new Uint8Array(BLOBS_BYTES_MAX - BLOB_EACH_BYTES_MAX)]);
+    const kept = await blobs.hold(blob, blob.size);
+    await blobs.hold(other, other.size);
+    if (kept !== null) blobs.release(kept);
+    let room = 1_000;
+    const socket = {
+      remoteAddress: "127.0.0.1",
+      write(bytes: Uint8Array, offset = 0, length = bytes.byteLength - offset): number {
+        const count = Math.min(length, room);
+        room -= count;
+        return count;
+      },
+      resume() {},
+      pause() {},
+    };
+    const clock = new ManualClock();
+    const context: ConnectionContext = {
+      handler: () => text(blob, DATE),
+      bodyContext: { requestBodyBytesMax: 0, limits: defaultListenerLimits, clock },
+      requestHeaderBytesMax: 1_000,
+      wheel: new DeadlineWheel(clock, 250),
+      outbox: new Outbox(),
+      writer: { blobs, clock, onError: () => {} },
+      closing: false,
+      requests: 0,
+      relayed: null,
+      onError: () => {},
+      onRefused: () => {},
+      pass: () => {
+        throw new Error("nothing is passed on");
+      },
+      onClosed: () => {},
+    };
+    // A socket has much more; this is what a connection asks of it here.
+    const connection = new Connection(socket as unknown as Socket<Connection>, context);
+    connection.onData(Buffer.from("GET / HTTP/1.1\r\nHost: a\r\n\r\n", "latin1"));
+    const small = new Blob([new Uint8Array(1_000)]);
+    expect(blobs.hold(small, small.size)).toBeNull();
+    if (leaves) connection.onClose();
+    else {
+      room = Number.POSITIVE_INFINITY;
+      connection.onDrain();
+    }
+    expect(blobs.hold(small, small.size)).not.toBeNull();
+    connection.onClose();
+  }
 });
