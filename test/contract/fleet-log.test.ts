@@ -3,7 +3,8 @@
  * stream. A real control plane, a real server; what stands between them is cut where a test says so.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { cpSync, rmSync } from "node:fs";
+import { cpSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { systemClock } from "../../src/base/clock.ts";
 import { BusLog } from "../../src/node/fleet/bus-log.ts";
@@ -13,6 +14,7 @@ import type { FleetPosition } from "../../src/node/purge-log.ts";
 import { type BusAccess, connectBus } from "../../src/service/bus/bus-connection.ts";
 import { newLogKey, readSecretKey, signEntry } from "../../src/service/bus/bus-entry.ts";
 import { busNames } from "../../src/service/bus/bus-names.ts";
+import { makeAuthority } from "../kit/certificates.ts";
 import { siteConfig, startTestControl, type TestControl } from "../kit/control.ts";
 import { startNats, type TestNats } from "../kit/nats.ts";
 
@@ -425,5 +427,37 @@ test("with the permissions that the documentation names nodes can read and not w
   } finally {
     await control.stop();
     await server.stop();
+  }
+}, 30_000);
+
+test("over TLS the servers are those whose authority is named, and no others", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "proxima-bus-tls-"));
+  const authority = await makeAuthority();
+  const { cert, key } = await authority.issue(["localhost", "127.0.0.1"]);
+  writeFileSync(join(folder, "cert.pem"), cert);
+  writeFileSync(join(folder, "key.pem"), key, { mode: 0o600 });
+  const path = (name: string) => JSON.stringify(join(folder, name));
+  const server = await startNats(1, `tls { cert_file: ${path("cert.pem")}, key_file: ${path("key.pem")} }`);
+  const access = (ca: string | null): BusAccess => ({
+    servers: server.urls.map((url) => url.replace("nats:", "tls:")),
+    name: "proxima",
+    credentials: null,
+    token: null,
+    user: null,
+    ca,
+  });
+  try {
+    const { nats: connection } = await connectBus(access(authority.pem), "test");
+    expect(connection.info?.tls_required).toBe(true);
+    await connection.close();
+    const stranger = (await makeAuthority()).pem;
+    for (const ca of [null, stranger])
+      await expect(connectBus(access(ca), "test")).rejects.toThrow(/certificate|issuer|signature|verify/i);
+    // Nor is it talked in the clear to one that speaks no TLS.
+    const plain = { ...access(authority.pem), servers: nats.urls.map((url) => url.replace("nats:", "tls:")) };
+    await expect(connectBus(plain, "test")).rejects.toThrow(/tls/i);
+  } finally {
+    await server.stop();
+    rmSync(folder, { recursive: true, force: true });
   }
 }, 30_000);
