@@ -345,6 +345,8 @@ export interface Routes {
       /** File that is served with 404, such as "404.html". */
       errorDocument?: string | null | undefined;
       keepReleases?: number | undefined;
+      /** Whether every node asks for new files ahead of viewers, by the host names that sites name in full. */
+      preposition?: boolean | undefined;
     };
     answer: Zone;
   };
@@ -1061,6 +1063,7 @@ export type Zone = {
   indexDocument: string;
   errorDocument: string | null;
   keepReleases: number;
+  preposition: boolean;
   createdAt: string;
   createdBy: string;
   /** The release that was made current last. */

@@ -21,6 +21,7 @@ import { DrillService } from "./drill-service.ts";
 import type { Edge, EdgeAddresses } from "./edge-handle.ts";
 import { openEdgePurges } from "./edge-purges.ts";
 import { readBusAccess } from "./fleet/bus-access.ts";
+import { Filler } from "./fleet/filler.ts";
 import { Fleet } from "./fleet/fleet.ts";
 import { joinedConfig } from "./fleet/fleet-sites.ts";
 import { InvalidationLog } from "./invalidation-log.ts";
@@ -179,7 +180,10 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
     undo.push(() => control.stop());
 
     purges.onCounted = (sequence, objects) => fleet?.counted(sequence, objects);
+    const filler = new Filler({ addresses: () => edge.addresses, version, log });
     fleet?.run({
+      fill: (urls) => filler.add(urls),
+      stopFilling: () => filler.close(),
       applySites: (sites) => configs.apply((current) => ({ ...current, sites })),
       takePurges: (entries, position) => purges.take(entries, position),
       setFleet: (standing) => edge.setFleet(standing),

@@ -52,12 +52,20 @@ const clockSetting = z.object({
 });
 const clockChange = clockSetting.extend({ kind: z.literal("clock") });
 
+/** New content that every node asks for ahead of viewers: host and path, without a scheme. */
+const fillChange = z.object({
+  kind: z.literal("fill"),
+  site: z.string().max(100),
+  urls: z.array(z.string()),
+});
+
 /** What an entry says. */
 export const changeBody = z.discriminatedUnion("kind", [
   snapshotChange,
   purgeChange,
   startChange,
   clockChange,
+  fillChange,
 ]);
 /** What an entry says. */
 export type ChangeBody = z.infer<typeof changeBody>;

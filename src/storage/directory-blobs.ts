@@ -15,6 +15,8 @@ import { StorageError } from "./storage-error.ts";
 /** A directory of content. */
 export class DirectoryBlobs implements BlobStore {
   readonly #root: string;
+  /** Folders that are there, and stay. */
+  readonly #folders = new Set<string>();
 
   constructor(root: string) {
     this.#root = root;
@@ -23,10 +25,13 @@ export class DirectoryBlobs implements BlobStore {
   async publish(file: string, hash: string): Promise<void> {
     const path = this.#pathOf(hash);
     try {
-      await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+      if (!this.#folders.has(dirname(path))) {
+        await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+        await syncFolder(this.#root);
+        this.#folders.add(dirname(path));
+      }
       await rename(file, path);
       await syncFolder(dirname(path));
-      await syncFolder(this.#root);
     } catch (error) {
       throw unavailable(error);
     }

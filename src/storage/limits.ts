@@ -43,3 +43,6 @@ export const UNUSED_KEPT_MS = 24 * 3_600_000;
 export const PAST_KEPT_MS = 24 * 3_600_000;
 /** Changed paths that are purged one by one; more purge the whole zone. */
 export const PURGED_PATHS_MAX = 10_000;
+/** Hosts of a site under which new files are asked for ahead of viewers, and URLs of one change. */
+export const FILLED_HOSTS_MAX = 5;
+export const FILLED_URLS_MAX = 10_000;

@@ -73,7 +73,9 @@ export class StorageApi {
         "the AccessKey is not for this zone",
         who,
       );
-    return await answerBunny(asked, { zone, path: place.path, who, store });
+    const response = await answerBunny(asked, { zone, path: place.path, who, store });
+    this.#note(asked, who, `${zone.name}/${place.path}`, response);
+    return response;
   }
 
   #refuse(asked: Asked, status: number, text: string, who: Principal | null = null): StorageResponse {
@@ -117,11 +119,21 @@ export class StorageApi {
       throw new Denied();
     };
     try {
-      return await answerS3(asked, s3Place(asked, domains), { who, store, signature, find });
+      const place = s3Place(asked, domains);
+      const response = await answerS3(asked, place, { who, store, signature, find });
+      this.#note(asked, who, `${place.bucket}/${place.key}`, response);
+      return response;
     } catch (error) {
       if (error instanceof Denied) return s3Refusal(403, "AccessDenied", "Access Denied", path);
       throw error;
     }
+  }
+
+  /** Notes what was changed; a part of a file changes nothing yet. */
+  #note({ request, parameters }: Asked, who: Principal, target: string, { status }: StorageResponse): void {
+    if (READS.has(request.method) || status >= 300 || parameters.has("partNumber")) return;
+    const what = parameters.has("delete") ? "delete many" : request.method.toLowerCase();
+    this.#options.guard.done(who, request.peerAddress, `storage.${what}`, target);
   }
 
   #zone(name: string): Zone | null {

@@ -114,6 +114,8 @@ export interface StorageGuard {
   bySignature(
     request: ReceivedRequest,
   ): { readonly principal: Principal; readonly signature: VerifiedSignature } | SigV4Fault;
+  /** Notes a change in the audit log. */
+  done(who: Principal, address: string, action: string, target: string): void;
   /** Seconds to wait before an address is listened to again; 0 for none. Notes the refusal in the audit log. */
   refused(address: string, action: string, detail: string): number;
 }

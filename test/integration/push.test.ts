@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { S3Client } from "bun";
 import { type FleetEdge, TestFleet, until } from "../kit/fleet.ts";
 import { ReleaseFolder, wholeRelease } from "../kit/release-folder.ts";
 
@@ -47,7 +48,7 @@ const viewer = (edge: FleetEdge) => async (path: string) => {
 };
 
 const push = (path: string, ...more: string[]) =>
-  fleet.run("push", path, "--zone", "web", "--control", fleet.url, ...more);
+  fleet.run("push", path, "--zone", "web", "--control", fleet.url, "--concurrency", "32", ...more);
 
 describe("a pushed folder", () => {
   test("is what viewers get at every edge, as a static host would give it", async () => {
@@ -142,6 +143,71 @@ describe("a pushed folder", () => {
     expect((await a.get("/never-asked-for")).status).toBe(404);
   });
 
+  test("is at every edge before any viewer asks, where a site names its host", async () => {
+    const control = ["--control", fleet.url];
+    await fleet.run("zones", "create", "named", ...control);
+    const origins = { web: { zone: "named" } };
+    await fleet.apply(
+      {
+        named: { hosts: ["www.named.test"], origins },
+        shop: { hosts: ["*"], origins: { web: { zone: "web" } } },
+      },
+      [a, b],
+    );
+    const path = write("named", {
+      "index.html": "home",
+      "a b/ä.txt": "umlaut",
+      "big.bin": new Uint8Array(700_000),
+    });
+    expect((await fleet.run("push", path, "--zone", "named", ...control)).status).toBe(0);
+    for (const edge of [a, b]) {
+      await edge.program.until(/new content is in place: 3 files\n/);
+      for (const target of ["/", "/a%20b/%C3%A4.txt", "/big.bin"])
+        expect(await edge.get(target, { host: "www.named.test" })).toMatchObject({
+          status: 200,
+          cache: "HIT",
+        });
+    }
+    fleet.control.kill("SIGKILL");
+    await fleet.control.end();
+    expect(await b.get("/", { host: "www.named.test" })).toMatchObject({
+      status: 200,
+      body: "home",
+      cache: "HIT",
+    });
+    await fleet.restartControl();
+    await until("the edges follow again", async () => (await a.view()).synced && (await b.view()).synced);
+  });
+
+  test("is changed by one upload, which is seen at once, with what was said of it", async () => {
+    const [, storage = ""] = await fleet.control.until(/storage +(http:\/\/\S+) /);
+    const put = (content: string) =>
+      fetch(`${storage}/web/index.html`, {
+        method: "PUT",
+        headers: { accesskey: fleet.token },
+        body: content,
+      });
+    expect((await a.get("/")).status).toBe(200);
+    for (const content of ["<h1>three</h1>", "<h1>four</h1>"]) {
+      expect((await put(content)).status).toBe(201);
+      await until(
+        "both edges show it",
+        async () => (await a.get("/")).body === content && (await b.get("/")).body === content,
+      );
+    }
+    const made = await fleet.ask("POST", "/v1/tokens", { name: "s3", scopes: ["deploy"], accessKey: true });
+    const s3 = new S3Client({
+      endpoint: storage,
+      bucket: "web",
+      accessKeyId: made.value.token.accessKeyId,
+      secretAccessKey: made.value.secretAccessKey,
+    });
+    await s3.write("note.css", "a{}", { type: "text/css" });
+    await until("the edge shows it", async () => (await a.get("/note.css")).body === "a{}");
+    await s3.delete("note.css");
+    await until("the edge shows it no more", async () => (await a.get("/note.css")).status === 404);
+  });
+
   test("is refused where it is no folder of plain files, with the reason", async () => {
     const path = write("bad", { "a.txt": "a" });
     symlinkSync("/etc/passwd", join(path, "link"));
@@ -157,6 +223,30 @@ describe("a pushed folder", () => {
     expect([zone.status, zone.err]).toEqual([1, expect.stringContaining('there is no zone "other"')]);
     expect(await a.get("/a.txt")).toMatchObject({ status: 404 });
   });
+});
+
+test("who has seen a file of a release sees no file of the one before it any more, at that node", async () => {
+  const folder = new ReleaseFolder(fleet.path("switched"), 24);
+  folder.write(1);
+  expect((await push(folder.path)).status).toBe(0);
+  const before = await wholeRelease(folder, viewer(a));
+  let done = false;
+  const seen: number[] = [];
+  const watching = (async () => {
+    for (let at = 0; !done; at = (at + 7) % folder.names.length) {
+      const { body } = await viewer(a)(`/${folder.names[at]}`);
+      seen.push(Number(/^release (\d+) of/.exec(body)?.[1]));
+    }
+  })();
+  for (let release = 2; release <= 5; release++) {
+    folder.write(release);
+    expect((await push(folder.path)).status).toBe(0);
+  }
+  done = true;
+  await watching;
+  expect(before).toBe(1);
+  expect(seen).toEqual(seen.toSorted((one, other) => one - other));
+  expect(new Set(seen).size).toBeGreaterThanOrEqual(4);
 });
 
 test(`${FILES} files, pushed and killed at ${KILLS} points, leave viewers a whole release each time`, async () => {

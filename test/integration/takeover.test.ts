@@ -160,7 +160,7 @@ describe("takeover", () => {
   test("Bunny's storage clients find their zone: uploads, listings, DESCRIBE", async () => {
     expect((await fleet.ask("POST", "/v1/zones", { name: "web" })).status).toBe(201);
     const zone = { zone: "web", key: fleet.token, text: "let a = 1;" };
-    const first = await unaware.value("bunnyStorage", zone);
+    const first = await unaware.value("bunnyStorageRound", zone);
     expect(first).toMatchObject({
       shown: { objectName: "app.js", length: 10, contentType: "application/javascript" },
       read: zone.text,
@@ -169,7 +169,7 @@ describe("takeover", () => {
     });
     const second = await unaware.value("bunnycdnStorage", zone);
     expect(second).toEqual({ status: 201, data: zone.text, listed: ["b.txt"] });
-    const { error } = await unaware.ask("bunnyStorage", { ...zone, key: "wrong" });
+    const { error } = await unaware.ask("bunnyStorageRound", { ...zone, key: "wrong" });
     expect(error?.message).toContain("Unauthorized access to storage zone: web");
   });
 

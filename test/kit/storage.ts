@@ -33,14 +33,20 @@ export interface TestStorage {
   stop(): Promise<void>;
 }
 
-/** Starts it; content lies in `store`, or in the data directory. */
-export async function startTestStorage(store: BlobStore | null = null): Promise<TestStorage> {
+/** Starts it; content lies in `store`, or in the data directory. With `tls` storage speaks that. */
+export async function startTestStorage({
+  store = null,
+  tls = null,
+}: {
+  readonly store?: BlobStore | null;
+  readonly tls?: { readonly cert: string; readonly key: string } | null;
+} = {}): Promise<TestStorage> {
   const dataDir = mkdtempSync(join(tmpdir(), "proxima-storage-"));
   const messages: string[] = [];
   const log = (level: string, message: string) => void messages.push(`${level}: ${message}`);
   const io = { out() {}, err() {}, color: false, env: {}, flush: () => Promise.resolve() };
   const { listen } = openStorage({ hostname: "127.0.0.1", port: 0 }, null, {
-    tls: null,
+    tls,
     io,
     log,
     clock: systemClock,
@@ -73,7 +79,7 @@ export async function startTestStorage(store: BlobStore | null = null): Promise<
   return {
     dataDir,
     url,
-    storage: `http://${plane.storage}`,
+    storage: `${tls === null ? "http" : "https"}://${plane.storage}`,
     admin,
     messages,
     ask,

@@ -41,6 +41,22 @@ const clients = {
       [method](input)
       .promise();
   },
+  async bunnyStorage({ zone, key, method, args }) {
+    const { file, zone: zones, regions } = await import("@bunny.net/storage-sdk");
+    const place = zones.connect_with_accesskey(regions.StorageRegion.Falkenstein, zone, key);
+    if (method === "upload") {
+      const [path, content, options] = args;
+      return await file.upload(place, path, new Blob([content]).stream(), options);
+    }
+    const value = await file[method](place, ...args);
+    return method === "download" ? await new Response(value.stream).text() : value;
+  },
+  async bunnyStorageOld({ zone, key, method, args }) {
+    const { default: Storage } = require("bunnycdn-storage");
+    const given = method === "upload" ? [Buffer.from(args[0]), args[1]] : args;
+    const { status, data } = await new Storage(key, zone)[method](...given);
+    return { status, data };
+  },
   async akamai({ client, path, body }) {
     const EdgeGrid = require("akamai-edgegrid");
     const { clientToken, clientSecret, accessToken, host } = client;
@@ -52,7 +68,7 @@ const clients = {
       ),
     );
   },
-  async bunnyStorage({ zone, key, text }) {
+  async bunnyStorageRound({ zone, key, text }) {
     const { file, regions, zone: zones } = await import("@bunny.net/storage-sdk");
     const at = zones.connect_with_accesskey(regions.StorageRegion.NewYork, zone, key);
     const body = new Response(text).body;

@@ -113,12 +113,19 @@ export function addPushCommands(root: Command, io: Io, shared: Shared): void {
       .option("--site <ID>", "the only site that may show it")
       .option("--index <FILE>", "file that is served for a folder", "index.html")
       .option("--error-document <PATH>", "file that is served with 404")
+      .option("--no-preposition", "nodes do not ask for new files ahead of viewers")
       .addOption(wholeOption("--keep <N>", "releases that are kept", 10, 1_000)),
     "zones create web --site shop --error-document 404.html",
   ).action(
     async (
       name: string,
-      options: FleetOptions & { site?: string; index: string; errorDocument?: string; keep: number },
+      options: FleetOptions & {
+        site?: string;
+        index: string;
+        errorDocument?: string;
+        keep: number;
+        preposition: boolean;
+      },
     ) => {
       const zone = await new FleetClient(options.control, io).ask({
         method: "POST",
@@ -127,6 +134,7 @@ export function addPushCommands(root: Command, io: Io, shared: Shared): void {
           name,
           indexDocument: options.index,
           keepReleases: options.keep,
+          preposition: options.preposition,
           ...(options.site === undefined ? {} : { site: options.site }),
           ...(options.errorDocument === undefined ? {} : { errorDocument: options.errorDocument }),
         },

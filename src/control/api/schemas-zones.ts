@@ -18,6 +18,7 @@ export const zone = z
     indexDocument: z.string(),
     errorDocument: z.string().nullable(),
     keepReleases: whole,
+    preposition: z.boolean(),
     createdAt: z.string(),
     createdBy: z.string(),
     release: whole.nullable().describe("The release that was made current last."),
@@ -45,6 +46,12 @@ export const zoneRequest = z.strictObject({
     .optional()
     .describe('File that is served with 404, such as "404.html".'),
   keepReleases: z.int().min(1).max(RELEASES_KEPT_MAX).prefault(RELEASES_KEPT_DEFAULT),
+  preposition: z
+    .boolean()
+    .prefault(true)
+    .describe(
+      "Whether every node asks for new files ahead of viewers, by the host names that sites name in full.",
+    ),
 });
 export const hashesRequest = z.strictObject({ hashes: z.array(hash).min(1).max(ZONE_HASHES_MAX) });
 export const hashesAnswer = z.object({ missing: z.array(z.string()) });

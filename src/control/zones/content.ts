@@ -127,6 +127,8 @@ function withPolicy(zone: ZoneRow, fields: Fields, file: ZoneFile, looked: reado
   for (const [name, value] of policy(zone, looked, own ?? usual)) fields.set(name, value);
   const metaTags = file.fields["x-amz-meta-cache-tag"];
   if (metaTags !== undefined) fields.set("cache-tag", metaTags);
+  // The uploader's notes are not for viewers.
+  for (const name of Object.keys(file.fields)) if (name.startsWith("x-amz-")) fields.delete(name);
   return fields;
 }
 

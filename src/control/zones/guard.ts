@@ -23,6 +23,10 @@ export function storageGuard(parts: ControlParts): StorageGuard {
         ? caller.fault
         : { principal: principalOf(caller.token), signature: caller.signature };
     },
+    done({ id, name }, address, action, target) {
+      // After the change, which is safe already: a loss of power may take the note alone.
+      parts.database.relaxed(() => parts.audit.done({ id, name, address }, action, target.slice(0, 500), ""));
+    },
     refused(address, action, detail) {
       parts.audit.refused(
         { id: "nobody", name: "", address },

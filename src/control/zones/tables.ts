@@ -4,7 +4,7 @@
 export const ZONE_TABLES = `
 CREATE TABLE zones (
   id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, site TEXT, index_document TEXT NOT NULL, error_document TEXT,
-  keep INTEGER NOT NULL, created_ms INTEGER NOT NULL, created_by TEXT NOT NULL, deleted_ms INTEGER,
+  keep INTEGER NOT NULL, preposition INTEGER NOT NULL, created_ms INTEGER NOT NULL, created_by TEXT NOT NULL, deleted_ms INTEGER,
   release INTEGER, changed INTEGER NOT NULL DEFAULT 0, released INTEGER NOT NULL DEFAULT 0) STRICT;
 CREATE UNIQUE INDEX zones_by_name ON zones (name) WHERE deleted_ms IS NULL;
 CREATE TABLE zone_blobs (hash TEXT PRIMARY KEY, bytes INTEGER NOT NULL, used_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;

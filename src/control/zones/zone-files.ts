@@ -5,7 +5,7 @@
  * the old files or the new ones, whole, and never new ones beside what it kept of the old.
  */
 import type { Clock } from "../../base/clock.ts";
-import { PURGED_PATHS_MAX } from "../../storage/limits.ts";
+import { FILLED_HOSTS_MAX, FILLED_URLS_MAX, PURGED_PATHS_MAX } from "../../storage/limits.ts";
 import { pathTag, zoneTag } from "../../storage/zone-path.ts";
 import type { FileContent, ListPage, ZoneFile } from "../../storage/zone-store.ts";
 import type { ChangeLog } from "../change-log.ts";
@@ -191,7 +191,36 @@ export class ZoneFiles {
       );
     }
     this.#database.run("UPDATE zones SET changed = ? WHERE id = ?", sequence, zone.id);
+    this.#fill(
+      zone,
+      changes.flatMap(({ path, content }) => (content === null ? [] : [path])),
+    );
     return { sequence, purges };
+  }
+
+  /** Has every node ask for new files, under the names by which sites in force show them. */
+  #fill(zone: { readonly id: number; readonly name: string }, paths: readonly string[]): void {
+    const row = this.#database.get<{ preposition: number; index_document: string }>(
+      "SELECT preposition, index_document FROM zones WHERE id = ?",
+      zone.id,
+    );
+    if (row?.preposition !== 1) return;
+    const index = `/${row.index_document}`;
+    for (const site of this.#sites.of(zone.name)) {
+      const hosts = this.#database
+        .all<{ host: string }>("SELECT host FROM hosts WHERE site = ? ORDER BY host", site)
+        .filter(({ host }) => !host.includes("*"))
+        .slice(0, FILLED_HOSTS_MAX);
+      const urls: string[] = [];
+      for (const { host } of hosts)
+        for (const path of paths) {
+          if (urls.length >= FILLED_URLS_MAX) break;
+          const target = `/${path.split("/").map(encodeURIComponent).join("/")}`;
+          // Viewers ask for the folder.
+          urls.push(host + (target.endsWith(index) ? target.slice(0, 1 - index.length) : target));
+        }
+      if (urls.length > 0) this.#log.append({ kind: "fill", site, urls }, urls.length);
+    }
   }
 
   /** A purge for each site that shows, or has shown, the zone. */

@@ -30,6 +30,8 @@ export interface ZoneView {
   readonly indexDocument: string;
   readonly errorDocument: string | null;
   readonly keepReleases: number;
+  /** Do nodes ask for new files ahead of viewers? */
+  readonly preposition: boolean;
   readonly createdAt: string;
   readonly createdBy: string;
   /** Number of the release that was made current last; null when there was none. */
@@ -47,6 +49,7 @@ export interface ZoneRequest {
   readonly indexDocument: string;
   readonly errorDocument?: string | null | undefined;
   readonly keepReleases: number;
+  readonly preposition?: boolean | undefined;
 }
 
 /** A zone with what the edges' questions need. */
@@ -57,6 +60,7 @@ export interface ZoneRow {
   readonly index_document: string;
   readonly error_document: string | null;
   readonly keep: number;
+  readonly preposition: number;
   readonly created_ms: number;
   readonly created_by: string;
   readonly release: number | null;
@@ -87,12 +91,13 @@ export class Zones implements ZoneStore {
     if (count >= ZONES_MAX)
       throw new Refused(409, `there are ${count} zones; at most ${ZONES_MAX} are allowed`);
     this.#database.run(
-      "INSERT INTO zones (name, site, index_document, error_document, keep, created_ms, created_by) VALUES (?, ?, ?, ?, ?, ?, ?)",
+      "INSERT INTO zones (name, site, index_document, error_document, keep, preposition, created_ms, created_by) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
       request.name,
       request.site ?? null,
       request.indexDocument,
       request.errorDocument ?? null,
       request.keepReleases,
+      request.preposition === false ? 0 : 1,
       this.#now(),
       by,
     );
@@ -136,6 +141,7 @@ export class Zones implements ZoneStore {
       indexDocument: row.index_document,
       errorDocument: row.error_document,
       keepReleases: row.keep,
+      preposition: row.preposition === 1,
       createdAt: new Date(row.created_ms).toISOString(),
       createdBy: row.created_by,
       release: row.release,

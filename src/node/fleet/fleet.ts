@@ -48,6 +48,9 @@ export interface FleetTarget {
   applySites(sites: Config["sites"]): Promise<string | null>;
   takePurges(entries: readonly LoggedPurge[], position: FleetPosition): Promise<void>;
   setFleet(standing: FleetStanding): void;
+  /** Asks for new content ahead of viewers, in its own time. */
+  fill(urls: readonly string[]): void;
+  stopFilling(): void;
   ready(): Readiness;
   stats(): StatsSnapshot | Promise<StatsSnapshot>;
   /** What of a site's stored responses another config of it would never find. */
@@ -242,6 +245,7 @@ export class Fleet {
   /** Ends it; the last report is sent if that is quick. */
   close(): void {
     this.#closed = true;
+    this.#target?.stopFilling();
     this.#sync.close();
     this.#reporter.close();
     this.#log.close();
@@ -403,6 +407,7 @@ export class Fleet {
       const purges = step.purges(this.#targets);
       await target.takePurges(purges, step.position);
       this.#applied = step.position.sequence;
+      if (step.fills.length > 0) target.fill(step.fills);
       // A purge moves the edge itself.
       if (purges.at(-1)?.sequence !== this.#applied) this.#stand();
     }

@@ -20,6 +20,8 @@ export interface Step {
   readonly clock: ClockSetting | null;
   /** Read when the snapshot before it is known: URLs become keys here, and tags are folded. */
   readonly purges: (targets: TargetsInForce) => LoggedPurge[];
+  /** Host and path of new content, to be asked for when the purges are applied. */
+  readonly fills: readonly string[];
   readonly position: FleetPosition;
 }
 
@@ -35,6 +37,7 @@ export function stepsOf(
   let snapshot: number | null = null;
   let clock: ClockSetting | null = null;
   let purges: { readonly sequence: number; readonly acceptedMs: number; readonly body: ChangeBody }[] = [];
+  let fills: string[] = [];
   let position: FleetPosition | null = null;
   const end = (): void => {
     if (position === null) return;
@@ -43,11 +46,13 @@ export function stepsOf(
       snapshot,
       clock,
       purges: (targets) => taken.flatMap((one) => purgeOf(one, targets)),
+      fills,
       position,
     });
     snapshot = null;
     clock = null;
     purges = [];
+    fills = [];
   };
   for (const { sequence, acceptedMs, digest, body } of answer.changes) {
     const parsed = changeBody.safeParse(body);
@@ -61,6 +66,7 @@ export function stepsOf(
       if (purges.length > 0) end();
       clock = parsed.data;
     } else if (parsed.data.kind === "purge") purges.push({ sequence, acceptedMs, body: parsed.data });
+    else if (parsed.data.kind === "fill") fills.push(...parsed.data.urls);
     position = { log: answer.log, sequence, digest };
   }
   end();

@@ -55,6 +55,8 @@ async function node(control: TestControl, folder: string, options: { token?: str
     takePurges: async (entries, position) => void purgeLog.take(entries, position),
     setFleet: (standing) => void told.push(standing),
     originsOut: () => [],
+    fill: () => {},
+    stopFilling: () => {},
     ready: () => ({ ready: true, reasons: [] }),
     orphans: () => Promise.resolve([]),
     stats: () =>
