@@ -268,7 +268,9 @@ export class BusLog implements FleetLog {
     const newest = await this.#lastSigned(bus, first, last);
     if (newest !== null && newest.entry.log !== place.log) return null;
     // What was heard is published already, and may not be stored yet.
-    if (newest === null || newest.entry.sequence < place.sequence) return last;
+    // Or the server that was asked lags: whatever is behind what it has is looked at.
+    if (newest === null || newest.entry.sequence < place.sequence)
+      return newest?.at ?? Math.max(0, first - 1);
     let [low, high] = [first, newest.at];
     // The least number whose entry is not before the place.
     while (low < high) {
@@ -278,9 +280,11 @@ export class BusLog implements FleetLog {
       else low = found.at + 1;
     }
     const found = await this.#signedFrom(bus, low, newest.at);
-    if (found === null || found.entry.log !== place.log) return null;
-    if (found.entry.digest === place.digest) return found.at;
-    return found.entry.before === place.digest ? found.at - 1 : null;
+    if (found === null) throw new Error("the server that was asked lags behind its leader");
+    const { sequence, digest, before } = found.entry;
+    // Servers that lag have misled the search: what is between is passed over.
+    if (digest === place.digest || sequence < place.sequence) return found.at;
+    return before === place.digest ? found.at - 1 : null;
   }
 
   /** The first entry that the control plane signed, from a number on. */
