@@ -267,8 +267,7 @@ export class BusLog implements FleetLog {
     const { first, last } = await this.#range(bus);
     const newest = await this.#lastSigned(bus, first, last);
     if (newest !== null && newest.entry.log !== place.log) return null;
-    // What was heard is published already, and may not be stored yet.
-    // Or the server that was asked lags: whatever is behind what it has is looked at.
+    // What was heard may not be stored yet, or the server that was asked lags: all behind what it has is looked at.
     if (newest === null || newest.entry.sequence < place.sequence)
       return newest?.at ?? Math.max(0, first - 1);
     let [low, high] = [first, newest.at];
