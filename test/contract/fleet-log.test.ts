@@ -3,7 +3,8 @@
  * stream. A real control plane, a real server; what stands between them is cut where a test says so.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { cpSync, rmSync } from "node:fs";
+import { cpSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { systemClock } from "../../src/base/clock.ts";
 import { BusLog } from "../../src/node/fleet/bus-log.ts";
@@ -13,6 +14,7 @@ import type { FleetPosition } from "../../src/node/purge-log.ts";
 import { type BusAccess, connectBus } from "../../src/service/bus/bus-connection.ts";
 import { newLogKey, readSecretKey, signEntry } from "../../src/service/bus/bus-entry.ts";
 import { busNames } from "../../src/service/bus/bus-names.ts";
+import { makeAuthority } from "../kit/certificates.ts";
 import { siteConfig, startTestControl, type TestControl } from "../kit/control.ts";
 import { startNats, type TestNats } from "../kit/nats.ts";
 
@@ -86,16 +88,19 @@ async function setUp(kind: "control plane" | "bus"): Promise<Setup> {
   };
 }
 
-/** The head, once the log can be read. */
-async function headOf(log: FleetLog): Promise<FleetPosition & { snapshot: number | null }> {
+/** The head, once the log can be read and has come as far as the control plane. */
+async function headOf(
+  log: FleetLog,
+  control: TestControl,
+): Promise<FleetPosition & { snapshot: number | null }> {
+  const { head: newest, snapshot } = (await control.ask("GET", "/v1/changes/head")).value;
   for (let i = 0; ; i++) {
-    try {
-      const head = await log.head();
-      if (head.snapshot !== null) return head;
-    } catch (error) {
-      if (i > 200) throw error;
-    }
-    if (i > 400) throw new Error("there is no snapshot");
+    const head = await log.head().catch((error: unknown) => {
+      if (i > 400) throw error;
+      return null;
+    });
+    if (head !== null && head.sequence >= newest && head.snapshot === snapshot) return head;
+    if (i > 400) throw new Error(`the log stands at ${JSON.stringify(head)}, and not at ${newest}`);
     await Bun.sleep(20);
   }
 }
@@ -130,13 +135,15 @@ for (const kind of ["control plane", "bus"] as const) {
 
     test("gives what follows a place, in order, with the numbers and digests of the control plane", async () => {
       const log = await setup.log();
-      const start = await headOf(log);
+      const start = await headOf(log, setup.control);
       const sequences: number[] = [];
       for (let i = 0; i < 30; i++) sequences.push(await setup.purge(`t${i}`));
       const { entries, place } = await read(log, start, 30);
       expect(entries.map(tagOf)).toEqual(sequences.map((_, i) => `t${i}`));
       expect(entries.map(({ sequence }) => sequence)).toEqual(sequences);
-      expect(place).toEqual((({ log, sequence, digest }) => ({ log, sequence, digest }))(await headOf(log)));
+      expect(place).toEqual(
+        (({ log, sequence, digest }) => ({ log, sequence, digest }))(await headOf(log, setup.control)),
+      );
       const other = await setup.log();
       expect((await read(other, start, 30)).entries).toEqual(entries);
       const middle = entries[11];
@@ -147,7 +154,7 @@ for (const kind of ["control plane", "bus"] as const) {
 
     test("says at the end that there is nothing, after the wait and not before", async () => {
       const log = await setup.log();
-      const head = await headOf(log);
+      const head = await headOf(log, setup.control);
       expect(await log.changes(head, 0)).toMatchObject({ log: head.log, changes: [] });
       const startMs = performance.now();
       expect((await log.changes(head, 1))?.changes).toEqual([]);
@@ -156,7 +163,7 @@ for (const kind of ["control plane", "bus"] as const) {
 
     test("wakes who waits as soon as something comes", async () => {
       const log = await setup.log();
-      const head = await headOf(log);
+      const head = await headOf(log, setup.control);
       await log.changes(head, 0);
       const waiting = log.changes(head, 20);
       await Bun.sleep(200);
@@ -168,7 +175,7 @@ for (const kind of ["control plane", "bus"] as const) {
 
     test("has no place of another log, of another branch, or before its first entry", async () => {
       const log = await setup.log();
-      const head = await headOf(log);
+      const head = await headOf(log, setup.control);
       await setup.purge("beyond");
       const id = crypto.randomUUID();
       expect(await log.changes({ ...head, log: id }, 0)).toBeNull();
@@ -189,7 +196,7 @@ for (const kind of ["control plane", "bus"] as const) {
         sites: { ...pad(4_000), shop: siteConfig("shop.test") },
       });
       const { number } = value.snapshot;
-      for (let i = 0; (await headOf(log)).snapshot !== number; i++) {
+      for (let i = 0; (await headOf(log, setup.control)).snapshot !== number; i++) {
         if (i > 200) throw new Error("the snapshot does not come");
         await Bun.sleep(20);
       }
@@ -201,7 +208,7 @@ for (const kind of ["control plane", "bus"] as const) {
 
     test("takes entries of 10,000 targets", async () => {
       const log = await setup.log();
-      const head = await headOf(log);
+      const head = await headOf(log, setup.control);
       const urls = Array.from({ length: 10_000 }, (_, i) => `http://shop.test/${"x".repeat(200)}/${i}`);
       const { status } = await setup.control.ask("POST", "/v1/purges", { scope: "url", site: "shop", urls });
       expect(status).toBe(201);
@@ -214,7 +221,7 @@ for (const kind of ["control plane", "bus"] as const) {
 
     test("goes on after the control plane was restarted, in the same order", async () => {
       const log = await setup.log();
-      const head = await headOf(log);
+      const head = await headOf(log, setup.control);
       await setup.purge("before");
       await setup.control.restart();
       await setup.purge("behind");
@@ -234,12 +241,12 @@ for (const kind of ["control plane", "bus"] as const) {
     test("is another branch after an older copy was put back: who is beyond it is told", async () => {
       const log = await setup.log();
       const { dataDir } = setup.control;
-      await headOf(log);
+      await headOf(log, setup.control);
       await setup.control.restart((folder) => cpSync(folder, `${dataDir}-copy`, { recursive: true }));
       const lost = await setup.purge("lost");
-      const head = await headOf(log);
-      for (let i = 0; (await headOf(log)).sequence < lost && i < 200; i++) await Bun.sleep(20);
-      const beyond = await headOf(log);
+      const head = await headOf(log, setup.control);
+      for (let i = 0; (await headOf(log, setup.control)).sequence < lost && i < 200; i++) await Bun.sleep(20);
+      const beyond = await headOf(log, setup.control);
       expect(beyond.sequence).toBeGreaterThanOrEqual(lost);
       await setup.control.restart((folder) => {
         rmSync(folder, { recursive: true });
@@ -253,12 +260,12 @@ for (const kind of ["control plane", "bus"] as const) {
         await Bun.sleep(20);
       }
       expect(answer).toBeNull();
-      expect((await headOf(log)).sequence).toBeGreaterThan(head.sequence);
+      expect((await headOf(log, setup.control)).sequence).toBeGreaterThan(head.sequence);
     }, 30_000);
 
     test("ends what waits when it is closed", async () => {
       const log = await setup.log();
-      const head = await headOf(log);
+      const head = await headOf(log, setup.control);
       const waiting = log.changes(head, 20).then(
         () => "answered",
         () => "ended",
@@ -283,7 +290,8 @@ describe("on the bus", () => {
     const own = await setUp("bus");
     const late = await own.log();
     const sequence = await own.purge("last");
-    for (let i = 0; (await headOf(late)).sequence < sequence && i < 200; i++) await Bun.sleep(20);
+    for (let i = 0; (await headOf(late, own.control)).sequence < sequence && i < 200; i++)
+      await Bun.sleep(20);
     await own.control.stop();
     const head = await late.head();
     expect([head.sequence, head.snapshot]).toEqual([sequence, 1]);
@@ -294,7 +302,7 @@ describe("on the bus", () => {
 
   test("what somebody else has written is nothing, and the control plane writes on behind it", async () => {
     const log = await setup.log();
-    const head = await headOf(log);
+    const head = await headOf(log, setup.control);
     const names = busNames(setup.access.name);
     const stranger = await connectBus(setup.access, "stranger");
     const { secret } = readSecretKey(newLogKey().secret);
@@ -331,7 +339,7 @@ describe("on the bus", () => {
 
   test("a second control plane, of another fleet, does not mix in", async () => {
     const log = await setup.log();
-    const head = await headOf(log);
+    const head = await headOf(log, setup.control);
     const other = await startTestControl({
       realTime: true,
       bus: () => ({ access: setup.access, replicas: 1 }),
@@ -349,7 +357,7 @@ describe("on the bus", () => {
 
   test("a place that was read from the control plane is found, so that a fleet can change to a bus", async () => {
     const log = await setup.log();
-    const head = await headOf(log);
+    const head = await headOf(log, setup.control);
     const { value } = await setup.control.ask("POST", "/v1/join-tokens", {});
     const client = new ControlClient(setup.control.url, null);
     client.credential = (await client.join(value.secret, "over-https", "0.0.0-test")).credential;
@@ -396,7 +404,7 @@ test("with the permissions that the documentation names nodes can read and not w
     const make = (user: BusAccess) =>
       new BusLog({ access: user, key: logKey, clock: systemClock, tell: () => {} });
     const log = make(access("node", "n"));
-    const head = await headOf(log);
+    const head = await headOf(log, control);
     expect(Object.keys((await log.snapshot(head.snapshot ?? 0))?.sites ?? {})).toEqual(["shop"]);
     const waiting = log.changes(head, 10);
     const urls = Array.from({ length: 5_000 }, (_, i) => `http://shop.test/${"x".repeat(100)}/${i}`);
@@ -419,5 +427,37 @@ test("with the permissions that the documentation names nodes can read and not w
   } finally {
     await control.stop();
     await server.stop();
+  }
+}, 30_000);
+
+test("over TLS the servers are those whose authority is named, and no others", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "proxima-bus-tls-"));
+  const authority = await makeAuthority();
+  const { cert, key } = await authority.issue(["localhost", "127.0.0.1"]);
+  writeFileSync(join(folder, "cert.pem"), cert);
+  writeFileSync(join(folder, "key.pem"), key, { mode: 0o600 });
+  const path = (name: string) => JSON.stringify(join(folder, name));
+  const server = await startNats(1, `tls { cert_file: ${path("cert.pem")}, key_file: ${path("key.pem")} }`);
+  const access = (ca: string | null): BusAccess => ({
+    servers: server.urls.map((url) => url.replace("nats:", "tls:")),
+    name: "proxima",
+    credentials: null,
+    token: null,
+    user: null,
+    ca,
+  });
+  try {
+    const { nats: connection } = await connectBus(access(authority.pem), "test");
+    expect(connection.info?.tls_required).toBe(true);
+    await connection.close();
+    const stranger = (await makeAuthority()).pem;
+    for (const ca of [null, stranger])
+      await expect(connectBus(access(ca), "test")).rejects.toThrow(/certificate|issuer|signature|verify/i);
+    // Nor is it talked in the clear to one that speaks no TLS.
+    const plain = { ...access(authority.pem), servers: nats.urls.map((url) => url.replace("nats:", "tls:")) };
+    await expect(connectBus(plain, "test")).rejects.toThrow(/tls/i);
+  } finally {
+    await server.stop();
+    rmSync(folder, { recursive: true, force: true });
   }
 }, 30_000);

@@ -85,6 +85,8 @@ export class BusLog implements FleetLog {
   /** Where in the stream a place of the log was found. */
   #cursor: { readonly log: string; readonly digest: string; readonly at: number } | null = null;
   #heard: { readonly at: number; readonly message: Uint8Array }[] = [];
+  /** When the stream was asked for what follows. */
+  #lookedMs = 0;
   /** The leader was asked where the stream ends, and has said so. */
   #askedMs = 0;
   #confirmedMs = 0;
@@ -115,10 +117,11 @@ export class BusLog implements FleetLog {
     const endMs = clock.now() + waitSeconds * 1_000;
     for (;;) {
       const bus = await this.#open();
-      const behind = await this.#ask(() => this.#behind(bus, place));
+      const behind = await this.#ask(() => this.#behind(bus, place, waitSeconds === 0));
       if (behind.kind === "lost") return null;
       if (behind.changes.length > 0) return { log: place.log, changes: behind.changes, drained: null };
       const isEnd = await this.#confirm(bus, waitSeconds === 0);
+      if (!isEnd) this.#lookedMs = 0;
       const leftMs = endMs - clock.now();
       if (leftMs <= 0 && isEnd) return { log: place.log, changes: [], drained: null };
       // A server that lags says "nothing there": the next question may go to another.
@@ -161,14 +164,17 @@ export class BusLog implements FleetLog {
     void connection?.nats.close().catch(() => undefined);
   }
 
-  /** Entries behind a place that are heard or found now. */
-  async #behind(bus: BusConnection, place: FleetPosition): Promise<Behind> {
+  /** Entries behind a place that are heard, or found in the stream: that is asked once a second, and `now` when it has to be. */
+  async #behind(bus: BusConnection, place: FleetPosition, now: boolean): Promise<Behind> {
     const isThere = this.#cursor?.log === place.log && this.#cursor.digest === place.digest;
     const at = isThere ? (this.#cursor?.at ?? null) : await this.#locate(bus, place);
     if (at === null) return { kind: "lost" };
     const taken = new Taken(place, at);
-    await this.#takeHeard(bus, taken);
-    if (taken.changes.length === 0) {
+    const isWhole = await this.#takeHeard(bus, taken);
+    const nowMs = this.#options.clock.steady.now();
+    if (!isThere || !isWhole) this.#lookedMs = 0;
+    if (taken.changes.length === 0 && (now || nowMs - this.#lookedMs >= POLL_MS)) {
+      this.#lookedMs = nowMs;
       // What was heard may have been said again by anybody: only the stream's order counts.
       taken.isBroken = false;
       await this.#takeStored(bus, taken);
@@ -178,19 +184,20 @@ export class BusLog implements FleetLog {
     return { kind: "entries", changes: taken.changes };
   }
 
-  /** What was heard and follows without a gap. */
-  async #takeHeard(bus: BusConnection, taken: Taken): Promise<void> {
+  /** What was heard and follows without a gap; false when the stream has to say what is between. */
+  async #takeHeard(bus: BusConnection, taken: Taken): Promise<boolean> {
     const heard = this.#heard;
     this.#heard = [];
     for (const [i, { at, message }] of heard.entries()) {
       if (at <= taken.at) continue;
       const entry = at === taken.at + 1 ? readEntry(message, this.#key) : null;
       // Something was missed, or somebody else wrote: the stream says what.
-      if (entry === null || !(await this.#take(bus, taken, { at, entry }))) return;
+      if (entry === null || !(await this.#take(bus, taken, { at, entry }))) return false;
       if (!taken.isFull) continue;
       this.#heard = [...heard.slice(i + 1), ...this.#heard];
-      return;
+      return true;
     }
+    return true;
   }
 
   /** What the stream has. */
@@ -260,8 +267,9 @@ export class BusLog implements FleetLog {
     const { first, last } = await this.#range(bus);
     const newest = await this.#lastSigned(bus, first, last);
     if (newest !== null && newest.entry.log !== place.log) return null;
-    // What was heard is published already, and may not be stored yet.
-    if (newest === null || newest.entry.sequence < place.sequence) return last;
+    // What was heard may not be stored yet, or the server that was asked lags: all behind what it has is looked at.
+    if (newest === null || newest.entry.sequence < place.sequence)
+      return newest?.at ?? Math.max(0, first - 1);
     let [low, high] = [first, newest.at];
     // The least number whose entry is not before the place.
     while (low < high) {
@@ -271,9 +279,11 @@ export class BusLog implements FleetLog {
       else low = found.at + 1;
     }
     const found = await this.#signedFrom(bus, low, newest.at);
-    if (found === null || found.entry.log !== place.log) return null;
-    if (found.entry.digest === place.digest) return found.at;
-    return found.entry.before === place.digest ? found.at - 1 : null;
+    if (found === null) throw new Error("the server that was asked lags behind its leader");
+    const { sequence, digest, before } = found.entry;
+    // Servers that lag have misled the search: what is between is passed over.
+    if (digest === place.digest || sequence < place.sequence) return found.at;
+    return before === place.digest ? found.at - 1 : null;
   }
 
   /** The first entry that the control plane signed, from a number on. */
