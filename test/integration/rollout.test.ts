@@ -1,6 +1,7 @@
 /** Staged roll-outs with real processes: viewers ask all the time, and processes are killed. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { type FleetEdge, TestFleet, until } from "../kit/fleet.ts";
+import { startNats } from "../kit/nats.ts";
 
 let fleet: TestFleet;
 let edges: FleetEdge[];
@@ -146,3 +147,24 @@ describe("a roll-out to a part of the fleet", () => {
     expect(await redirecting("/next")).toHaveLength(2);
   }, 60_000);
 });
+
+test("where the log goes over NATS each node takes its own side as well", async () => {
+  const nats = await startNats();
+  const onBus = new TestFleet([], nats);
+  try {
+    await onBus.ready();
+    const [a, b] = await Promise.all([onBus.edge("edge-a"), onBus.edge("edge-b")]);
+    await onBus.apply({ shop: onBus.site() }, [a, b]);
+    const begun = await onBus.ask("POST", "/v1/apply", {
+      sites: { shop: onBus.site({ redirects: [{ path: "/bus", to: "/new", status: 302 }] }) },
+      rollout: { nodes: ["edge-b"], stages: [100], holdSeconds: 600 },
+    });
+    await until("edge-b has it", async () => (await b.get("/bus")).status === 302);
+    expect((await a.get("/bus")).status).toBe(200);
+    await onBus.ask("POST", `/v1/rollouts/${begun.value.rollout.id}/abort`, {});
+    await until("edge-b has it no more", async () => (await b.get("/bus")).status === 200);
+  } finally {
+    await onBus.stop();
+    await nats.stop();
+  }
+}, 40_000);

@@ -39,7 +39,7 @@ const ask = (method: string, path: string, headers: Record<string, string> = {},
 
 describe("the vendor's client", () => {
   const call = (method: string, ...args: unknown[]) =>
-    clients.value("bunnyStorage", { zone: "web", key: key.token, method, args });
+    clients.value("bunnyFiles", { zone: "web", key: key.token, method, args });
 
   test("uploads, describes, lists, downloads and removes", async () => {
     const content = "let a = 1;";
@@ -76,21 +76,21 @@ describe("the vendor's client", () => {
   });
 
   test("is told of a wrong checksum, a missing file and a wrong password", async () => {
-    const bad = await clients.ask("bunnyStorage", {
+    const bad = await clients.ask("bunnyFiles", {
       zone: "web",
       key: key.token,
       method: "upload",
       args: ["/bad.txt", "x", { sha256Checksum: "0".repeat(64) }],
     });
     expect(bad.error?.message).toContain("provided checksum invalid");
-    const missing = await clients.ask("bunnyStorage", {
+    const missing = await clients.ask("bunnyFiles", {
       zone: "web",
       key: key.token,
       method: "get",
       args: ["/bad.txt"],
     });
     expect(missing.error?.message).toBe("File not found: /bad.txt");
-    const stranger = await clients.ask("bunnyStorage", {
+    const stranger = await clients.ask("bunnyFiles", {
       zone: "web",
       key: "wrong",
       method: "list",
@@ -102,7 +102,7 @@ describe("the vendor's client", () => {
 
 test("the older client uploads, lists, downloads and deletes", async () => {
   const call = (method: string, ...args: unknown[]) =>
-    clients.value("bunnyStorageOld", { zone: "web", key: key.token, method, args });
+    clients.value("bunnyFilesOld", { zone: "web", key: key.token, method, args });
   expect(await call("upload", "<p>hi</p>", "old/index.html")).toMatchObject({
     status: 201,
     data: { HttpCode: 201, Message: "File uploaded." },

@@ -41,7 +41,7 @@ const clients = {
       [method](input)
       .promise();
   },
-  async bunnyStorage({ zone, key, method, args }) {
+  async bunnyFiles({ zone, key, method, args }) {
     const { file, zone: zones, regions } = await import("@bunny.net/storage-sdk");
     const place = zones.connect_with_accesskey(regions.StorageRegion.Falkenstein, zone, key);
     if (method === "upload") {
@@ -51,7 +51,7 @@ const clients = {
     const value = await file[method](place, ...args);
     return method === "download" ? await new Response(value.stream).text() : value;
   },
-  async bunnyStorageOld({ zone, key, method, args }) {
+  async bunnyFilesOld({ zone, key, method, args }) {
     const { default: Storage } = require("bunnycdn-storage");
     const given = method === "upload" ? [Buffer.from(args[0]), args[1]] : args;
     const { status, data } = await new Storage(key, zone)[method](...given);

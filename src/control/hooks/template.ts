@@ -116,7 +116,7 @@ export function expand(template: Template, message: unknown, max: number): Expan
     }
     const items = valueFor(message, stepsOfList(list), chosen);
     if (!Array.isArray(items)) {
-      skipped.add(`{${list}} is no list`);
+      skipped.add(`{${stepsOfList(list).join(".").replaceAll(".*each*", "[*]")}} is no list`);
       return;
     }
     for (let i = 0; i < items.length && !isOver; i++) fill(new Map([...chosen, [list, i]]), others);
