@@ -1,12 +1,11 @@
 #!/usr/bin/env node
 /**
- * `npm test [-- FILTER... --FLAGS-OF-BUN-TEST...]`: installs what is needed, runs the test files whose path
- * contains one of the filters (all of them without), and ends with one line, `N passed, N failed`. From the
- * first argument that starts with `-` on, everything but `--long` goes to `bun test` (for instance
- * `-t "name"`). `--long` adds test/long.
+ * `npm test [-- FILTER... FLAGS-OF-BUN-TEST...]`: installs what is needed, runs the test files whose path
+ * contains one of the filters (all of them without), and ends with one line, `N passed, N failed`. What starts
+ * with `-` goes to `bun test` (`-t "name"`, and others with their value behind `=`). `--long` adds test/long.
  *
  * A test that fails is run once again, because whole programs are tested on machines that may be busy;
- * the run ends by naming every one that needed it. `-t`, `--retry=0` or any other flag turns that off.
+ * the run ends by naming every one that needed it. `--retry=0` turns that off.
  *
  * A run is red when a test failed, a file could not be loaded, no test ran, or a process was left behind.
  * Temporary files go to one folder that is removed at the end.
@@ -145,7 +144,8 @@ async function testAndReport({ files, flags, temporary }) {
   const { code, signal, pid, tail, second } = await runTests(
     [
       "test",
-      ...(flags.length === 0 ? ["--retry=1", "--timeout=15000"] : flags),
+      // The last one of a name holds.
+      ...["--retry=1", "--timeout=15000", ...flags],
       ...files.map((file) => `./${file}`),
     ],
     env,
@@ -188,9 +188,10 @@ async function main() {
   const given = process.argv.slice(2);
   const args = given.filter((arg) => arg !== "--long");
   const long = args.length !== given.length;
-  const flagsFrom = args.findIndex((arg) => arg.startsWith("-"));
-  const filters = flagsFrom < 0 ? args : args.slice(0, flagsFrom);
-  const flags = flagsFrom < 0 ? [] : args.slice(flagsFrom);
+  const isFlag = (/** @type {string} */ arg, /** @type {number} */ at) =>
+    arg.startsWith("-") || args[at - 1] === "-t";
+  const flags = args.filter(isFlag);
+  const filters = args.filter((arg, at) => !isFlag(arg, at));
 
   const all = [...suites, ...(long ? ["long"] : [])].flatMap((suite) => testFilesIn(`test/${suite}`));
   const files =
