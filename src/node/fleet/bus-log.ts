@@ -96,6 +96,8 @@ export class BusLog implements FleetLog {
   #shortSinceMs: number | null = null;
   #wake: () => void = () => {};
   #closed = false;
+  /** The last message of the stream that was looked at is not the control plane's. */
+  #isDoubtful = false;
 
   constructor(options: BusLogOptions) {
     this.#options = options;
@@ -154,6 +156,10 @@ export class BusLog implements FleetLog {
       // Gone while it was read: there are newer ones.
       return text === null ? null : snapshotAnswer.parse(JSON.parse(text));
     });
+  }
+
+  get isDoubtful(): boolean {
+    return this.#isDoubtful;
   }
 
   close(): void {
@@ -220,7 +226,10 @@ export class BusLog implements FleetLog {
 
   /** Takes the entry that follows, or passes over what is none; false when it belongs elsewhere. */
   async #take(bus: BusConnection, taken: Taken, { at, entry }: Found): Promise<boolean> {
-    if (entry === null) this.#tellStrange(at);
+    if (entry === null) {
+      this.#isDoubtful = true;
+      this.#tellStrange(at);
+    }
     // Taken before: it was heard, or somebody says it again.
     if (entry === null || (entry.log === taken.log && entry.sequence <= taken.sequence)) {
       taken.pass(at);
@@ -237,6 +246,7 @@ export class BusLog implements FleetLog {
     }
     // Checked: what the control plane signed is what it wrote.
     taken.add(at, entry, JSON.parse(text) as Change["body"]);
+    this.#isDoubtful = false;
     return true;
   }
 

@@ -38,6 +38,11 @@ export interface FleetLog {
   /** What it is called in messages: "the control plane at https://...". */
   readonly name: string;
   /**
+   * True while the newest message there is none of the control plane's: somebody else writes, or its key is
+   * another now, and then what it orders is not seen.
+   */
+  readonly isDoubtful: boolean;
+  /**
    * Entries behind a place, at least one unless `waitSeconds` pass without any; null when the log does not
    * have the place (any more). An answer without entries says that there were none.
    */
@@ -52,6 +57,7 @@ export interface FleetLog {
 /** Read from the control plane, by long polls. */
 export class ControlLog implements FleetLog {
   readonly name: string;
+  readonly isDoubtful = false;
   readonly #client: ControlClient;
 
   constructor(client: ControlClient) {

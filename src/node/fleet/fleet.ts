@@ -391,7 +391,7 @@ export class Fleet {
     await this.#applyNext();
     const position = this.#position;
     // The first request after a failure does not wait: it says that the control plane is back.
-    const waitSeconds = this.#sync.synced ? POLL_SECONDS_MAX : 0;
+    const waitSeconds = this.#sync.synced || this.#log.isDoubtful ? POLL_SECONDS_MAX : 0;
     const askedMs = this.#options.clock.now();
     const answer = position === null ? null : await this.#log.changes(position, waitSeconds);
     if (answer === null) {
@@ -414,8 +414,9 @@ export class Fleet {
     const isNews = answer.drained !== null && this.#setDrained(answer.drained);
     // An empty answer before its time: the control plane has something to ask.
     const isEarly = answer.changes.length === 0 && this.#options.clock.now() - askedMs < waitSeconds * 900;
-    if (!this.#sync.synced) this.#options.log("info", `in step with ${this.#log.name}`);
-    this.#sync.set(true);
+    const isInStep = !this.#log.isDoubtful;
+    if (isInStep && !this.#sync.synced) this.#options.log("info", `in step with ${this.#log.name}`);
+    this.#sync.set(isInStep);
     // The next question to the control plane says how far this node is; a bus tells nobody.
     if (isNews || isEarly || (answer.changes.length > 0 && this.#options.bus !== null)) this.#reporter.now();
   }
