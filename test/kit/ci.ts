@@ -1,6 +1,7 @@
 /** `proxima dev --ci` as a process, and how a test asks it. */
 import { CI_TOKEN } from "../../src/cli/ci/token.ts";
 import type { ControlAnswer } from "./control.ts";
+import { askControl } from "./fleet.ts";
 import type { Program, Programs } from "./program.ts";
 
 /** The ready line. */
@@ -58,22 +59,7 @@ export class CiRun {
     };
   }
 
-  async ask(method: string, path: string, body?: unknown, token = CI_TOKEN): Promise<ControlAnswer> {
-    const response = await fetch(this.ready.control + path, {
-      method,
-      keepalive: false,
-      headers: {
-        authorization: `Bearer ${token}`,
-        ...(method === "GET" ? {} : { "content-type": "application/json" }),
-      },
-      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-    } as RequestInit);
-    const text = await response.text();
-    return {
-      status: response.status,
-      headers: response.headers,
-      text,
-      value: text === "" ? null : JSON.parse(text),
-    };
+  ask(method: string, path: string, body?: unknown, token = CI_TOKEN): Promise<ControlAnswer> {
+    return askControl(this.ready.control, token, method, path, body);
   }
 }

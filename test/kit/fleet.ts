@@ -84,23 +84,8 @@ export class TestFleet {
     await this.control.until(/api +http/);
   }
 
-  async ask(method: string, path: string, body?: unknown, token = this.token): Promise<ControlAnswer> {
-    const response = await fetch(this.url + path, {
-      method,
-      keepalive: false,
-      headers: {
-        authorization: `Bearer ${token}`,
-        ...(method === "GET" ? {} : { "content-type": "application/json" }),
-      },
-      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-    } as RequestInit);
-    const text = await response.text();
-    return {
-      status: response.status,
-      headers: response.headers,
-      text,
-      value: text === "" ? null : JSON.parse(text),
-    };
+  ask(method: string, path: string, body?: unknown, token = this.token): Promise<ControlAnswer> {
+    return askControl(this.url, token, method, path, body);
   }
 
   /** Runs a command with the first token. */
@@ -210,4 +195,30 @@ export async function until(what: string, isSo: () => boolean | Promise<boolean>
     if (Date.now() > endMs) throw new Error(`it did not come to pass that ${what}`);
     await Bun.sleep(20);
   }
+}
+
+/** Asks a control plane's API with a token. */
+export async function askControl(
+  url: string,
+  token: string,
+  method: string,
+  path: string,
+  body?: unknown,
+): Promise<ControlAnswer> {
+  const response = await fetch(url + path, {
+    method,
+    keepalive: false,
+    headers: {
+      authorization: `Bearer ${token}`,
+      ...(method === "GET" ? {} : { "content-type": "application/json" }),
+    },
+    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+  } as RequestInit);
+  const text = await response.text();
+  return {
+    status: response.status,
+    headers: response.headers,
+    text,
+    value: text === "" ? null : JSON.parse(text),
+  };
 }

@@ -15,20 +15,10 @@ import { PurgeLog } from "../../../src/node/purge-log.ts";
 import { PurgeService } from "../../../src/node/purge-service.ts";
 import { renderMetrics } from "../../../src/telemetry/prometheus.ts";
 import { Stats } from "../../../src/telemetry/stats.ts";
+import { NO_GAUGES } from "../../kit/gauges.ts";
 
 const stats = new Stats(new ManualClock());
-const snapshot = () =>
-  stats.snapshot({
-    version: "1.0.0",
-    snapshotNumber: 3,
-    sites: 1,
-    store: { objects: 0, bytes: 0, bytesMax: 1, evictions: 0 },
-    disk: null,
-    siteStores: {},
-    workers: { up: 1, down: 0 },
-    accessLog: { written: 0, dropped: 0 },
-    requestsInFlight: 0,
-  });
+const snapshot = () => stats.snapshot({ ...NO_GAUGES, version: "1.0.0", snapshotNumber: 3 });
 
 let reasons: string[] = [];
 let asked: { url: string; options: ExplainOptions }[] = [];

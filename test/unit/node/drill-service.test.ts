@@ -4,6 +4,7 @@ import { parseConfig } from "../../../src/config/parse.ts";
 import { DrillService } from "../../../src/node/drill-service.ts";
 import { OriginBoard } from "../../../src/node/origin-board.ts";
 import { Stats } from "../../../src/telemetry/stats.ts";
+import { NO_GAUGES } from "../../kit/gauges.ts";
 
 function service() {
   const clock = new ManualClock();
@@ -25,18 +26,7 @@ function service() {
   const drills = new DrillService(
     {
       sites: () => parsed.config.sites,
-      stats: () =>
-        stats.snapshot({
-          version: "",
-          snapshotNumber: 1,
-          sites: 2,
-          store: { objects: 0, bytes: 0, bytesMax: 0, evictions: 0 },
-          disk: null,
-          siteStores: {},
-          workers: { up: 1, down: 0 },
-          accessLog: { written: 0, dropped: 0 },
-          requestsInFlight: 0,
-        }),
+      stats: () => stats.snapshot(NO_GAUGES),
       setFault(siteId, origin, fault) {
         faults.push(
           `${siteId} ${origin} ${fault === null ? "none" : `${fault.kind} ${fault.untilMs - clock.now()}`}`,

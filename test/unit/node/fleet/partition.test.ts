@@ -1,4 +1,5 @@
 /** A node that can not follow its fleet's log: what it tells its edge, by the clock. */
+
 import { afterEach, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -10,6 +11,7 @@ import { Fleet, type FleetTarget } from "../../../../src/node/fleet/fleet.ts";
 import { PurgeLog } from "../../../../src/node/purge-log.ts";
 import { Stats } from "../../../../src/telemetry/stats.ts";
 import { siteConfig, startTestControl, type TestControl } from "../../../kit/control.ts";
+import { NO_GAUGES } from "../../../kit/gauges.ts";
 
 const undo: (() => unknown)[] = [];
 afterEach(async () => {
@@ -59,18 +61,7 @@ async function node(control: TestControl, folder: string, options: { token?: str
     stopFilling: () => {},
     ready: () => ({ ready: true, reasons: [] }),
     orphans: () => Promise.resolve([]),
-    stats: () =>
-      stats.snapshot({
-        version: "0.0.0-test",
-        snapshotNumber: 1,
-        sites: 1,
-        store: { objects: 0, bytes: 0, bytesMax: 0, evictions: 0 },
-        disk: null,
-        siteStores: {},
-        workers: { up: 1, down: 0 },
-        accessLog: { written: 0, dropped: 0 },
-        requestsInFlight: 0,
-      }),
+    stats: () => stats.snapshot(NO_GAUGES),
   };
   await fleet.start();
   fleet.run(target);
