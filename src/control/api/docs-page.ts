@@ -5,7 +5,7 @@ import type { Route } from "./route.ts";
 
 const STYLE = `body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1b1f24;background:#fff}
 h2{margin-top:2.5rem;border-bottom:1px solid #d0d7de}code,pre{font:14px/1.45 ui-monospace,monospace}
-details{border:1px solid #d0d7de;border-radius:6px;margin:.5rem 0;padding:.4rem .8rem}summary{cursor:pointer}
+details{border:1px solid #d0d7de;border-radius:6px;margin:.5rem 0;padding:.4rem .8rem}summary{cursor:pointer}summary code,p code{overflow-wrap:anywhere}
 pre{background:#f6f8fa;padding:.8rem;overflow:auto;border-radius:6px}.m{display:inline-block;min-width:4rem;font-weight:600}
 .a{color:#57606a;font-size:14px}@media(prefers-color-scheme:dark){body{color:#e6edf3;background:#0d1117}pre{background:#161b22}details,h2{border-color:#30363d}.a{color:#8b949e}}`;
 
