@@ -50,7 +50,10 @@ export function addressSet(cidrs: readonly string[]): AddressSet {
 
 /** An address of the public internet: not loopback, private, link-local, multicast or otherwise special. */
 export function isPublicIp(text: string): boolean {
-  return readAddress(text)?.range() === "unicast";
+  const address = readAddress(text);
+  if (address?.range() !== "unicast") return false;
+  // Of IPv6 nothing else is global unicast (IANA's registry): not the IPv4-compatible ::/96, nor what is to come.
+  return address instanceof ipaddr.IPv4 || ((address.parts[0] ?? 0) & 0xe000) === 0x2000;
 }
 
 function readAddress(text: string): ipaddr.IPv4 | ipaddr.IPv6 | null {

@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { cpSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { headers } from "@nats-io/transport-node";
 import { systemClock } from "../../src/base/clock.ts";
 import { BusLog } from "../../src/node/fleet/bus-log.ts";
 import { ControlClient } from "../../src/node/fleet/control-client.ts";
@@ -338,6 +339,28 @@ describe("on the bus", () => {
     expect(log.isDoubtful).toBe(false);
     expect((await read(await setup.log(), head, 1)).entries.map(tagOf)).toEqual(["ours"]);
     expect(setup.control.messages.join("\n")).toContain("has not signed");
+  }, 30_000);
+
+  test("what is said again under a number that it never had hides no entry", async () => {
+    const log = await setup.log();
+    const head = await headOf(log);
+    const names = busNames(setup.access.name);
+    const stranger = await connectBus(setup.access, "stranger");
+    const old = await stranger.direct.getMessage(names.logStream, { last_by_subj: names.logSubject });
+    expect((await log.changes(head, 0))?.changes).toEqual([]);
+    const waiting = log.changes(head, 3);
+    // The server refuses it; who listens hears it all the same.
+    const fields = headers();
+    fields.set("Nats-Expected-Last-Sequence", String(old?.seq));
+    fields.set("Nats-Expected-Stream", "another");
+    const refusal = await stranger.nats.request(names.logSubject, old?.data ?? "", {
+      headers: fields,
+      timeout: 5_000,
+    });
+    expect(refusal.string()).toContain("expected stream does not match");
+    await setup.purge("not hidden");
+    expect((await waiting)?.changes.map(tagOf)).toEqual(["not hidden"]);
+    await stranger.nats.close();
   }, 30_000);
 
   test("a second control plane, of another fleet, does not mix in", async () => {

@@ -197,8 +197,10 @@ export class BusLog implements FleetLog {
     for (const [i, { at, message }] of heard.entries()) {
       if (at <= taken.at) continue;
       const entry = at === taken.at + 1 ? readEntry(message, this.#key) : null;
-      // Something was missed, or somebody else wrote: the stream says what.
-      if (entry === null || !(await this.#take(bus, taken, { at, entry }))) return false;
+      // Something was missed, or somebody else wrote: the stream says what. What is taken already proves no
+      // place: said again under a number of the sayer's choice, it would hide the entry that has that number.
+      if (entry === null || entry.sequence <= taken.sequence) return false;
+      if (!(await this.#take(bus, taken, { at, entry }))) return false;
       if (!taken.isFull) continue;
       this.#heard = [...heard.slice(i + 1), ...this.#heard];
       return true;

@@ -118,6 +118,8 @@ test.each([
   ["fd00::1", false],
   ["64:ff9b::7f00:1", false],
   ["2002:7f00:1::", false],
+  ["::7f00:1", false],
+  ["4000::1", false],
   ["0.0.0.0", false],
   ["::", false],
   ["224.0.0.1", false],
