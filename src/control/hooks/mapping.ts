@@ -3,7 +3,7 @@ import * as z from "zod";
 import { siteId } from "../../config/values.ts";
 import { SIGNATURE_KINDS } from "../../service/webhook-signature.ts";
 import { Refused } from "../refusal.ts";
-import { expand, readPath, readTemplate, type TemplateKind, valuesAt } from "./template.ts";
+import { Effort, expand, readPath, readTemplate, type TemplateKind, valuesAt } from "./template.ts";
 
 /** Rules of a hook, conditions of a rule, templates of one kind in a rule, values of a condition. */
 const RULES_MAX = 50;
@@ -95,16 +95,19 @@ const KINDS = [
   ["tag", "tags"],
 ] as const;
 
-/** Holds a message against the rules. Throws a Refused 422 when it makes too many targets. */
+/** Holds a message against the rules. Throws a Refused 422 when it makes too many targets, or too much work. */
 export function mapMessage(config: HookConfig, message: unknown): Mapped {
   const found = new Map<
     string,
     { scope: MappedPurge["scope"]; mode: MappedPurge["mode"]; targets: Set<string> }
   >();
   const skipped = new Set<string>();
+  const effort = new Effort();
   let matched = 0;
   for (const one of config.rules) {
-    if (!fits(one.when ?? {}, message)) continue;
+    const isFit = fits(one.when ?? {}, message, effort);
+    mustNotBeSpent(effort);
+    if (!isFit) continue;
     matched++;
     const into = (scope: MappedPurge["scope"]): Set<string> => {
       const key = `${scope} ${one.mode}`;
@@ -117,7 +120,8 @@ export function mapMessage(config: HookConfig, message: unknown): Mapped {
       for (const text of one[member] ?? []) {
         const template = readTemplate(text, kind);
         if (typeof template === "string") continue;
-        const made = expand(template, message, HOOK_TARGETS_MAX);
+        const made = expand(template, message, HOOK_TARGETS_MAX, effort);
+        mustNotBeSpent(effort);
         for (const reason of made.skipped) skipped.add(`${text}: ${reason}`);
         if (made.targets.length === 0) continue;
         const targets = into(kind);
@@ -134,9 +138,17 @@ export function mapMessage(config: HookConfig, message: unknown): Mapped {
 
 type When = NonNullable<HookConfig["rules"][number]["when"]>;
 
-function fits(when: When, message: unknown): boolean {
+function fits(when: When, message: unknown, effort: Effort): boolean {
   return Object.entries(when).every(([path, wanted]) => {
     const allowed: readonly unknown[] = Array.isArray(wanted) ? wanted : [wanted];
-    return valuesAt(message, readPath(path) ?? []).some((value) => allowed.includes(value));
+    return valuesAt(message, readPath(path) ?? [], effort).some((value) => allowed.includes(value));
   });
+}
+
+function mustNotBeSpent(effort: Effort): void {
+  if (effort.isSpent)
+    throw new Refused(
+      422,
+      "the message is too much work for the hook's rules: its lists are too long for so many conditions and templates",
+    );
 }

@@ -13,10 +13,33 @@ export type TemplateKind = "url" | "prefix" | "tag";
 /** Places in one template, and steps of one path. */
 const PLACES_MAX = 5;
 const STEPS_MAX = 20;
-/** How often one template is filled from one message: lists in lists multiply. */
-const ROUNDS_MAX = 50_000;
+/** How often all templates of a hook are filled from one message: lists in lists multiply, and so do rules. */
+const ROUNDS_MAX = 100_000;
+/** Values of one message that all conditions of a hook look at. */
+const LOOKS_MAX = 500_000;
 /** Longest target, in characters. */
 const TARGET_CHARS_MAX: Readonly<Record<TemplateKind, number>> = { url: 8_192, prefix: 1_024, tag: 1_024 };
+
+/** What one message may cost still, all rules together: whoever maps it has nothing else done meanwhile. */
+export class Effort {
+  #rounds = ROUNDS_MAX;
+  #looks = LOOKS_MAX;
+
+  /** One of them is used up: what was found since is not all that there is. */
+  get isSpent(): boolean {
+    return this.#rounds < 0 || this.#looks < 0;
+  }
+
+  /** Takes one filling of a template; false when there is none left. */
+  takeRound(): boolean {
+    return --this.#rounds >= 0;
+  }
+
+  /** Takes one look at a value; false when there is none left. */
+  takeLook(): boolean {
+    return --this.#looks >= 0;
+  }
+}
 
 type Step = string | number | "*each*";
 
@@ -84,26 +107,39 @@ export function readPath(path: string): readonly Step[] | null {
   return rest === "" && steps.length > 0 && steps.length <= STEPS_MAX ? steps : null;
 }
 
-/** Every value that a path leads to. */
-export function valuesAt(value: unknown, steps: readonly Step[]): unknown[] {
+/** Every value that a path leads to, as long as the effort lasts. */
+export function valuesAt(value: unknown, steps: readonly Step[], effort: Effort): unknown[] {
+  if (!effort.takeLook()) return [];
   const [step, ...rest] = steps;
   if (step === undefined) return [value];
-  if (step === "*each*") return Array.isArray(value) ? value.flatMap((item) => valuesAt(item, rest)) : [];
-  const next = memberOf(value, step);
-  return next === undefined ? [] : valuesAt(next, rest);
+  if (step !== "*each*") {
+    const next = memberOf(value, step);
+    return next === undefined ? [] : valuesAt(next, rest, effort);
+  }
+  const found: unknown[] = [];
+  if (Array.isArray(value))
+    for (const item of value) {
+      if (effort.isSpent) break;
+      for (const one of valuesAt(item, rest, effort)) found.push(one);
+    }
+  return found;
 }
 
-/** Fills a template from a message, up to `max` targets. */
-export function expand(template: Template, message: unknown, max: number): Expansion {
+/** Fills a template from a message, up to `max` targets and as long as the effort lasts. */
+export function expand(
+  template: Template,
+  message: unknown,
+  max: number,
+  effort: Effort = new Effort(),
+): Expansion {
   const targets = new Set<string>();
   const skipped = new Set<string>();
   const lists = listsOf(template);
   let isOver = false;
-  let rounds = 0;
   const fill = (chosen: ReadonlyMap<string, number>, open: readonly string[]): void => {
     if (isOver) return;
     const [list, ...others] = open;
-    if (++rounds > ROUNDS_MAX) {
+    if (!effort.takeRound()) {
       isOver = true;
       return;
     }

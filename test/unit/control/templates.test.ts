@@ -75,6 +75,26 @@ describe("a template", () => {
     ).toThrow("more than 10000 tags");
   });
 
+  test("costs little, however many others the hook has", () => {
+    const list = Array.from({ length: 220 }, () => ({ b: "" }));
+    const tags = Array.from({ length: 20 }, (_, i) => `{a[*].b}-{c[*].b}-${i}`);
+    const rules = Array.from({ length: 50 }, () => ({ tags, mode: "hard" as const }));
+    const startMs = performance.now();
+    expect(() => mapMessage({ site: "s", signatures: ["standard"], rules }, { a: list, c: list })).toThrow(
+      "too much work",
+    );
+    const when = { "[*]": 1, "[*].x": 1 };
+    const looking = Array.from({ length: 50 }, () => ({
+      when,
+      everything: true as const,
+      mode: "hard" as const,
+    }));
+    expect(() =>
+      mapMessage({ site: "s", signatures: ["standard"], rules: looking }, new Array(500_000).fill(0)),
+    ).toThrow("too much work");
+    expect(performance.now() - startMs).toBeLessThan(5_000);
+  });
+
   test("of whatever text and message makes URLs of its host only, or nothing, and never throws", () => {
     const place = fc.constantFrom("{a}", "{+a}", "{a[*]}", "{+b.c}", "{b[0]}", "x", "/", "?", "..");
     fc.assert(
