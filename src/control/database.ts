@@ -105,8 +105,21 @@ CREATE UNIQUE INDEX batches_by_reference ON batches (vendor, site, reference) WH
 CREATE INDEX batches_by_site ON batches (vendor, site, sequence);
 `;
 
+/** Each webhook's next delivery is found without a look at all that wait. */
+const DELIVERIES_BY_TURN = `
+DROP INDEX deliveries_due;
+CREATE INDEX deliveries_waiting ON deliveries (webhook, next_ms) WHERE state = 'waiting';
+`;
+
 /** What brings the file from each layout to the next; a file that is beyond the last one is refused. */
-const LAYOUTS: readonly string[] = [TABLES, ACCESS_KEYS, ROLLOUT_TABLES, ZONE_TABLES, BATCHES];
+const LAYOUTS: readonly string[] = [
+  TABLES,
+  ACCESS_KEYS,
+  ROLLOUT_TABLES,
+  ZONE_TABLES,
+  BATCHES,
+  DELIVERIES_BY_TURN,
+];
 
 /** The file, opened. */
 export class ControlDatabase {

@@ -58,6 +58,8 @@ export interface DueDelivery {
   readonly webhook: string;
   readonly body: string;
   readonly attempts: number;
+  /** Since when it is due. */
+  readonly next_ms: number;
 }
 
 /** Where a webhook's messages go, and what signs them. */
@@ -171,13 +173,15 @@ export class Webhooks {
       nowMs,
       nowMs,
     );
-    this.#database.run(
-      `UPDATE deliveries SET state = 'dead', ended_ms = ?, problem = 'too much waited for this webhook' WHERE id IN
-         (SELECT id FROM deliveries WHERE webhook = ? AND state = 'waiting' ORDER BY created_ms DESC LIMIT -1 OFFSET ?)`,
-      nowMs,
-      webhook,
-      DELIVERIES_WAITING_MAX,
-    );
+    const waiting = this.#waiting(webhook);
+    if (waiting > DELIVERIES_WAITING_MAX)
+      this.#database.run(
+        `UPDATE deliveries SET state = 'dead', ended_ms = ?, problem = 'too much waited for this webhook' WHERE rowid IN
+           (SELECT rowid FROM deliveries WHERE webhook = ? AND state = 'waiting' ORDER BY rowid LIMIT ?)`,
+        nowMs,
+        webhook,
+        waiting - DELIVERIES_WAITING_MAX,
+      );
     setImmediate(() => this.onDue());
     return id;
   }
@@ -221,13 +225,15 @@ export class Webhooks {
     return this.delivery(webhook, id);
   }
 
-  /** The earliest delivery that is due to each webhook that is not among `busy`. */
-  due(busy: ReadonlySet<string>, max: number): DueDelivery[] {
-    const rows = this.#database.all<DueDelivery>(
-      "SELECT id, webhook, body, attempts, min(next_ms) FROM deliveries WHERE state = 'waiting' AND next_ms <= ? GROUP BY webhook ORDER BY min(next_ms), created_ms",
+  /** The earliest delivery that is due to each webhook that has one, the one that waits longest first. */
+  due(): DueDelivery[] {
+    return this.#database.all<DueDelivery>(
+      `SELECT d.id, d.webhook, d.body, d.attempts, d.next_ms FROM webhooks JOIN deliveries AS d ON d.rowid =
+         (SELECT rowid FROM deliveries WHERE webhook = webhooks.id AND state = 'waiting' AND next_ms <= ?
+          ORDER BY next_ms, rowid LIMIT 1)
+       ORDER BY d.next_ms, d.rowid`,
       this.#now(),
     );
-    return rows.filter(({ webhook }) => !busy.has(webhook)).slice(0, max);
   }
 
   /** An attempt has ended. `nextMs`: when to try again; null when it was delivered, or given up. */
@@ -257,6 +263,15 @@ export class Webhooks {
     );
     const of = (state: string): number => rows.find((row) => row.state === state)?.n ?? 0;
     return { waiting: of("waiting"), delivered: of("delivered"), dead: of("dead") };
+  }
+
+  #waiting(webhook: string): number {
+    return (
+      this.#database.get<{ n: number }>(
+        "SELECT count(*) AS n FROM deliveries WHERE webhook = ? AND state = 'waiting'",
+        webhook,
+      )?.n ?? 0
+    );
   }
 
   #mustGet(id: string): Row {

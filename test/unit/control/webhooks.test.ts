@@ -181,6 +181,35 @@ describe("a webhook", () => {
     await slow.stop(true);
   });
 
+  test("is not starved by others that hang, however many and whatever waits for them", async () => {
+    const hanging: ((error: Error) => void)[] = [];
+    const good: string[] = [];
+    control.sendWebhook = (url, body) => {
+      if (url.hostname !== "good.test") return new Promise((_, reject) => hanging.push(reject));
+      good.push(body);
+      return Promise.resolve({ status: 204, retryAfter: null });
+    };
+    const send = (id: string) => control.ask("POST", `/v1/webhooks/${id}/test`, {});
+    for (let i = 0; i < 12; i++) {
+      const { id } = await webhook({ url: `http://hang-${i}.test/`, events: ["rollout.started"] });
+      for (let n = 0; n < 5; n++) await send(id);
+    }
+    await until("all places are taken", () => hanging.length === 8);
+    const { id } = await webhook({ url: "http://good.test/", events: ["rollout.started"] });
+    control.clock.advance(10);
+    await send(id);
+    // Each of those that hang has one turn before it, and no second one.
+    for (let ended = 1; ended <= 12 && good.length === 0; ended++) {
+      await until("one more hangs, or it came", () => hanging.length >= ended || good.length > 0);
+      hanging[ended - 1]?.(new Error("took too long"));
+    }
+    await until("it came", () => good.length === 1);
+    // They are known now: places are left without any of them ending.
+    for (const end of hanging) end(new Error("took too long"));
+    await send(id);
+    await until("it came at once", () => good.length === 2);
+  });
+
   test("leads to no private address unless the operator says so, whatever its name resolves to", async () => {
     control.sendWebhook = (url, body, fields) =>
       guardedPost(url, body, fields, { clock: systemClock, allowAddress: isPublicIp });
