@@ -24,6 +24,8 @@ export class ReportingNode {
   /** Knows nothing of roll-outs, as an older version. */
   isOld = false;
   originsOut: { site: string; origin: string; reason: string }[] = [];
+  /** How far it says that it has come; null for the end of the log. */
+  applied: number | null = null;
   snapshot: SnapshotAnswer | null = null;
   #arms = new Map<string, { arm: RolloutReport["arm"]; sinceMs: number }>();
 
@@ -93,7 +95,7 @@ export class ReportingNode {
           problem: this.refuses ? "out of memory" : null,
           refused: this.refuses ? head.snapshot : null,
         },
-        applied: head.head,
+        applied: this.applied ?? head.head,
         ready: { ready: true, reasons: [] },
         load: {
           requests: 0,

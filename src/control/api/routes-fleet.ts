@@ -252,8 +252,10 @@ export const nodeRoutes: readonly Route[] = [
     run: ({ parts, caller, body, address }) => {
       const { node } = caller;
       if (node === null) throw new Refused(403, "this is for nodes");
-      // Nobody can have applied what is not there yet.
-      const report = { ...body, applied: Math.min(body.applied, parts.log.head().sequence) };
+      // Who is beyond the end follows another branch of the log, of which nothing is known here: its place
+      // proves nothing of this one.
+      const applied = body.applied > parts.log.head().sequence ? 0 : body.applied;
+      const report = { ...body, applied };
       // The next report says it again.
       parts.database.relaxed(() => {
         const before = parts.nodes.report(node, report, address);

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { connect } from "node:net";
 import fc from "fast-check";
 import { siteConfig, startTestControl, type TestControl } from "../../kit/control.ts";
+import { ReportingNode } from "../../kit/reporting-node.ts";
 
 let control: TestControl;
 beforeAll(async () => {
@@ -219,6 +220,19 @@ describe("a request is refused and audited", () => {
     const after = await control.ask("GET", "/v1/changes/head", undefined, { token: credential });
     expect([after.status, after.value.detail]).toEqual([401, "this node was removed from the fleet"]);
   });
+});
+
+test("a node that is beyond the end of the log, on another branch of it, proves no purge", async () => {
+  const node = await ReportingNode.join(control, "elsewhere");
+  const { value } = await control.ask("POST", "/v1/purges", { scope: "tag", site: "shop", tags: ["a"] });
+  const stateNow = async () => (await control.ask("GET", `/v1/purges/${value.id}`)).value.nodes;
+  const mine = async () => (await stateNow()).find((one: { name: string }) => one.name === "elsewhere")?.state;
+  node.applied = value.sequence + 1_000_000;
+  await node.report();
+  expect(await mine()).toBe("accepted");
+  node.applied = null;
+  await node.report();
+  expect(await mine()).toBe("applied");
 });
 
 test("who guesses tokens has to wait, and the log counts what it does not list", async () => {
