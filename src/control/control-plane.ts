@@ -142,6 +142,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     taken = takeover;
     const server = listen(options, api, new ContentDoor(opened));
     const feed = options.bus === null ? null : feedBus(options.bus, opened, log);
+    opened.meters.bus = feed === null ? null : () => feed.view();
     const collecting = collectZones(opened, options);
     let stopping: Promise<void> | null = null;
     const stop = async () => {

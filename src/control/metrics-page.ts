@@ -26,6 +26,17 @@ export function controlMetrics(parts: ControlParts): string {
   ]);
   const head = log.head().sequence;
   page.gauge("control_log_head", "Number of the newest entry of the fleet's log.", [[{}, head]]);
+  const bus = meters.bus?.() ?? null;
+  if (bus !== null) {
+    page.gauge(
+      "control_bus_fed",
+      "1: what is new in the log goes to the bus; 0: the log of the program says why not.",
+      [[{}, bus.published !== null && bus.problem === null ? 1 : 0]],
+    );
+    page.gauge("control_bus_behind", "Entries of the fleet's log that are not on the bus yet.", [
+      [{}, log.behind(bus.published ?? 0)],
+    ]);
+  }
   const labelled = all.slice(0, LABELLED_NODES_MAX);
   page.gauge(
     "control_node_log_behind",

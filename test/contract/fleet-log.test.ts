@@ -376,6 +376,12 @@ describe("on the bus", () => {
         await Bun.sleep(20);
       }
       expect((await log.head()).sequence).toBe(head.sequence);
+      const fed = async ({ ask }: TestControl) =>
+        /^proxima_control_bus_fed \d$/m.exec((await ask("GET", "/metrics")).text)?.[0];
+      expect([await fed(setup.control), await fed(other)]).toEqual([
+        "proxima_control_bus_fed 1",
+        "proxima_control_bus_fed 0",
+      ]);
     } finally {
       await other.stop();
     }

@@ -226,7 +226,8 @@ test("a node that is beyond the end of the log, on another branch of it, proves 
   const node = await ReportingNode.join(control, "elsewhere");
   const { value } = await control.ask("POST", "/v1/purges", { scope: "tag", site: "shop", tags: ["a"] });
   const stateNow = async () => (await control.ask("GET", `/v1/purges/${value.id}`)).value.nodes;
-  const mine = async () => (await stateNow()).find((one: { name: string }) => one.name === "elsewhere")?.state;
+  const mine = async () =>
+    (await stateNow()).find((one: { name: string }) => one.name === "elsewhere")?.state;
   node.applied = value.sequence + 1_000_000;
   await node.report();
   expect(await mine()).toBe("accepted");
