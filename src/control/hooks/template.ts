@@ -180,6 +180,8 @@ function fillOnce(
       return { skipped: `{${part.text}} has what can not stand there` };
     target += made;
   }
+  // Values that are harmless each may make such a segment together, or with the text around them.
+  if (kind !== "tag" && hasDotSegment(target)) return { skipped: "a target has a dot segment" };
   if (target.length > TARGET_CHARS_MAX[kind])
     return { skipped: `a target is longer than ${TARGET_CHARS_MAX[kind]} characters` };
   if (kind === "url" && !URL.canParse(target)) return { skipped: `"${target.slice(0, 100)}" is no URL` };
@@ -189,13 +191,18 @@ function fillOnce(
 /** Null for what would lead elsewhere: dot segments, halves of characters. */
 function encoded(value: string, keepsSlashes: boolean): string | null {
   if (!value.isWellFormed()) return null;
-  const path = value.split(/[?#]/, 1)[0] ?? "";
-  if (path.split(/[/\\]/).some((segment) => /^(?:\.|%2e){1,2}$/i.test(segment))) return null;
+  if (hasDotSegment(value)) return null;
   if (!keepsSlashes) return encodeURIComponent(value);
   // What is encoded already stays so.
   return encodeURI(value)
     .replaceAll(/%25([0-9a-f]{2})/gi, "%$1")
     .replaceAll("#", "%23");
+}
+
+/** Has the path a segment that leads elsewhere (RFC 3986 section 3.3)? */
+function hasDotSegment(text: string): boolean {
+  const path = text.split(/[?#]/, 1)[0] ?? "";
+  return path.split(/[/\\]/).some((segment) => /^(?:\.|%2e){1,2}$/i.test(segment));
 }
 
 /** The lists of a template that are gone through, the outer ones first: "items[*]", "items[*].tags[*]". */

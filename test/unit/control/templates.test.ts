@@ -60,6 +60,16 @@ describe("a template", () => {
     expect(made("{+url}", { url: "no URL" }, "url").targets).toEqual([]);
   });
 
+  test("makes no dot segment of values that have none, for a prefix would reach further then", () => {
+    const prefix = (text: string) => made(text, { a: ".", b: ".", c: "2e", d: "x" }, "prefix").targets;
+    // Of one value alone each is refused already.
+    for (const text of ["/x/.{c}/", "/x/{a}{b}/", "/x/.{b}", "/x/%{c}{c}"])
+      expect([text, prefix(text).filter((one) => /\/(\.|%2e){1,2}(\/|$)/i.test(one))]).toEqual([text, []]);
+    expect(made("/x/%{c}/", { c: "2e" }, "prefix").targets).toEqual([]);
+    expect(made("/x/.{+c}", { c: "./y" }, "prefix").targets).toEqual([]);
+    expect(prefix("/x/.{d}/")).toEqual(["/x/.x/"]);
+  });
+
   test("stops at a limit, also where lists multiply", () => {
     const list = Array.from({ length: 2_000 }, (_, i) => i);
     expect(made("{a[*]}-{b[*]}", { a: list, b: list })).toMatchObject({ isOver: true });
