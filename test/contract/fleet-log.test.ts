@@ -343,7 +343,7 @@ describe("on the bus", () => {
 
   test("what is said again under a number that it never had hides no entry", async () => {
     const log = await setup.log();
-    const head = await headOf(log);
+    const head = await headOf(log, setup.control);
     const names = busNames(setup.access.name);
     const stranger = await connectBus(setup.access, "stranger");
     const old = await stranger.direct.getMessage(names.logStream, { last_by_subj: names.logSubject });
