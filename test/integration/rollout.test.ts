@@ -141,6 +141,11 @@ describe("a roll-out to a part of the fleet", () => {
     });
     expect(purge.value.state).not.toBe("accepted");
     for (const edge of edges) expect((await edge.get("/page")).body).toBe(`/page v${fleet.version}`);
+    // It waits on when the control plane is killed in the middle.
+    fleet.control.child.kill("SIGKILL");
+    await fleet.control.child.exited;
+    await Bun.sleep(700);
+    await fleet.restartControl();
     const { status, out, err } = await running;
     expect([status, out]).toEqual([0, expect.stringMatching(/roll-out ro_\w+ has begun/)]);
     expect(err).toMatch(/started.*\n.*stage 1 of 2 \(1 named\)[\s\S]*stage 2 of 2 \(100 %\)[\s\S]*completed/);

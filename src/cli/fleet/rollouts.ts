@@ -1,5 +1,6 @@
 /** `proxima rollouts`, and the options by which `activate` and `apply` go to some of the nodes first. */
 import { type Command, InvalidArgumentError, Option } from "commander";
+import { ProximaError } from "../../base/errors.ts";
 import { isRecord } from "../control-client.ts";
 import { EXIT, SilentExit, UsageError } from "../failure.ts";
 import { type Io, styleFor } from "../io.ts";
@@ -17,6 +18,8 @@ export interface RolloutOptions {
 }
 
 const LOOK_EVERY_MS = 500;
+/** For how long a command that waits goes on when the control plane can not be reached: a roll-out outlives its restart. */
+const AWAY_MS_MAX = 60_000;
 const EVENT_TIME = /T(\d\d:\d\d:\d\d)/;
 
 /** Adds the options. */
@@ -87,10 +90,29 @@ export async function followRollout(
     told = events.length;
     if (rollout.endedAt !== null) break;
     await Bun.sleep(LOOK_EVERY_MS);
-    rollout = await client.ask({ path: `/v1/rollouts/${encodeURIComponent(String(rollout.id))}` });
+    rollout = await lookAgain(client, String(rollout.id));
   }
   if (options.json === true) io.out(`${JSON.stringify(rollout, null, 2)}\n`);
   if (options.wait === true && rollout.state !== "completed") throw new SilentExit(EXIT.runtime);
+}
+
+/** The roll-out as it is now. While the control plane is away it is asked again; after AWAY_MS_MAX it rejects. */
+async function lookAgain(client: FleetClient, id: string): Promise<Record<string, unknown>> {
+  const endMs = performance.now() + AWAY_MS_MAX;
+  for (;;) {
+    try {
+      return await client.ask({ path: `/v1/rollouts/${encodeURIComponent(id)}` });
+    } catch (error) {
+      if (!(error instanceof ProximaError) || error.code !== "control_unreachable") throw error;
+      if (performance.now() >= endMs)
+        throw new ProximaError(
+          error.code,
+          `${error.message}; roll-out ${shown(id)} goes on when it is back: see "proxima rollouts show ${shown(id)}"`,
+          { source: "node", cause: error },
+        );
+      await Bun.sleep(LOOK_EVERY_MS);
+    }
+  }
 }
 
 /** Adds `proxima rollouts`. */
