@@ -5,6 +5,7 @@
 import type { Clock } from "../base/clock.ts";
 import type { BodyReader } from "../http/body.ts";
 import { Fields } from "../http/fields.ts";
+import { UpstreamError } from "./next-hop.ts";
 import { HttpOrigin } from "./origin.ts";
 
 const CONNECT_MS_MAX = 5_000;
@@ -50,6 +51,10 @@ export async function guardedPost(
     );
     response.body?.cancel();
     return { status: response.status, retryAfter: response.fields.get("retry-after") };
+  } catch (error) {
+    if (!(error instanceof UpstreamError) || error.code !== "destination_ip_prohibited") throw error;
+    // Whoever named the URL reads this: what the names of the network inside resolve to is not for him.
+    throw new UpstreamError(error.code, `${url.hostname} has no address that this node may connect to`);
   } finally {
     origin.close();
   }
