@@ -7,6 +7,10 @@ export const ENTRY_OVERHEAD_BYTES = 1_650;
 export const UNPACKED_SHARE = 1 / 16;
 export const UNPACKED_BYTES_MAX = 32 * 1024 * 1024;
 
+/** Share of the memory limit, and least bytes, that slabs of packed responses may hold without records. */
+export const SLACK_SHARE = 1 / 16;
+export const SLACK_BYTES_MIN = 4 * 1024 * 1024;
+
 /** What a derived form and a tag cost beside their own bytes. */
 export const FORM_OVERHEAD_BYTES = 300;
 export const TAG_OVERHEAD_BYTES = 40;

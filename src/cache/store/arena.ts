@@ -36,6 +36,8 @@ class Slab {
   used = 0;
   /** Stands among those in which something was freed. */
   isOpen = false;
+  /** Its records are being moved to others: nothing more comes in. */
+  isDraining = false;
 
   open(): void {
     if (this.bytes !== null) return;
@@ -52,6 +54,7 @@ class Slab {
     this.next = new Int32Array(0);
     this.free = NOWHERE;
     this.fresh = 0;
+    this.isDraining = false;
   }
 }
 
@@ -77,6 +80,53 @@ export class Arena {
   /** Bytes of all slabs. */
   get heldBytes(): number {
     return this.#held * SLAB_BLOCKS * (BLOCK_BYTES + LINK_BYTES);
+  }
+
+  /** Bytes of slabs in which there is no record. */
+  get slackBytes(): number {
+    return this.heldBytes - this.usedBytes;
+  }
+
+  /**
+   * Begins to empty as many slabs as the others have room for, the emptiest first: whoever knows every
+   * record then calls `moved` for each, and `drained` at the end.
+   */
+  drain(): void {
+    const held = this.#slabs.filter(({ bytes }, number) => bytes !== null && number !== this.#current);
+    held.sort((a, b) => a.used - b.used);
+    let room = held.reduce((sum, { used }) => sum + SLAB_BLOCKS - used, 0);
+    for (const slab of held) {
+      // Its own room is none any more, and what is in it needs as much of the others'.
+      room -= SLAB_BLOCKS;
+      if (room < 0) return;
+      slab.isDraining = true;
+    }
+  }
+
+  /** Moves a record if a part of it stands in a slab that is being emptied; returns its number, which may be another. */
+  moved(record: number): number {
+    let drains = false;
+    let blocks = 0;
+    for (let block = record; block !== NOWHERE; block = this.#after(block)) {
+      blocks++;
+      drains ||= this.#slabOf(block).isDraining;
+    }
+    if (!drains) return record;
+    const copy = Buffer.allocUnsafe(blocks * BLOCK_BYTES);
+    this.read(record, 0, copy.length, copy);
+    this.free(record);
+    return this.store(copy, copy.length);
+  }
+
+  /** Every record was moved that had to be. A slab that still holds something is one like the others again. */
+  drained(): void {
+    for (const [number, slab] of this.#slabs.entries()) {
+      if (!slab.isDraining) continue;
+      slab.isDraining = false;
+      if (slab.isOpen || number === this.#current) continue;
+      slab.isOpen = true;
+      this.#open.push(number);
+    }
   }
 
   /** Stores the first `length` bytes of `source`, at least one. */
@@ -176,7 +226,8 @@ export class Arena {
     if (slab.used === 0) {
       slab.release();
       this.#held--;
-    } else if (!slab.isOpen) {
+      if (!slab.isOpen) this.#empty.push(number);
+    } else if (!slab.isOpen && !slab.isDraining) {
       slab.isOpen = true;
       this.#open.push(number);
     }
@@ -187,6 +238,7 @@ export class Arena {
     for (let number = this.#open.pop(); number !== undefined; number = this.#open.pop()) {
       const slab = this.#slabs[number] as Slab;
       slab.isOpen = false;
+      if (slab.isDraining) continue;
       if (slab.bytes !== null && slab.used < SLAB_BLOCKS) return number;
       if (slab.bytes === null) this.#empty.push(number);
     }

@@ -11,7 +11,13 @@ import type { MemoryQuota } from "../../config/plan.ts";
 import { Partitions, type PartitionUse } from "../eviction/partitions.ts";
 import { S3Fifo } from "../eviction/s3-fifo.ts";
 import { siteOf } from "../key.ts";
-import { FORM_OVERHEAD_BYTES, UNPACKED_BYTES_MAX, UNPACKED_SHARE } from "../limits.ts";
+import {
+  FORM_OVERHEAD_BYTES,
+  SLACK_BYTES_MIN,
+  SLACK_SHARE,
+  UNPACKED_BYTES_MAX,
+  UNPACKED_SHARE,
+} from "../limits.ts";
 import type { BodyForm, Keeper, QueueNode, StoredParts } from "../stored.ts";
 import { hashOf, PassMarker, StoredResponse } from "../stored.ts";
 import { StoredUrl } from "../stored-url.ts";
@@ -68,6 +74,9 @@ export class MemoryStore implements Keeper {
   #evictions = 0;
   /** Quotas that have not reached everything that was stored before them. */
   #settling: { readonly moves: boolean; done: Promise<void> } | null = null;
+  /** Room in slabs that may be without records before they are emptied into each other, in bytes. */
+  readonly #slackBytesMax: number;
+  #draining: Promise<void> | null = null;
 
   constructor(options: {
     readonly bytesMax: number;
@@ -79,6 +88,7 @@ export class MemoryStore implements Keeper {
     this.bytesMax = options.bytesMax;
     this.#unpackedBytesMax = Math.min(UNPACKED_BYTES_MAX, Math.floor(options.bytesMax * UNPACKED_SHARE));
     this.#unpacked = new S3Fifo<StoredUrl>(this.#unpackedBytesMax);
+    this.#slackBytesMax = Math.max(SLACK_BYTES_MIN, Math.floor(options.bytesMax * SLACK_SHARE));
     this.#partitions = new Partitions(options.bytesMax - this.#unpackedBytesMax);
     this.objectBytesMax = Math.min(options.objectBytesMax, options.bytesMax);
   }
@@ -261,6 +271,12 @@ export class MemoryStore implements Keeper {
     return Object.assign(Object.create(null), Object.fromEntries(this.#partitions.sites()));
   }
 
+  /** When no slabs are being emptied: how many bytes of them are without records. */
+  async drained(): Promise<number> {
+    await this.#draining;
+    return this.#arena.slackBytes;
+  }
+
   // ---- for the responses ----
 
   changing(entry: StoredResponse): void {
@@ -276,12 +292,37 @@ export class MemoryStore implements Keeper {
     this.#arena.setDouble(node.record, AT_DISK, diskBorn);
   }
 
+  /**
+   * Empties slabs into each other. What goes leaves gaps everywhere: were they not closed, a few records
+   * that stay would hold the memory of all that stood beside them, beyond the limit.
+   */
+  async #drain(): Promise<void> {
+    let looked = 0;
+    let sliceStart = 0;
+    this.#arena.drain();
+    for (const met of this.#walk()) {
+      if (looked++ % NODES_PER_LOOK === 0 && performance.now() - sliceStart >= SLICE_MS_MAX) {
+        await nextTurn();
+        sliceStart = performance.now();
+      }
+      // It may have gone, or changed its form, meanwhile.
+      if (met instanceof StoredUrl) for (const { node } of met.list()) this.#moveRecord(node);
+      else this.#moveRecord(met);
+    }
+    this.#arena.drained();
+    this.#draining = null;
+  }
+
+  #moveRecord(node: StoredNode): void {
+    if (node.record !== NOWHERE) node.record = this.#arena.moved(node.record);
+  }
+
   async #settle(settling: object): Promise<void> {
     const steps = this.#settlingSteps();
     let sliceStart = performance.now();
     while (steps.next().done !== true) {
       if (performance.now() - sliceStart < SLICE_MS_MAX) continue;
-      await new Promise((resolve) => setImmediate(resolve));
+      await nextTurn();
       // Newer quotas have begun anew.
       if (this.#settling !== settling) return this.#settling?.done;
       sliceStart = performance.now();
@@ -388,6 +429,8 @@ export class MemoryStore implements Keeper {
     if (node.record === NOWHERE) return;
     this.#arena.free(node.record);
     node.record = NOWHERE;
+    if (this.#draining === null && this.#arena.slackBytes > this.#slackBytesMax)
+      this.#draining = nextTurn().then(() => this.#drain());
   }
 
   // ---- packed, and not ----
@@ -530,6 +573,10 @@ export class MemoryStore implements Keeper {
       else yield node;
     }
   }
+}
+
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
 }
 
 /** What a URL that can be packed takes while it is not, in bytes. */

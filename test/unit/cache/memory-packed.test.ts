@@ -1,6 +1,7 @@
 /** What is packed: comes back as it was, is one thing with what somebody still holds, and is never seen by another. */
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
+import { SLACK_BYTES_MIN } from "../../../src/cache/limits.ts";
 import { MemoryStore } from "../../../src/cache/store/memory.ts";
 import { PackedView } from "../../../src/cache/store/packed.ts";
 import type { StoredParts, StoredResponse } from "../../../src/cache/stored.ts";
@@ -274,6 +275,31 @@ test("a walk meets everything that was there, whatever is packed and unpacked me
     if (step % 50 === 0) store.removeUrl(keyOf(step % 5_000));
   }
   for (const key of names) expect(store.get(key)).toBeUndefined();
+});
+
+test("few small responses that stay among large ones do not hold the memory of those that went", async () => {
+  const bytesMax = 32 * 2 ** 20;
+  const store = openStore(bytesMax);
+  const small = 20_000;
+  const stays = 100;
+  const bodyOf = (at: number) => Buffer.alloc(900, `${at}.`);
+  for (let at = 0; at < small; at++) store.put(keyOf(at), [], "", storedParts(bodyOf(at)), 64);
+  const useSmall = () => {
+    for (let at = 0; at < small; at += stays) {
+      const entry = store.get(keyOf(at))?.only;
+      if (entry != null) store.hit(entry);
+    }
+  };
+  for (let round = 0; round < 3; round++) useSmall();
+  for (let at = 0; at < 600; at++) {
+    store.put(keyOf(`large-${at}`), [], "", storedParts(100_000), 64);
+    if (at % 20 === 0) useSmall();
+  }
+  expect(await store.drained()).toBeLessThanOrEqual(SLACK_BYTES_MIN);
+  const left = [...Array(small).keys()].filter((at) => store.get(keyOf(at)) !== undefined);
+  expect(left.length).toBeGreaterThan(50);
+  for (const at of left)
+    expect(Buffer.compare(store.get(keyOf(at))?.only?.body as Uint8Array, bodyOf(at))).toBe(0);
 });
 
 test("under any use, with readers and collections in between, nobody sees another's bytes", async () => {

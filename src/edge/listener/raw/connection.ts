@@ -384,6 +384,9 @@ export class Connection implements WheelMember, SenderOwner, RequestConnection {
     if (this.#closes) this.#close();
     // Otherwise whoever called reads on, and finds out what is to be waited for.
     else if (this.#sender.blocked) this.#wait(this.#context.bodyContext.limits.responseStallMs);
+    // The little that is left of a body may be late, but not for ever: no piece of it makes the time longer.
+    else if (this.#incoming?.whole === false)
+      this.#wait(this.#context.bodyContext.limits.idleSeconds * 1_000);
   }
 
   /** Ends the connection after what was sent. A viewer that still sends would lose the answer to a reset: it is waited for. */

@@ -266,6 +266,24 @@ describe("a request's body", () => {
     await closed.promise;
   });
 
+  test("that never comes whole holds no connection for ever, answered at once or later", async () => {
+    const clock = new ManualClock();
+    const { http } = await start(echo, { clock });
+    for (const path of ["/at-once", "/late"]) {
+      const one = await viewer(http);
+      one.send(ask(path, "Content-Length: 100\r\n"));
+      await until(() => one.text.includes("<"));
+      clock.advance(40_000);
+      one.send("a piece");
+      await Bun.sleep(20);
+      expect(one.closed).toBe(false);
+      clock.advance(20_000 + LATE_MS);
+      await Bun.sleep(20);
+      clock.advance(LINGER_MS + LATE_MS);
+      await until(() => one.closed);
+    }
+  });
+
   test("of GET is taken out of the connection, in chunks too", async () => {
     const { http } = await start(reading);
     const chunks = "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
