@@ -272,7 +272,7 @@ describe("a request's body", () => {
     for (const path of ["/at-once", "/late"]) {
       const one = await viewer(http);
       one.send(ask(path, "Content-Length: 100\r\n"));
-      await until(() => one.text.includes("<"));
+      await until(() => one.text.includes("<"), "the answer");
       clock.advance(40_000);
       one.send("a piece");
       await Bun.sleep(20);
@@ -280,7 +280,7 @@ describe("a request's body", () => {
       clock.advance(20_000 + LATE_MS);
       await Bun.sleep(20);
       clock.advance(LINGER_MS + LATE_MS);
-      await until(() => one.closed);
+      await until(() => one.closed, "it is closed");
     }
   });
 
