@@ -4,7 +4,7 @@ import type { BodyReader } from "../../http/body.ts";
 import { ASSEMBLED_BYTES_MAX, FILE_BYTES_MAX, PART_BYTES_MIN, PARTS_MAX } from "../limits.ts";
 import { answer, etagOf, type StorageResponse } from "../message.ts";
 import { StorageError } from "../storage-error.ts";
-import type { UploadedPart, ZoneStore } from "../zone-store.ts";
+import type { UploadedPart, ZoneFile, ZoneStore } from "../zone-store.ts";
 import type { S3Call } from "./call.ts";
 import { announcedChecksums, takeBody } from "./incoming.ts";
 import { keptFields, sentType } from "./kept-fields.ts";
@@ -86,6 +86,7 @@ export async function completeUpload({
   });
   const md5 = createHash("md5");
   for (const part of parts) md5.update(Buffer.from(part.etag, "hex"));
+  const etag = `${md5.digest("hex")}-${parts.length}`;
   const file = store.put(
     zone,
     path,
@@ -93,12 +94,16 @@ export async function completeUpload({
       hash: taken.hash,
       bytes: taken.bytes,
       type: upload.type,
-      etag: `${md5.digest("hex")}-${parts.length}`,
+      etag,
       fields: upload.fields,
       checksums: told,
     },
     who,
-    condition,
+    (now) => {
+      // It may have been given up while its parts were put together; who was told so must not find the file.
+      if (!isCompleted(now, etag)) store.upload(zone, path, upload.id);
+      condition?.(now);
+    },
   );
   store.endUpload(upload);
   return xmlAnswer(200, "CompleteMultipartUploadResult", [
@@ -107,6 +112,11 @@ export async function completeUpload({
     ["Key", path],
     ["ETag", etagOf(file)],
   ]);
+}
+
+/** Has the same request, sent twice, made this file meanwhile? */
+function isCompleted(now: ZoneFile | null, etag: string): boolean {
+  return now?.etag === etag;
 }
 
 /** The parts that are listed, as they were uploaded. Throws a StorageError. */
