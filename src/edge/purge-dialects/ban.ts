@@ -21,6 +21,8 @@ export function hostsOf(expression: string): Taken<string> {
   if (expression.length > CHARS_MAX) return null;
   const inner = /^\^(?:\((?:\?:)?(.+)\)|(.+))\$$/s.exec(expression);
   if (inner === null) return null;
+  // `^a|b$` is bound at one end only of each: what begins with a, or ends with b.
+  if (inner[2] !== undefined && alternatives(inner[2]).length > 1) return null;
   const names = alternatives(inner[1] ?? inner[2] ?? "").map((one) => {
     // Nobody escapes the dots of a host name, and no other host has another character there.
     const name = literalOf(one.replace(/\\?\./g, "\\."));

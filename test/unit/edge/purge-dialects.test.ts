@@ -108,6 +108,11 @@ const refused: [string, Record<string, string>, 400 | 501, RegExp][] = [
   ["BAN", { "x-cache-tags": "a.*" }, 501, /X-Cache-Tags/],
   ["BAN", { "x-cache-tags": "(^|,)(a.b)(,|$)" }, 501, /signs in them escaped/],
   ["BAN", { "x-cache-tags": "(^|,)(a|)(,|$)".repeat(5_000) }, 501, /X-Cache-Tags/],
+  ["BAN", { "x-url": "" }, 400, /is empty/],
+  ["BAN", { "x-host": "", "x-url": ".*" }, 400, /is empty/],
+  ["BAN", { "x-cache-tags": "" }, 400, /is empty/],
+  ["PURGE", { "x-magento-tags-pattern": "" }, 400, /is empty/],
+  ["BAN", { "x-host": "^www.shop.example|shop.example$", "x-url": ".*" }, 501, /X-Host/],
   ["BAN", { "x-cache-tags": "(^|,)(a)(,|$)", "x-url": "^/blog/" }, 501, /one after the other/],
 ];
 
