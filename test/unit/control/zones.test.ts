@@ -203,6 +203,17 @@ describe("content that nothing names", () => {
     }
   });
 
+  test("does not stay where the database does not take it", async () => {
+    parts.database.run(
+      "CREATE TRIGGER full BEFORE INSERT ON zone_blobs BEGIN SELECT RAISE(ABORT, 'database is full'); END",
+    );
+    await expect(take("unknown")).rejects.toThrow("full");
+    expect(isStored("unknown")).toBe(false);
+    parts.database.run("DROP TRIGGER full");
+    await take("unknown");
+    expect(isStored("unknown")).toBe(true);
+  });
+
   test("can not be named any more", async () => {
     const zone = zones.zone("diff");
     if (zone === null) throw new Error("there is a zone");
