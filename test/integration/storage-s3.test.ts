@@ -307,6 +307,24 @@ describe("an upload in parts", () => {
     expect(await nameOf(text("parts"))).toBe("NoSuchKey");
   });
 
+  test("is completed twice where the first answer was lost, and by the same parts alone", async () => {
+    const { UploadId } = await s3.send(new CreateMultipartUploadCommand({ Bucket, Key: "twice" }));
+    const of = { Bucket, Key: "twice", UploadId };
+    const { ETag } = await s3.send(new UploadPartCommand({ ...of, PartNumber: 1, Body: "part" }));
+    const complete = (tag = ETag) =>
+      s3.send(
+        new CompleteMultipartUploadCommand({
+          ...of,
+          MultipartUpload: { Parts: [{ PartNumber: 1, ETag: tag }] },
+        }),
+      );
+    const first = await complete();
+    expect((await complete()).ETag).toBe(first.ETag);
+    expect(await nameOf(complete(`"${"0".repeat(32)}"`))).toBe("NoSuchUpload");
+    await s3.send(new DeleteObjectCommand({ Bucket, Key: "twice" }));
+    expect(await nameOf(complete())).toBe("NoSuchUpload");
+  });
+
   test("that is given up while it is put together leaves no file", async () => {
     const reading = Promise.withResolvers<void>();
     const goOn = Promise.withResolvers<void>();
