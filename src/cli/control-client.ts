@@ -19,6 +19,8 @@ export interface ControlQuestion {
   readonly body?: unknown;
   /** Left out: POST with a body, GET without. */
   readonly method?: "PUT" | "DELETE";
+  /** Of a POST that may be sent again: it is done once. */
+  readonly idempotencyKey?: string;
   readonly timeoutMs: number;
   /** Code of the ProximaError that it fails with. */
   readonly code: string;
@@ -63,7 +65,7 @@ export async function askControl(
   question: ControlQuestion,
   io: Io,
 ): Promise<{ readonly status: number; readonly answer: unknown }> {
-  const { control, target, body, timeoutMs, code } = question;
+  const { control, target, body, idempotencyKey, timeoutMs, code } = question;
   const method = question.method ?? (body === undefined ? "GET" : "POST");
   const base = baseOf(control);
   const failed = (message: string, cause?: unknown) =>
@@ -78,6 +80,7 @@ export async function askControl(
       headers: {
         ...(method === "GET" ? {} : { "content-type": "application/json" }),
         ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
+        ...(idempotencyKey === undefined ? {} : { "idempotency-key": idempotencyKey }),
       },
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
       signal: AbortSignal.timeout(timeoutMs),

@@ -123,7 +123,6 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       sendWebhook: options.sendWebhook,
       onError: (message) => log("error", message),
     });
-    const adminToken = makeAdminToken(parts, options);
     const api = new Api(parts, (message) => log("error", message));
     const opened = parts;
     const storageApi = new StorageApi({
@@ -143,6 +142,8 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     const server = listen(options, api, new ContentDoor(opened));
     const feed = options.bus === null ? null : feedBus(options.bus, opened, log);
     opened.meters.bus = feed === null ? null : () => feed.view();
+    // Last of what may fail: a token that nobody was shown would be the first one all the same.
+    const adminToken = makeAdminToken(opened, options);
     const collecting = collectZones(opened, options);
     let stopping: Promise<void> | null = null;
     const stop = async () => {

@@ -129,9 +129,11 @@ export class StorageApi {
     }
   }
 
-  /** Notes what was changed; a part of a file changes nothing yet. */
-  #note({ request, parameters }: Asked, who: Principal, target: string, { status }: StorageResponse): void {
-    if (READS.has(request.method) || status >= 300 || parameters.has("partNumber")) return;
+  /** Notes what was changed; a part of a file (S3's UploadPart, and nothing that only looks like one) changes nothing yet. */
+  #note(asked: Asked, who: Principal, target: string, { status }: StorageResponse): void {
+    const { request, parameters } = asked;
+    const isPart = !isBunny(asked) && request.method === "PUT" && parameters.has("uploadId");
+    if (READS.has(request.method) || status >= 300 || isPart) return;
     const what = parameters.has("delete") ? "delete many" : request.method.toLowerCase();
     this.#options.guard.done(who, request.peerAddress, `storage.${what}`, target);
   }

@@ -217,6 +217,11 @@ describe("a pushed folder", () => {
       expect.stringContaining("link is a symbolic link; push files alone"),
     ]);
     expect((await push(path, "--ignore", "link", "--no-activate")).status).toBe(0);
+    const empty = await push(write("empty", { ".hidden": "a" }));
+    expect([empty.status, empty.err]).toEqual([
+      2,
+      expect.stringContaining("holds no file to push (1 left out): nothing was changed"),
+    ]);
     const missing = await push(fleet.path("nowhere"));
     expect([missing.status, missing.err]).toEqual([2, expect.stringContaining("can not be read")]);
     const zone = await fleet.run("push", path, "--zone", "other", "--ignore", "link", "--control", fleet.url);

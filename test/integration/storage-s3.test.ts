@@ -1,6 +1,9 @@
 /** Push storage through AWS's own client: what it writes, reads, lists and deletes, and what it is refused. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { createHash } from "node:crypto";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { Readable } from "node:stream";
 import {
   AbortMultipartUploadCommand,
@@ -25,6 +28,7 @@ import {
 } from "@aws-sdk/client-s3";
 import { Upload } from "@aws-sdk/lib-storage";
 import { getSignedUrl } from "@aws-sdk/s3-request-presigner";
+import { DirectoryBlobs } from "../../src/storage/directory-blobs.ts";
 import { type AccessKey, startTestStorage, type TestStorage } from "../kit/storage.ts";
 
 const Bucket = "web";
@@ -302,6 +306,63 @@ describe("an upload in parts", () => {
     expect(await complete([{ PartNumber: 2, ETag: last.ETag }])).toBe("NoSuchUpload");
     expect(await nameOf(text("parts"))).toBe("NoSuchKey");
   });
+
+  test("is completed twice where the first answer was lost, and by the same parts alone", async () => {
+    const { UploadId } = await s3.send(new CreateMultipartUploadCommand({ Bucket, Key: "twice" }));
+    const of = { Bucket, Key: "twice", UploadId };
+    const { ETag } = await s3.send(new UploadPartCommand({ ...of, PartNumber: 1, Body: "part" }));
+    const complete = (tag = ETag) =>
+      s3.send(
+        new CompleteMultipartUploadCommand({
+          ...of,
+          MultipartUpload: { Parts: [{ PartNumber: 1, ETag: tag }] },
+        }),
+      );
+    const first = await complete();
+    expect((await complete()).ETag).toBe(first.ETag);
+    expect(await nameOf(complete(`"${"0".repeat(32)}"`))).toBe("NoSuchUpload");
+    await s3.send(new DeleteObjectCommand({ Bucket, Key: "twice" }));
+    expect(await nameOf(complete())).toBe("NoSuchUpload");
+  });
+
+  test("that is given up while it is put together leaves no file", async () => {
+    const reading = Promise.withResolvers<void>();
+    const goOn = Promise.withResolvers<void>();
+    // Content is read when parts are put together, and when it is asked for.
+    class SlowBlobs extends DirectoryBlobs {
+      override async read(hash: string, start: number, end: number) {
+        reading.resolve();
+        await goOn.promise;
+        return await super.read(hash, start, end);
+      }
+    }
+    const folder = mkdtempSync(join(tmpdir(), "proxima-slow-blobs-"));
+    const slow = await startTestStorage({ store: new SlowBlobs(folder) });
+    await slow.zone(Bucket);
+    const other = client(await slow.key(["deploy"]), { endpoint: slow.storage });
+    try {
+      const { UploadId } = await other.send(new CreateMultipartUploadCommand({ Bucket, Key: "late" }));
+      const of = { Bucket, Key: "late", UploadId };
+      const { ETag } = await other.send(new UploadPartCommand({ ...of, PartNumber: 1, Body: "part" }));
+      const completed = nameOf(
+        other.send(
+          new CompleteMultipartUploadCommand({
+            ...of,
+            MultipartUpload: { Parts: [{ PartNumber: 1, ETag }] },
+          }),
+        ),
+      );
+      await reading.promise;
+      await other.send(new AbortMultipartUploadCommand(of));
+      goOn.resolve();
+      expect(await completed).toBe("NoSuchUpload");
+      expect(await nameOf(other.send(new HeadObjectCommand({ Bucket, Key: "late" })))).toBe("NotFound");
+    } finally {
+      other.destroy();
+      await slow.stop();
+      rmSync(folder, { recursive: true, force: true });
+    }
+  });
 });
 
 describe("a presigned URL", () => {
@@ -365,6 +426,24 @@ describe("access", () => {
       "shop-files",
     ]);
     shop.destroy();
+  });
+
+  test("is noted where something is changed, whatever else the query says", async () => {
+    const headers = { accesskey: key.token };
+    const target = `${storage.storage}/${Bucket}/unseen.txt?partNumber=1&uploadId=x`;
+    expect((await fetch(target, { method: "PUT", headers, body: "a" })).status).toBe(201);
+    expect((await fetch(target, { method: "DELETE", headers })).status).toBe(200);
+    const signed = await getSignedUrl(s3, new PutObjectCommand({ Bucket, Key: "unseen-2.txt" }));
+    expect((await fetch(signed, { method: "PUT", body: "b" })).status).toBe(200);
+    const audit = await storage.ask("GET", "/v1/audit?limit=500");
+    const noted = (audit.value.items as { action: string; target: string }[])
+      .filter((one) => one.target.includes("unseen"))
+      .map((one) => `${one.action} ${one.target}`);
+    expect(noted.sort()).toEqual([
+      "storage.delete web/unseen.txt",
+      "storage.put web/unseen-2.txt",
+      "storage.put web/unseen.txt",
+    ]);
   });
 
   test("leaves a trace in the audit log, and no secret", async () => {

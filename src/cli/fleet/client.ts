@@ -16,6 +16,7 @@ interface Ask {
   readonly path: string;
   readonly body?: unknown;
   readonly timeoutMs?: number;
+  readonly idempotencyKey?: string;
 }
 
 const TIMEOUT_MS = 30_000;
@@ -36,7 +37,13 @@ export class FleetClient {
   }
 
   /** The answer's value. Rejects with a UsageError for a request that is wrong, else with a ProximaError. */
-  async ask({ method, path, body, timeoutMs = TIMEOUT_MS }: Ask): Promise<Record<string, unknown>> {
+  async ask({
+    method,
+    path,
+    body,
+    idempotencyKey,
+    timeoutMs = TIMEOUT_MS,
+  }: Ask): Promise<Record<string, unknown>> {
     const { status, answer } = await askControl(
       {
         control: this.#control,
@@ -45,6 +52,7 @@ export class FleetClient {
         code: "control_unreachable",
         ...(method === "DELETE" || method === "PUT" ? { method } : {}),
         ...(body === undefined ? {} : { body }),
+        ...(idempotencyKey === undefined ? {} : { idempotencyKey }),
       },
       this.#io,
     );

@@ -2,12 +2,13 @@
  * `proxima push`: a folder becomes a release of a zone, and the release what viewers get, in one step at the
  * end. Content goes by its hash, so a push that was interrupted goes on where it was when it is run again.
  */
+import { randomUUID } from "node:crypto";
 import { ProximaError } from "../../base/errors.ts";
 import { isRecord } from "../control-client.ts";
 import { SilentExit, UsageError } from "../failure.ts";
 import { FleetClient, type FleetOptions, shown } from "../fleet/client.ts";
 import { onInterrupt } from "../interrupt.ts";
-import { type Io, styleFor } from "../io.ts";
+import { type Io, plainText, styleFor } from "../io.ts";
 import { formatProgress, progressLine } from "../warm/progress.ts";
 import { type Preposition, preposition } from "./preposition.ts";
 import { scan } from "./scan.ts";
@@ -39,6 +40,11 @@ export async function pushCommand(folder: string, options: PushOptions, io: Io):
   const line = progressLine(io);
   try {
     const found = await scan(folder, options.ignore);
+    // A build that failed leaves an empty folder: viewers would lose all they have.
+    if (found.files.length === 0)
+      throw new UsageError(
+        `folder ${plainText(folder)} holds no file to push${found.leftOut > 0 ? ` (${found.leftOut} left out)` : ""}: nothing was changed`,
+      );
     const files: HashedFile[] = [];
     await each(found.files, HASHED_AT_ONCE, async (file) => {
       stop.signal.throwIfAborted();
@@ -65,6 +71,8 @@ export async function pushCommand(folder: string, options: PushOptions, io: Io):
     });
     line.clear();
     stop.signal.throwIfAborted();
+    // Sent again when the answer is lost: what somebody else has made current meanwhile (a rollback) must stay so.
+    const idempotencyKey = randomUUID();
     const answer = await again(() =>
       client.ask({
         method: "POST",
@@ -74,6 +82,7 @@ export async function pushCommand(folder: string, options: PushOptions, io: Io):
           note: options.note,
           activate: options.activate,
         },
+        idempotencyKey,
         timeoutMs: RELEASE_MS_MAX,
       }),
     );

@@ -96,7 +96,9 @@ function ignoreFile(folder: string): string[] {
   try {
     text = readFileSync(join(folder, IGNORE_FILE), "utf8");
   } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "ENOENT") return [];
+    // That the folder itself is none is told when it is read.
+    if (error instanceof Error && "code" in error && (error.code === "ENOENT" || error.code === "ENOTDIR"))
+      return [];
     throw new UsageError(`${IGNORE_FILE} can not be read: ${messageOf(error)}`, error);
   }
   const lines = text

@@ -17,7 +17,14 @@ import {
 
 const BODY_BYTES_MAX = 64 * 1024;
 
-const zoneBody = z.looseObject({ CacheTag: z.string().optional(), async: z.boolean().optional() });
+/** Bunny takes names in any case. What is not known is refused: left aside, it would purge everything. */
+const zoneBody = z.preprocess(
+  (body) =>
+    typeof body === "object" && body !== null && !Array.isArray(body)
+      ? Object.fromEntries(Object.entries(body).map(([name, value]) => [name.toLowerCase(), value]))
+      : body,
+  z.strictObject({ cachetag: z.string().nullish(), async: z.boolean().nullish() }),
+);
 
 /** Bunny. */
 export const bunny: Vendor = {
@@ -53,13 +60,13 @@ function read(request: VendorRequest): Operation | null {
   if (request.method !== "POST") return null;
   const parsed = zoneBody.safeParse(request.json ?? {});
   if (!parsed.success) throw new Refused(400, 'the body is empty, {"CacheTag": "TAG"}, or {"async": true}');
-  const { CacheTag: tag, async } = parsed.data;
+  const { cachetag: tag, async } = parsed.data;
   if (tag === "") throw new Refused(400, "CacheTag: is empty; leave it out to purge everything");
   return {
     kind: "purge",
     site: { by: "id", id: zone },
     mode: "hard",
-    targets: [tag === undefined ? { scope: "everything" } : { scope: "tag", tags: [tag] }],
+    targets: [tag == null ? { scope: "everything" } : { scope: "tag", tags: [tag] }],
     patience: async === true ? "none" : "applied",
     answer: () => ({ status: 204 }),
   };

@@ -37,7 +37,8 @@ const CODES: Readonly<Record<number, number>> = {
   429: 10_429,
 };
 
-const texts = z.array(z.string()).min(1).max(ITEMS_MAX);
+// An empty text is a variable that nobody has set; as a prefix it would be everything.
+const texts = z.array(z.string().min(1)).min(1).max(ITEMS_MAX);
 const purgeBody = z.strictObject({
   files: z
     .array(

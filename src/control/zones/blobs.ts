@@ -36,15 +36,21 @@ export class Blobs {
       this.#inTurn(hash, async () => {
         if (!this.#touch(hash) || !(await this.#store.has(hash, bytes))) {
           await place();
-          // Who names it syncs the database; that it is here alone is soon said again.
-          this.#database.relaxed(() =>
-            this.#database.run(
-              "INSERT INTO zone_blobs (hash, bytes, used_ms) VALUES (?, ?, ?) ON CONFLICT (hash) DO UPDATE SET used_ms = excluded.used_ms",
-              hash,
-              bytes,
-              this.#now(),
-            ),
-          );
+          try {
+            // Who names it syncs the database; that it is here alone is soon said again.
+            this.#database.relaxed(() =>
+              this.#database.run(
+                "INSERT INTO zone_blobs (hash, bytes, used_ms) VALUES (?, ?, ?) ON CONFLICT (hash) DO UPDATE SET used_ms = excluded.used_ms",
+                hash,
+                bytes,
+                this.#now(),
+              ),
+            );
+          } catch (error) {
+            // Content without a row is never dropped; and it may be this content that fills the disk.
+            if (this.sizesOf([hash]).size === 0) await this.#store.delete(hash).catch(() => {});
+            throw error;
+          }
         }
       }),
     );

@@ -115,6 +115,11 @@ async function missing(
     ["content-length", String(page.bytes)],
     ...policy(zone, all, REVALIDATE),
   ]);
+  // What was uploaded in a coding is read by nobody who is not told which.
+  for (const name of ["content-encoding", "content-language"]) {
+    const value = page.fields[name];
+    if (value !== undefined) fields.set(name, value);
+  }
   const body = question.method === "HEAD" ? null : await zones.blobs.read(page.hash, 0, page.bytes);
   return { status: 404, fields, body };
 }

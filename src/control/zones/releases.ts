@@ -5,7 +5,7 @@
 import { createHash } from "node:crypto";
 import type { Clock } from "../../base/clock.ts";
 import { extensionType } from "../../http/media-type.ts";
-import { RELEASE_FILES_MAX } from "../../storage/limits.ts";
+import { RELEASE_FILES_MAX, RELEASES_KEPT_MAX } from "../../storage/limits.ts";
 import { StorageError } from "../../storage/storage-error.ts";
 import { checkPath } from "../../storage/zone-path.ts";
 import type { ControlDatabase } from "../database.ts";
@@ -94,6 +94,15 @@ export class Releases {
       zone.id,
     );
     if (newest?.digest === digest) return this.#view(zone, newest);
+    const waiting = this.#database.get<{ n: number }>(
+      "SELECT count(*) AS n FROM zone_releases WHERE zone = ?1 AND active_ms IS NULL AND number > (SELECT coalesce(release, 0) FROM zones WHERE id = ?1)",
+      zone.id,
+    );
+    if ((waiting?.n ?? 0) >= RELEASES_KEPT_MAX)
+      throw new Refused(
+        409,
+        `${RELEASES_KEPT_MAX} releases of zone "${zone.name}" were never current, which is the limit: make a newer one current`,
+      );
     const number =
       (this.#database.get<{ n: number | null }>("SELECT released AS n FROM zones WHERE id = ?", zone.id)?.n ??
         0) + 1;
@@ -215,9 +224,9 @@ export class Releases {
   /** The oldest go, but never the current one, nor newer ones that were not current yet. */
   #trim(zone: ReleasedZone): void {
     const gone = this.#database.all<{ number: number }>(
-      `SELECT number FROM zone_releases WHERE zone = ? AND number <> (SELECT coalesce(release, 0) FROM zones WHERE id = ?)
-       ORDER BY number DESC LIMIT -1 OFFSET ?`,
-      zone.id,
+      `SELECT number FROM zone_releases WHERE zone = ?1 AND number <> (SELECT coalesce(release, 0) FROM zones WHERE id = ?1)
+       AND (active_ms IS NOT NULL OR number < (SELECT coalesce(release, 0) FROM zones WHERE id = ?1))
+       ORDER BY number DESC LIMIT -1 OFFSET ?2`,
       zone.id,
       zone.keep - 1,
     );

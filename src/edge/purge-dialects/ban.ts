@@ -21,6 +21,8 @@ export function hostsOf(expression: string): Taken<string> {
   if (expression.length > CHARS_MAX) return null;
   const inner = /^\^(?:\((?:\?:)?(.+)\)|(.+))\$$/s.exec(expression);
   if (inner === null) return null;
+  // `^a|b$` is bound at one end only of each: what begins with a, or ends with b.
+  if (inner[2] !== undefined && alternatives(inner[2]).length > 1) return null;
   const names = alternatives(inner[1] ?? inner[2] ?? "").map((one) => {
     // Nobody escapes the dots of a host name, and no other host has another character there.
     const name = literalOf(one.replace(/\\?\./g, "\\."));
@@ -54,6 +56,8 @@ export function pathsOf(expression: string): Taken<string> {
   // A dollar that is escaped is a character.
   const isEnded = /(?:^|[^\\])(?:\\\\)*\$$/.test(expression);
   const inner = expression.slice(isBegun ? 1 : 0, isEnded ? -1 : undefined);
+  // The first character of a wildcard may be the path's slash, and a star is none: that would be everything.
+  if (inner.startsWith("\\*")) return null;
   const wildcard = wildcardOf(inner);
   if (wildcard === null) return null;
   const tail = isEnded || wildcard.endsWith("*") ? wildcard : `${wildcard}*`;
@@ -79,7 +83,8 @@ function wildcardOf(expression: string): string | null {
       const next = expression.charAt(++i);
       // A letter behind a backslash is a class; a query is no part of a path.
       if (next === "" || /[\w?]/.test(next)) return null;
-      made += next;
+      // A wildcard has no way to write a star: any one character is the narrowest that takes it.
+      made += next === "*" ? "?" : next;
     } else if (c === ".") {
       const star = expression[i + 1] === "*";
       made += star ? "*" : "?";
@@ -93,9 +98,10 @@ function wildcardOf(expression: string): string | null {
   return made;
 }
 
-/** Parts between bars that are not escaped. */
+/** Parts between bars that are not escaped; one that is empty, and so means nothing, where they are not all of it. */
 function alternatives(expression: string): string[] {
-  return expression.match(/(?:\\.|[^|\\])+/gs) ?? [];
+  const parts = expression.match(/(?:\\.|[^|\\])+/gs) ?? [];
+  return parts.join("|") === expression ? parts : [""];
 }
 
 /** The text that an expression takes and no other; null when it takes more. */

@@ -58,6 +58,7 @@ function readPurge(request: DialectRequest): DialectResult {
     return refused(501, "X-Pool is not known here: what is stored has no pools; purge by tags or by URL");
   const isSoft = softKeys !== null || fields.get("fastly-soft-purge") === "1";
   const mode = isSoft ? "soft" : "hard";
+  if (magento === "") return refused(400, "X-Magento-Tags-Pattern is empty; .* takes everything");
   if (magento !== null) return ofTags(tagsOf(magento), mode, "X-Magento-Tags-Pattern");
   const named = keys ?? softKeys ?? surrogates;
   if (named !== null) {
@@ -82,6 +83,9 @@ function readBan({ fields }: DialectRequest): DialectResult {
   );
   if (host == null && url == null && type == null && tags == null)
     return refused(501, "BAN is known by X-Host, X-Url and X-Cache-Tags; purge a URL by PURGE");
+  // By the letter it takes everything; what it comes from is a variable that nobody has set.
+  if (host === "" || url === "" || tags === "")
+    return refused(400, "X-Host, X-Url or X-Cache-Tags is empty; .* takes everything");
   const mode = fields.get("fastly-soft-purge") === "1" ? "soft" : "hard";
   if (type != null && type !== ".*")
     return refused(501, "X-Content-Type can not be purged by; leave it out, or purge by tag, path or host");

@@ -4,7 +4,7 @@ import type { BodyReader } from "../../http/body.ts";
 import { ASSEMBLED_BYTES_MAX, FILE_BYTES_MAX, PART_BYTES_MIN, PARTS_MAX } from "../limits.ts";
 import { answer, etagOf, type StorageResponse } from "../message.ts";
 import { StorageError } from "../storage-error.ts";
-import type { UploadedPart, ZoneStore } from "../zone-store.ts";
+import type { PartUpload, UploadedPart, Zone, ZoneFile, ZoneStore } from "../zone-store.ts";
 import type { S3Call } from "./call.ts";
 import { announcedChecksums, takeBody } from "./incoming.ts";
 import { keptFields, sentType } from "./kept-fields.ts";
@@ -66,12 +66,24 @@ export async function completeUpload({
   store,
   signature,
 }: S3Call): Promise<StorageResponse> {
-  const upload = store.upload(zone, path, asked.parameters.get("uploadId") ?? "");
-  const wanted = await readXml(asked.request, signature, "CompleteMultipartUpload");
+  const wanted = children(await readXml(asked.request, signature, "CompleteMultipartUpload"), "Part").map(
+    listed,
+  );
+  const etag = etagOfParts(wanted);
+  const done = store.get(zone, path);
+  let upload: PartUpload;
+  try {
+    upload = store.upload(zone, path, asked.parameters.get("uploadId") ?? "");
+  } catch (error) {
+    // Sent again, since the answer was lost: these very parts are the file already.
+    if (error instanceof StorageError && error.code === "no_upload" && done?.etag === etag)
+      return completed(zone, done);
+    throw error;
+  }
   const condition = writeCondition(asked);
   const told = announcedChecksums((name) => asked.request.fields.get(name));
   // A checksum of checksums has a number of parts behind it and is not of the file.
-  const parts = chosen(children(wanted, "Part"), store.parts(upload));
+  const parts = chosen(wanted, store.parts(upload));
   const bytes = parts.reduce((sum, part) => sum + part.bytes, 0);
   if (bytes > ASSEMBLED_BYTES_MAX)
     throw new StorageError(
@@ -84,8 +96,6 @@ export async function completeUpload({
     checksums: (Object.keys(told) as (keyof typeof told)[]).filter((name) => name !== "sha256"),
     expected: () => told,
   });
-  const md5 = createHash("md5");
-  for (const part of parts) md5.update(Buffer.from(part.etag, "hex"));
   const file = store.put(
     zone,
     path,
@@ -93,31 +103,59 @@ export async function completeUpload({
       hash: taken.hash,
       bytes: taken.bytes,
       type: upload.type,
-      etag: `${md5.digest("hex")}-${parts.length}`,
+      etag,
       fields: upload.fields,
       checksums: told,
     },
     who,
-    condition,
+    (now) => {
+      // It may have been given up while its parts were put together; who was told so must not find the file.
+      // The same request, sent twice, may have made it meanwhile.
+      if (now?.etag !== etag) store.upload(zone, path, upload.id);
+      condition?.(now);
+    },
   );
   store.endUpload(upload);
+  return completed(zone, file);
+}
+
+function completed(zone: Zone, file: ZoneFile): StorageResponse {
   return xmlAnswer(200, "CompleteMultipartUploadResult", [
-    ["Location", `/${zone.name}/${path}`],
+    ["Location", `/${zone.name}/${file.path}`],
     ["Bucket", zone.name],
-    ["Key", path],
+    ["Key", file.path],
     ["ETag", etagOf(file)],
   ]);
 }
 
+/** A part as it is listed. */
+interface ListedPart {
+  readonly number: number;
+  /** MD5 in hexadecimal, if it is one. */
+  readonly etag: string;
+}
+
+function listed(one: unknown): ListedPart {
+  return {
+    number: Number(childText(one, "PartNumber")),
+    etag: (childText(one, "ETag") ?? "").replaceAll('"', ""),
+  };
+}
+
+/** The entity tag of a file of these parts, as S3 makes it. */
+function etagOfParts(parts: readonly ListedPart[]): string {
+  const md5 = createHash("md5");
+  for (const { etag } of parts) md5.update(Buffer.from(etag, "hex"));
+  return `${md5.digest("hex")}-${parts.length}`;
+}
+
 /** The parts that are listed, as they were uploaded. Throws a StorageError. */
-function chosen(listed: readonly unknown[], uploaded: readonly UploadedPart[]): UploadedPart[] {
-  if (listed.length === 0 || listed.length > PARTS_MAX)
+function chosen(wanted: readonly ListedPart[], uploaded: readonly UploadedPart[]): UploadedPart[] {
+  if (wanted.length === 0 || wanted.length > PARTS_MAX)
     throw new StorageError("bad_request", `1 to ${PARTS_MAX} parts have to be listed`);
   const known = new Map(uploaded.map((part) => [part.number, part]));
   let before = 0;
-  return listed.map((one, index) => {
-    const number = Number(childText(one, "PartNumber"));
-    const etag = (childText(one, "ETag") ?? "").replaceAll('"', "");
+  return wanted.map(({ number, etag }, index) => {
     const part = known.get(number);
     if (part === undefined || part.etag !== etag)
       throw new StorageError(
@@ -125,7 +163,7 @@ function chosen(listed: readonly unknown[], uploaded: readonly UploadedPart[]): 
         `part ${String(number).slice(0, 20)} was not uploaded, or is another one`,
       );
     if (number <= before) throw new StorageError("bad_part", "the parts are not listed in their order");
-    if (index < listed.length - 1 && part.bytes < PART_BYTES_MIN)
+    if (index < wanted.length - 1 && part.bytes < PART_BYTES_MIN)
       throw new StorageError(
         "part_too_small",
         `part ${number} has less than ${PART_BYTES_MIN} bytes and is not the last one`,

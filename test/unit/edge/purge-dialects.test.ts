@@ -70,6 +70,8 @@ const ordered: [string, string, Record<string, string>, DialectOrder][] = [
   ["BAN", "/", { "x-url": "^/blog/" }, { scope: "wildcard", targets: ["/blog/*"], mode: "hard" }],
   ["BAN", "/", { "x-url": "^/a\\.css$" }, { scope: "wildcard", targets: ["/a.css"], mode: "hard" }],
   ["BAN", "/", { "x-url": "\\.png$" }, { scope: "wildcard", targets: ["/*.png"], mode: "hard" }],
+  ["BAN", "/", { "x-url": "^/a\\*b$" }, { scope: "wildcard", targets: ["/a?b"], mode: "hard" }],
+  ["BAN", "/", { "x-url": "^/\\*$" }, { scope: "wildcard", targets: ["/?"], mode: "hard" }],
   [
     "BAN",
     "/",
@@ -108,6 +110,14 @@ const refused: [string, Record<string, string>, 400 | 501, RegExp][] = [
   ["BAN", { "x-cache-tags": "a.*" }, 501, /X-Cache-Tags/],
   ["BAN", { "x-cache-tags": "(^|,)(a.b)(,|$)" }, 501, /signs in them escaped/],
   ["BAN", { "x-cache-tags": "(^|,)(a|)(,|$)".repeat(5_000) }, 501, /X-Cache-Tags/],
+  ["BAN", { "x-url": "" }, 400, /is empty/],
+  ["BAN", { "x-host": "", "x-url": ".*" }, 400, /is empty/],
+  ["BAN", { "x-cache-tags": "" }, 400, /is empty/],
+  ["PURGE", { "x-magento-tags-pattern": "" }, 400, /is empty/],
+  ["BAN", { "x-host": "^www.shop.example|shop.example$", "x-url": ".*" }, 501, /X-Host/],
+  ["BAN", { "x-url": "\\*" }, 501, /X-Url/],
+  ["BAN", { "x-host": "^shop\\$", "x-url": ".*" }, 501, /X-Host/],
+  ["BAN", { "x-cache-tags": "(^|,)(a|)(,|$)" }, 501, /X-Cache-Tags/],
   ["BAN", { "x-cache-tags": "(^|,)(a)(,|$)", "x-url": "^/blog/" }, 501, /one after the other/],
 ];
 

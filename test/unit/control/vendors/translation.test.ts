@@ -94,6 +94,7 @@ describe("cloudflare", () => {
     ['{"purge_everything":false}', "purge_everything"],
     ['{"urls":["http://a/"]}', "urls"],
     ['{"files":[1]}', "files.0"],
+    ['{"prefixes":["www.example.com/a",""]}', "prefixes.1"],
   ])("refuses %s", (body, why) => {
     expect(refusalOf("cloudflare", CLOUDFLARE, { body })).toContain(why);
   });
@@ -274,6 +275,11 @@ describe("bunny", () => {
       { targets: [{ scope: "tag", tags: ["product-123"] }] },
     ],
     [
+      "/pullzone/p/purgeCache",
+      { body: '{"cacheTag":"product-123","Async":null}' },
+      { targets: [{ scope: "tag", tags: ["product-123"] }] },
+    ],
+    [
       "/purge?url=https%3A%2F%2Fa.example%2Fx%3Fy%3D1",
       {},
       { site: { by: "host" }, targets: [{ scope: "url", urls: ["https://a.example/x?y=1"] }] },
@@ -307,6 +313,7 @@ describe("bunny", () => {
     ["/purge?url=https://a.example/&async=maybe", {}, "async: true or false"],
     ["/pullzone/p/purgeCache", { body: '{"CacheTag":""}' }, "CacheTag: is empty"],
     ["/pullzone/p/purgeCache", { body: "[]" }, "the body is empty"],
+    ["/pullzone/p/purgeCache", { body: '{"CacheTags":["a"]}' }, "the body is empty"],
   ])("refuses %s %j", (path, sketch, why) => {
     expect(refusalOf("bunny", path, sketch)).toContain(why);
   });
