@@ -94,11 +94,12 @@ function ask(socket: Bun.Socket<Connection>, place: number, dueMs: number): void
   socket.write(`GET ${mixPath(mix, mix.objects[place] ?? 0)} HTTP/1.1\r\nHost: bench.test\r\n\r\n`);
 }
 
-async function takeConnection(): Promise<Bun.Socket<Connection>> {
+/** A connection without a question; one that the server has closed is opened anew. */
+async function takeConnection(most: number): Promise<Bun.Socket<Connection>> {
   for (;;) {
     const socket = idle.pop();
     if (socket !== undefined) return socket;
-    if (opened < CONNECTIONS_MAX) return open();
+    if (opened < most) return open();
     await new Promise<void>((resolve) => {
       whenFree = resolve;
     });
@@ -106,17 +107,7 @@ async function takeConnection(): Promise<Bun.Socket<Connection>> {
   }
 }
 
-for (let lane = 0; lane < WARM_CONNECTIONS; lane++) idle.push(await open());
-for (let at = 0; at < warm; at++) {
-  while (idle.length === 0) {
-    await new Promise<void>((resolve) => {
-      whenFree = resolve;
-    });
-  }
-  whenFree = null;
-  const socket = idle.pop();
-  if (socket !== undefined) ask(socket, start + at, 0);
-}
+for (let at = 0; at < warm; at++) ask(await takeConnection(WARM_CONNECTIONS), start + at, 0);
 await Bun.sleep(200);
 Bun.gc(true);
 const warmFailures = failures;
@@ -132,7 +123,7 @@ while (next < timed) {
     else await new Promise<void>((resolve) => setImmediate(resolve));
     continue;
   }
-  const socket = await takeConnection();
+  const socket = await takeConnection(CONNECTIONS_MAX);
   lateUs[next] = (performance.now() - dueMs) * 1000;
   ask(socket, start + warm + next, dueMs);
   next++;
