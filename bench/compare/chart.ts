@@ -39,7 +39,7 @@ export function chart(results: Results): string {
   });
   const line = LEFT + scale;
   return [
-    `<svg xmlns="http://www.w3.org/2000/svg" width="${WIDTH}" height="${y}" font-family="sans-serif" font-size="10">`,
+    `<svg xmlns="http://www.w3.org/2000/svg" width="${WIDTH}" height="${y}" font-family="sans-serif" font-size="10"><title>Rates of hits beside other servers</title>`,
     `<rect width="100%" height="100%" fill="white"/>`,
     ...legend,
     `<line x1="${line}" y1="44" x2="${line}" y2="${y - GAP}" stroke="#888" stroke-dasharray="3"/>`,
