@@ -16,6 +16,21 @@ export interface Clock {
   readonly steady: Clock;
 }
 
+/** Calls `run` every `everyMs` milliseconds, first after that time. Returns a function that ends it, also from within `run`. */
+export function every(clock: Clock, everyMs: number, run: () => void): () => void {
+  let isEnded = false;
+  const again = (): (() => void) =>
+    clock.after(everyMs, () => {
+      run();
+      if (!isEnded) cancel = again();
+    });
+  let cancel = again();
+  return () => {
+    isEnded = true;
+    cancel();
+  };
+}
+
 /** The machine's clock. */
 export const systemClock: Clock = {
   now: () => Date.now(),

@@ -1,5 +1,5 @@
 /** What nodes' reports and their silence tell of: nodes that go and come back, origins that are left out. */
-import type { Clock } from "../base/clock.ts";
+import { type Clock, every } from "../base/clock.ts";
 import { type NodeReport, UNREACHABLE_MS } from "../service/fleet-wire.ts";
 import type { ControlDatabase } from "./database.ts";
 import type { Tell } from "./events.ts";
@@ -18,12 +18,12 @@ export interface WatchParts {
 export class FleetWatch {
   readonly #parts: WatchParts;
   readonly #startedMs: number;
-  #cancelLook: () => void = () => {};
+  readonly #cancelLook: () => void;
 
   constructor(parts: WatchParts) {
     this.#parts = parts;
     this.#startedMs = parts.clock.now();
-    this.#arm();
+    this.#cancelLook = every(parts.clock, LOOK_EVERY_MS, () => this.#look());
   }
 
   /** Takes the origins that a node leaves out now, within the caller's transaction. */
@@ -39,13 +39,6 @@ export class FleetWatch {
 
   close(): void {
     this.#cancelLook();
-  }
-
-  #arm(): void {
-    this.#cancelLook = this.#parts.clock.after(LOOK_EVERY_MS, () => {
-      this.#look();
-      this.#arm();
-    });
   }
 
   #look(): void {

@@ -21,6 +21,7 @@ import {
   LONG_ENTRIES_ON_BUS,
   REQUEST_MS_MAX,
   SNAPSHOTS_ON_BUS,
+  STRANGE_MAX,
 } from "../../service/bus/bus-limits.ts";
 import { type BusNames, busNames } from "../../service/bus/bus-names.ts";
 import type { Change } from "../../service/fleet-wire.ts";
@@ -39,8 +40,6 @@ const RETRY_MS_MIN = 100;
 const RETRY_MS_MAX = 2_000;
 /** Of a log that has never been on the bus, so much is published, for nodes that have read it elsewhere. */
 const FIRST_ENTRIES_MAX = 1_000;
-/** Messages of others at the end of the stream that are stepped over. */
-const STRANGE_MAX = 1_000;
 
 /** What a feed is made from. */
 export interface BusFeedOptions {

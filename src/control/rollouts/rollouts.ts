@@ -4,7 +4,7 @@
  * the snapshot that it makes, so a control plane that is killed goes on where it was.
  */
 import { createHash, randomBytes } from "node:crypto";
-import type { Clock } from "../../base/clock.ts";
+import { type Clock, every } from "../../base/clock.ts";
 import { messageOf } from "../../base/errors.ts";
 import { type NodeReport, UNREACHABLE_MS } from "../../service/fleet-wire.ts";
 import { type Audit, SYSTEM } from "../audit.ts";
@@ -113,7 +113,7 @@ export class Rollouts {
   readonly #parts: RolloutParts;
   readonly #counts: RolloutCounts;
   readonly #startedMs: number;
-  #cancelLook: () => void = () => {};
+  readonly #cancelLook: () => void;
   #isLookDue = false;
   #closed = false;
 
@@ -121,7 +121,7 @@ export class Rollouts {
     this.#parts = parts;
     this.#counts = new RolloutCounts(parts.database, parts.clock);
     this.#startedMs = parts.clock.now();
-    this.#arm();
+    this.#cancelLook = every(parts.clock, LOOK_EVERY_MS, () => this.look());
   }
 
   /** Begins a roll-out. Throws a Refused 409 when a site is in one already, or no node can be reached. */
@@ -246,13 +246,6 @@ export class Rollouts {
   close(): void {
     this.#closed = true;
     this.#cancelLook();
-  }
-
-  #arm(): void {
-    this.#cancelLook = this.#parts.clock.after(LOOK_EVERY_MS, () => {
-      this.look();
-      if (!this.#closed) this.#arm();
-    });
   }
 
   #step(row: Row): void {

@@ -2,7 +2,7 @@
  * Brings deliveries to their webhooks: one at a time to each, in turn, later and later when it fails. However
  * much waits for webhooks that fail or are slow, half of the places is for the others.
  */
-import type { Clock } from "../../base/clock.ts";
+import { type Clock, every } from "../../base/clock.ts";
 import { messageOf } from "../../base/errors.ts";
 import { signedFields, webhookKey } from "../../service/webhook-signature.ts";
 import type { ControlDatabase } from "../database.ts";
@@ -42,13 +42,13 @@ export class WebhookCourier {
   /** When each webhook had its last turn, and whether that failed or was slow. */
   readonly #turns = new Map<string, { readonly at: number; readonly isBad: boolean }>();
   #turn = 0;
-  #cancelLook: () => void = () => {};
+  readonly #cancelLook: () => void;
   #closed = false;
 
   constructor(parts: CourierParts) {
     this.#parts = parts;
     parts.webhooks.onDue = () => this.look();
-    this.#arm();
+    this.#cancelLook = every(parts.clock, LOOK_EVERY_MS, () => this.look());
   }
 
   /** Sends what is due now. */
@@ -89,13 +89,6 @@ export class WebhookCourier {
   close(): void {
     this.#closed = true;
     this.#cancelLook();
-  }
-
-  #arm(): void {
-    this.#cancelLook = this.#parts.clock.after(LOOK_EVERY_MS, () => {
-      this.look();
-      if (!this.#closed) this.#arm();
-    });
   }
 
   /** Never rejects; resolves with whether it was delivered. */

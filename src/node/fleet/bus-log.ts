@@ -27,6 +27,7 @@ import {
   readOpenKey,
   readSnapshot,
 } from "../../service/bus/bus-entry.ts";
+import { STRANGE_MAX } from "../../service/bus/bus-limits.ts";
 import { type BusNames, busNames } from "../../service/bus/bus-names.ts";
 import {
   CHANGE_TARGETS_MAX,
@@ -47,8 +48,6 @@ const SILENCE_MS_MAX = 15_000;
 const WINDOW = 64;
 /** Heard entries that wait to be taken; more are found in the stream. */
 const HEARD_MAX = 1_024;
-/** Messages that nobody signed, in a row, that are stepped over while a place is looked for. */
-const STRANGE_MAX = 1_000;
 /** How often it is told of them, in milliseconds. */
 const STRANGE_TOLD_MS = 60_000;
 

@@ -1,5 +1,5 @@
 /** Tells the control plane how the node is: from time to time, and soon after something has changed. */
-import type { Clock } from "../../base/clock.ts";
+import { type Clock, every } from "../../base/clock.ts";
 import { HEARTBEAT_MS, type NodeReport, REPORTED_PURGES_MAX } from "../../service/fleet-wire.ts";
 
 /** Counts that end within so long are told together, in milliseconds. */
@@ -34,7 +34,7 @@ export class Reporter {
   /** Begins to report. */
   start(): void {
     this.#started = true;
-    this.#armHeartbeat();
+    this.#cancelHeartbeat = every(this.#options.clock, HEARTBEAT_MS, () => this.now());
     this.now();
   }
 
@@ -85,12 +85,5 @@ export class Reporter {
     for (const [sequence, objects] of counted)
       if (this.#counted.get(sequence) === objects) this.#counted.delete(sequence);
     if (this.#counted.size > 0) this.#again = true;
-  }
-
-  #armHeartbeat(): void {
-    this.#cancelHeartbeat = this.#options.clock.after(HEARTBEAT_MS, () => {
-      this.now();
-      this.#armHeartbeat();
-    });
   }
 }

@@ -24,3 +24,6 @@ export const CONNECT_MS_MAX = 5_000;
 export const RECONNECT_MS = 200;
 /** How often a connection is asked whether it lives, in milliseconds; it is given up after two silences. */
 export const PING_MS = 2_000;
+
+/** Messages that the control plane did not sign, in a row, that are stepped over while a place is looked for. */
+export const STRANGE_MAX = 1_000;

@@ -1,4 +1,5 @@
 /** Content changes told to control listeners: real ones, ones that fail, and ones that are away. */
+
 import { afterEach, describe, expect, test } from "bun:test";
 import { createOriginKit } from "proxima-cdn/origin";
 import { ManualClock } from "../../../src/base/clock.ts";
@@ -10,6 +11,7 @@ import { PurgeLog } from "../../../src/node/purge-log.ts";
 import { PurgeService } from "../../../src/node/purge-service.ts";
 import { Purger } from "../../../src/origin-kit/purger.js";
 import { Stats } from "../../../src/telemetry/stats.ts";
+import { NO_GAUGES } from "../../kit/gauges.ts";
 
 const stops: (() => unknown)[] = [];
 afterEach(async () => {
@@ -31,18 +33,7 @@ async function startNode(
     node: {
       version: "1.0.0",
       ready: () => ({ ready: true, reasons: [] }),
-      stats: () =>
-        new Stats(clock).snapshot({
-          version: "1.0.0",
-          snapshotNumber: 1,
-          sites: 1,
-          store: { objects: 0, bytes: 0, bytesMax: 1, evictions: 0 },
-          siteStores: {},
-          workers: { up: 1, down: 0 },
-          disk: null,
-          accessLog: { written: 0, dropped: 0 },
-          requestsInFlight: 0,
-        }),
+      stats: () => new Stats(clock).snapshot(NO_GAUGES),
       metrics: () => "",
       explain: (url) => ({ url, steps: [], would: { result: "hit", reason: "fresh" } }),
       snapshot: () => ({ number: 1, sites: 1, loadedAt: "", lastProblem: null }),

@@ -1,9 +1,11 @@
 /** What tests of alerts share: counters, a receiver of webhooks, and a config. */
+
 import { createHmac } from "node:crypto";
 import { ManualClock } from "../../../../src/base/clock.ts";
 import { parseConfig } from "../../../../src/config/parse.ts";
 import type { AlertsConfig } from "../../../../src/config/schema.ts";
 import { Stats, type StatsSnapshot } from "../../../../src/telemetry/stats.ts";
+import { NO_GAUGES } from "../../../kit/gauges.ts";
 
 /** The alerts part of a config, with its defaults. */
 export function alertsConfig(alerts: object): AlertsConfig {
@@ -19,17 +21,7 @@ export class TestStats {
 
   /** All counters, of a node that has run for a day. */
   snapshot(uptimeSeconds = 86_400): StatsSnapshot {
-    const counters = this.stats.snapshot({
-      version: "1.0.0",
-      snapshotNumber: 1,
-      sites: 1,
-      store: { objects: 0, bytes: 0, bytesMax: 1, evictions: 0 },
-      siteStores: {},
-      workers: { up: 1, down: 0 },
-      disk: null,
-      accessLog: { written: 0, dropped: 0 },
-      requestsInFlight: 0,
-    });
+    const counters = this.stats.snapshot(NO_GAUGES);
     return { ...counters, uptimeSeconds };
   }
 
