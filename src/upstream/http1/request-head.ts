@@ -3,6 +3,7 @@
  * Content-Length and Transfer-Encoding made here and nowhere else. Every part is checked before it is
  * written, so that no value, from a viewer or a config, can end a line and begin another.
  */
+import { HeadText } from "../../http/head-text.ts";
 import { UpstreamError, type UpstreamRequest } from "../next-hop.ts";
 
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
@@ -27,6 +28,8 @@ const OWN_FIELDS: ReadonlySet<string> = new Set([
 /** Methods whose request has a meaning for content: without a body they say so (RFC 9110 section 8.6). */
 const LENGTH_EXPECTED: ReadonlySet<string> = new Set(["POST", "PUT", "PATCH"]);
 
+const text = new HeadText();
+
 /**
  * The bytes of a request's head. `pathPrefix` (no slash at its end) is put before the target. Throws
  * http_request_error when a part can not be written as it is.
@@ -40,7 +43,12 @@ export function writeRequestHead(request: UpstreamRequest, pathPrefix: string): 
   if (!isServerWide && !(request.target.startsWith("/") && TARGET.test(target))) {
     throw refused("target", request.target);
   }
-  let head = `${method} ${target} HTTP/1.1\r\nhost: ${authority}\r\n`;
+  text.begin();
+  text.add(method);
+  text.add(" ");
+  text.add(target);
+  text.add(" HTTP/1.1\r\n");
+  text.line("host", authority);
   const { flat } = request.fields;
   for (let i = 0; i < flat.length; i += 2) {
     const name = flat[i] as string;
@@ -49,16 +57,18 @@ export function writeRequestHead(request: UpstreamRequest, pathPrefix: string): 
     if (FORBIDDEN_IN_VALUE.test(value)) throw refused(`value of the field ${name}`, value);
     // The body follows at once, so nobody waits for a 100 (RFC 9110 section 10.1.1).
     if (name === "expect") continue;
-    head += `${name}: ${value}\r\n`;
+    text.line(name, value);
   }
   if (body !== null) {
-    if (bodyLength === null) head += "transfer-encoding: chunked\r\n";
-    else if (Number.isSafeInteger(bodyLength) && bodyLength >= 0) head += `content-length: ${bodyLength}\r\n`;
+    if (bodyLength === null) text.line("transfer-encoding", "chunked");
+    else if (Number.isSafeInteger(bodyLength) && bodyLength >= 0)
+      text.line("content-length", String(bodyLength));
     else throw refused("body length", String(bodyLength));
   } else if (LENGTH_EXPECTED.has(method)) {
-    head += "content-length: 0\r\n";
+    text.line("content-length", "0");
   }
-  return Buffer.from(`${head}\r\n`, "latin1");
+  text.add("\r\n");
+  return text.bytes();
 }
 
 function refused(part: string, value: string): UpstreamError {

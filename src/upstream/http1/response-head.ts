@@ -5,6 +5,7 @@
  */
 import { type Fault, pushFieldLine, shown } from "../../http/field-line.ts";
 import { Fields } from "../../http/fields.ts";
+import { KnownTexts } from "../../http/known-texts.ts";
 import { type BodyFraming, UpstreamError } from "../next-hop.ts";
 import { CONTENT_LENGTH_DIGITS_MAX, RESPONSE_FIELDS_MAX } from "./limits.ts";
 
@@ -70,27 +71,29 @@ const NEVER_NOMINATED: ReadonlySet<string> = new Set([
  * Throws what `fault` makes for a malformed head; too many fields have an error code of their own.
  */
 export function parseResponseHead(text: string, method: string, fault: Fault): ResponseHead | InterimHead {
-  const lines = text.split("\r\n");
-  const first = lines[0] ?? "";
-  const matched = STATUS_LINE.exec(first);
-  if (matched === null) {
-    throw fault(`the status line is not "HTTP/1.1" or "HTTP/1.0", a status and a reason: ${shown(first)}`);
+  let end = endOfLine(text, 0);
+  const first = statusLines.find(text, 0, end) ?? readStatusLine(text.slice(0, end));
+  if (first === null) {
+    throw fault(
+      `the status line is not "HTTP/1.1" or "HTTP/1.0", a status and a reason: ${shown(text.slice(0, end))}`,
+    );
   }
-  const isHttp11 = matched[1] === "1";
-  const status = Number(matched[2]);
-  if (lines.length - 1 > RESPONSE_FIELDS_MAX) {
-    const error = fault(`the header section has more than ${RESPONSE_FIELDS_MAX} field lines`);
-    throw new UpstreamError("http_response_header_section_size", error.message);
-  }
+  const { isHttp11, status } = first;
 
   const flat: string[] = [];
   let contentLength: number | null = null;
   let transferEncoding: string | null = null;
   let connection: string | null = null;
   let keepAliveMs: number | null = null;
-  for (let i = 1; i < lines.length; i++) {
+  for (let count = 1; end < text.length; count++) {
+    if (count > RESPONSE_FIELDS_MAX) {
+      const error = fault(`the header section has more than ${RESPONSE_FIELDS_MAX} field lines`);
+      throw new UpstreamError("http_response_header_section_size", error.message);
+    }
+    const start = end + 2;
+    end = endOfLine(text, start);
     const at = flat.length;
-    const name = pushFieldLine(flat, lines[i] as string, fault);
+    const name = pushFieldLine(flat, text, start, end, fault);
     if (!HOP_BY_HOP.has(name) && name !== "content-length") continue;
     const value = flat[at + 1] as string;
     flat.length = at;
@@ -100,7 +103,7 @@ export function parseResponseHead(text: string, method: string, fault: Fault): R
         if (contentLength !== null && contentLength !== length) {
           throw fault(`it has two Content-Lengths, ${contentLength} and ${length}`);
         }
-        if (contentLength === null) flat.push(name, String(length));
+        if (contentLength === null) flat.push(name, isPlain(value) ? value : String(length));
         contentLength = length;
         continue;
       }
@@ -149,6 +152,29 @@ export function parseResponseHead(text: string, method: string, fault: Fault): R
     persistent = false;
   }
   return { status, fields, framing, bodyLength: contentLength, persistent, keepAliveMs };
+}
+
+/** The end of the line that begins at `start`. */
+function endOfLine(text: string, start: number): number {
+  const end = text.indexOf("\r\n", start);
+  return end === -1 ? text.length : end;
+}
+
+interface StatusLine {
+  readonly isHttp11: boolean;
+  readonly status: number;
+}
+
+const statusLines = new KnownTexts(64, 64, readStatusLine);
+
+function readStatusLine(line: string): StatusLine | null {
+  const matched = STATUS_LINE.exec(line);
+  return matched === null ? null : { isHttp11: matched[1] === "1", status: Number(matched[2]) };
+}
+
+/** Digits as a number is written: without zeros in front. */
+function isPlain(digits: string): boolean {
+  return digits.length === 1 || digits.charCodeAt(0) !== 0x30;
 }
 
 /** RFC 9112 section 6.3: "5, 5" is a list that may be repaired; it is refused, as are signs and blanks. */

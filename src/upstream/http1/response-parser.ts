@@ -240,7 +240,7 @@ export class ResponseParser {
     this.#sink.onBody(piece);
     if (this.#rest > 0) return null;
     this.#complete();
-    return bytes.subarray(piece.length);
+    return piece === bytes ? null : bytes.subarray(piece.length);
   }
 
   #pushChunked(bytes: Buffer): Buffer | null {

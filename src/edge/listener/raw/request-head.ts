@@ -4,8 +4,8 @@
  * refused, not repaired. Every line but the last ends with CRLF, names are tokens, and at most one
  * field says how long the body is.
  */
+import { pushField } from "../../../http/field-line.ts";
 import { Fields } from "../../../http/fields.ts";
-import { memoize } from "../../../http/memo.ts";
 import {
   CONTENT_LENGTH_DIGITS_MAX,
   METHOD_CHARS_MAX,
@@ -57,9 +57,6 @@ const DIGITS = /^[0-9]+$/;
 
 // What the viewer sent is never repeated to it: it may have been made by somebody else.
 const NOT_A_REQUEST_LINE = 'the request line is not "METHOD target HTTP/1.1"';
-
-/** A field name in lower case; null when it is not a token. */
-const fieldName = memoize((name: string) => (TOKEN.test(name) ? name.toLowerCase() : null), 1_000, 64);
 
 /** Parses a head: the latin1 text of everything before the empty line, without the last CRLF. */
 export function parseRequestHead(text: string): RequestHead | HeadRefusal {
@@ -114,11 +111,10 @@ export function parseRequestHead(text: string): RequestHead | HeadRefusal {
     if (count > REQUEST_FIELDS_MAX) {
       return new HeadRefusal(431, `the header section has more than ${REQUEST_FIELDS_MAX} field lines`);
     }
-    const colon = text.indexOf(":", start);
-    const name = colon === -1 || colon >= end ? null : fieldName(text.slice(start, colon));
     // An obs-fold, a space before the colon and an empty name all are no token.
+    const name = pushField(flat, text, start, end);
     if (name === null) return bad(`field line ${count} is not "name: value"`);
-    const value = trimmed(text, colon + 1, end);
+    const value = flat[flat.length - 1] as string;
     // Some readers take a tab for a part of the value: where that changes the framing it is refused.
     const isFraming = name === "content-length" || name === "transfer-encoding";
     if (isFraming && text.charCodeAt(end - 1) === TAB) return bad(`a tab ends the value of ${name}`);
@@ -145,7 +141,6 @@ export function parseRequestHead(text: string): RequestHead | HeadRefusal {
         upgrade = upgrade === null ? value : `${upgrade},${value}`;
         break;
     }
-    flat.push(name, value);
   }
 
   // RFC 9112 section 3.2: HTTP/1.1 has exactly one, which may be wrong in ways that the pipeline tells.
@@ -206,20 +201,7 @@ function saysClose(connection: string | null): boolean {
   return connection.split(",").some((option) => option.trim().toLowerCase() === "close");
 }
 
-/** A part of the text without spaces and tabs at its ends. */
-function trimmed(text: string, from: number, to: number): string {
-  let start = from;
-  let end = to;
-  while (start < end && isBlank(text.charCodeAt(start))) start++;
-  while (end > start && isBlank(text.charCodeAt(end - 1))) end--;
-  return text.slice(start, end);
-}
-
 const TAB = 0x09;
-
-function isBlank(code: number): boolean {
-  return code === 0x20 || code === TAB;
-}
 
 function bad(message: string): HeadRefusal {
   return new HeadRefusal(400, message);

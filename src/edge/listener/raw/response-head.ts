@@ -3,6 +3,7 @@
  * served again keeps the bytes, so that a hit writes what is there. Every part is checked before it is
  * written: no value of an origin can end a line and begin another.
  */
+import { HeadText } from "../../../http/head-text.ts";
 import { reasonOf } from "../../../http/reason.ts";
 import { isToken } from "../../../http/syntax.ts";
 import type { ViewerResponse } from "../../message.ts";
@@ -92,21 +93,32 @@ function derivedHead(
   { from, fields }: NonNullable<ViewerResponse["derived"]>,
 ): WrittenHead {
   const { bytes: kept, dated, closes } = preparedOf(from).open;
-  let text = "";
-  for (const [name, value] of fields) text += fieldLine(name, value);
-  const bytes = Buffer.allocUnsafe(kept.length + text.length);
-  bytes.set(kept);
-  bytes.write(text, kept.length, "latin1");
+  text.begin();
+  for (const [name, value] of fields) addLine(name, value);
+  const bytes = Buffer.concat([kept, text.bytes()]);
   const length = response.partOf?.size ?? completeLength(response.body) ?? 0;
   return { bytes, bodyEnd: { kind: "length", bytes: length }, dated, closes };
 }
 
-function fieldLine(name: string, value: string): string {
+const text = new HeadText();
+
+function addLine(name: string, value: string): void {
   if (!isToken(name)) throw new Error(`the field name ${JSON.stringify(name.slice(0, 60))} is not a token`);
   if (FORBIDDEN_IN_VALUE.test(value)) {
     throw new Error(`the field ${name} has a character that no field value may have`);
   }
-  return `${name}: ${value}\r\n`;
+  text.line(name, value);
+}
+
+/** Status lines, each made when it is first wanted; an index is a status. */
+const statusLines: string[] = [];
+
+function statusLine(status: number): string {
+  const known = statusLines[status];
+  if (known !== undefined) return known;
+  const made = `HTTP/1.1 ${status} ${reasonOf(status)}\r\n`;
+  statusLines[status] = made;
+  return made;
 }
 
 function written(response: ViewerResponse, bodyEnd: BodyEnd, isHead: boolean): WrittenHead {
@@ -115,7 +127,8 @@ function written(response: ViewerResponse, bodyEnd: BodyEnd, isHead: boolean): W
   let closes = false;
   let hasLength = false;
   let dated = false;
-  let text = `HTTP/1.1 ${status} ${reasonOf(status)}\r\n`;
+  text.begin();
+  text.add(statusLine(status));
   for (let i = 0; i < flat.length; i += 2) {
     const name = flat[i] as string;
     const value = flat[i + 1] as string;
@@ -131,15 +144,15 @@ function written(response: ViewerResponse, bodyEnd: BodyEnd, isHead: boolean): W
       hasLength = true;
     }
     dated ||= name === "date";
-    text += fieldLine(name, value);
+    addLine(name, value);
   }
-  if (bodyEnd.kind === "length") text += `content-length: ${bodyEnd.bytes}\r\n`;
-  else if (bodyEnd.kind === "chunked") text += "transfer-encoding: chunked\r\n";
+  if (bodyEnd.kind === "length") text.line("content-length", String(bodyEnd.bytes));
+  else if (bodyEnd.kind === "chunked") text.line("transfer-encoding", "chunked");
   else if (isHead && !hasLength && !hasNoContent(status)) {
     const bytes = completeLength(response.body);
-    if (bytes !== null) text += `content-length: ${bytes}\r\n`;
+    if (bytes !== null) text.line("content-length", String(bytes));
   }
-  return { bytes: Buffer.from(text, "latin1"), bodyEnd, dated, closes };
+  return { bytes: text.bytes(), bodyEnd, dated, closes };
 }
 
 function bodyEndOf({ status, fields, body }: ViewerResponse, isHttp11: boolean): BodyEnd {

@@ -1,0 +1,38 @@
+/**
+ * A message's head as it is put together. Adding to a string makes an object for every three parts; here
+ * the parts are only listed, and joined once. Of one head at a time: nothing may be awaited between `begin`
+ * and `bytes`.
+ */
+
+/** Writes heads, one after another; the list of parts is used again. */
+export class HeadText {
+  readonly #parts: string[] = [];
+  #count = 0;
+
+  /** Begins another head, whatever became of the last one. */
+  begin(): void {
+    this.#count = 0;
+  }
+
+  /** Adds text as it is. */
+  add(text: string): void {
+    this.#parts[this.#count++] = text;
+  }
+
+  /** Adds a field line. Name and value have been checked by the caller. */
+  line(name: string, value: string): void {
+    const parts = this.#parts;
+    let at = this.#count;
+    parts[at++] = name;
+    parts[at++] = ": ";
+    parts[at++] = value;
+    parts[at++] = "\r\n";
+    this.#count = at;
+  }
+
+  /** What was added since `begin`, in latin1. */
+  bytes(): Buffer {
+    this.#parts.length = this.#count;
+    return Buffer.from(this.#parts.join(""), "latin1");
+  }
+}
