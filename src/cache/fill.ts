@@ -44,7 +44,8 @@ export class Fill {
   readonly #budget: FillBudget;
   readonly #retainBytesMax: number;
   readonly #readsOn: boolean;
-  readonly #readers = new Set<FillReader>();
+  /** In no order: who leaves gives its place to the last one. */
+  readonly #readers: FillReader[] = [];
   /** Pieces from `#firstPiece` on; earlier ones are gone in window mode. */
   #pieces: Uint8Array[] = [];
   #firstPiece = 0;
@@ -103,15 +104,18 @@ export class Fill {
 
   /** One who could have read it does not: the source is given up unless somebody else does. */
   letGo(): void {
-    if (this.#state !== "filling" || this.#readers.size > 0 || (this.#retain && this.#readsOn)) return;
+    if (this.#state !== "filling" || this.#readers.length > 0 || (this.#retain && this.#readsOn)) return;
     if (!this.#retain) {
       this.abandon();
       return;
     }
     // Those who waited for the same answer join in this very turn.
-    setImmediate(() => {
-      if (this.#readers.size === 0) this.abandon();
-    });
+    setImmediate(abandonUnread, this);
+  }
+
+  /** Gives the source up unless somebody reads. */
+  abandonUnread(): void {
+    if (this.#readers.length === 0) this.abandon();
   }
 
   /** Starts reading. A retained fill reads on without viewers; a window waits for them. */
@@ -135,7 +139,7 @@ export class Fill {
   /** Joins at the first byte. Only while retained or before the first piece was dropped. */
   join(): BodyReader {
     const reader = new FillReader(this);
-    this.#readers.add(reader);
+    reader.place = this.#readers.push(reader) - 1;
     this.#pump();
     return reader;
   }
@@ -155,7 +159,11 @@ export class Fill {
   }
 
   leave(reader: FillReader): void {
-    this.#readers.delete(reader);
+    const last = this.#readers.pop();
+    if (last !== undefined && last !== reader) {
+      last.place = reader.place;
+      this.#readers[reader.place] = last;
+    }
     this.letGo();
     this.moved();
   }
@@ -198,7 +206,7 @@ export class Fill {
     const room = this.#bytes < FILL_WINDOW_BYTES_MAX;
     if (room) this.#cancelStall();
     else this.#armStall();
-    return room && this.#readers.size > 0;
+    return room && this.#readers.length > 0;
   }
 
   #push(piece: Uint8Array): void {
@@ -217,7 +225,7 @@ export class Fill {
     this.#release();
     this.#whole?.resolve(false);
     this.#dropConsumed();
-    if (this.#readers.size === 0 && this.#state === "filling") {
+    if (this.#readers.length === 0 && this.#state === "filling") {
       this.#fail(
         new ProximaError("too_large", "the response is larger than may be stored", { source: "origin" }),
       );
@@ -263,7 +271,7 @@ export class Fill {
     const indexBefore = this.#firstPiece;
     this.#stallCancel = this.#clock.after(FILL_STALL_MS_MAX, () => {
       this.#stallCancel = null;
-      if (this.#state !== "filling" || this.#readers.size < 2 || this.#firstPiece !== indexBefore) {
+      if (this.#state !== "filling" || this.#readers.length < 2 || this.#firstPiece !== indexBefore) {
         if (this.#state === "filling" && this.#bytes >= FILL_WINDOW_BYTES_MAX) this.#armStall();
         return;
       }
@@ -285,9 +293,15 @@ export class Fill {
   }
 }
 
+function abandonUnread(fill: Fill): void {
+  fill.abandonUnread();
+}
+
 /** One viewer's place in a fill. */
 class FillReader implements BodyReader {
   index = 0;
+  /** Among the readers of its fill. */
+  place = 0;
   readonly #fill: Fill;
   #waiting: PromiseWithResolvers<void> | null = null;
   #ended = false;

@@ -181,7 +181,7 @@ export function decideStorage(
   if (cacheControl.noCache && fields.get("etag") === null && fields.get("last-modified") === null) {
     return no("response-no-store");
   }
-  const removeFields = [...cacheControl.noCacheFields, ...cacheControl.privateFields];
+  let removeFields = namesOf(cacheControl);
   const shared = cacheControl.public || cacheControl.sMaxage !== null || directives.source !== null;
   if (request.authorized) {
     // RFC 9111 section 3.5 names what allows it; the behaviour has to say so as well.
@@ -190,7 +190,7 @@ export function decideStorage(
   }
   if (fields.has("set-cookie") && !removeFields.includes("set-cookie")) {
     if (!policy.storeSetCookie || !shared) return no("response-set-cookie");
-    removeFields.push("set-cookie");
+    removeFields = [...removeFields, "set-cookie"];
   }
   if (parseVary(fields.get("vary")) === "*") return no("response-vary-star");
   if (!response.completable) return no("response-incomplete");
@@ -208,7 +208,7 @@ export function decideStorage(
   if (!explicit && looksDeceptive(request.path, fields.get("content-type"), status))
     return no("response-type-mismatch");
 
-  const freshness: Freshness = { ...computed, explicit };
+  const freshness = computed.explicit === explicit ? computed : { ...computed, explicit };
   const validator = fields.has("etag") || fields.has("last-modified");
   if (usableUntil(freshness) <= response.responseTimeMs && !validator) return no("response-no-freshness");
   return { store: true, freshness, removeFields };
@@ -229,6 +229,14 @@ function usableUntil(freshness: Freshness): number {
 /** The policy without what the operator adds to the origin's lifetimes. */
 function withoutOwn(policy: TtlPolicy): TtlPolicy {
   return { ...policy, minMs: 0, staleWhileRevalidateMs: null, staleIfErrorMs: null };
+}
+
+const NO_NAMES: readonly string[] = [];
+
+/** The fields that the origin keeps out of a stored response. */
+function namesOf({ noCacheFields, privateFields }: CacheControl): readonly string[] {
+  if (privateFields.length === 0) return noCacheFields.length === 0 ? NO_NAMES : noCacheFields;
+  return [...noCacheFields, ...privateFields];
 }
 
 function no(reason: NotStoredReason): Storage {
@@ -359,18 +367,24 @@ function computeFreshness(
     (policy.strictSMaxage ||
       (cacheControl.staleWhileRevalidate === null && cacheControl.staleIfError === null));
   const staleForbidden = mustRevalidate || sMaxageForbids;
-  const windowMs = (seconds: number | null, configuredMs: number | null): number =>
-    staleForbidden ? 0 : seconds !== null ? seconds * 1000 : (configuredMs ?? 0);
   return {
     source: lifetime.source,
     explicit: lifetime.explicit,
     bornMs,
     freshUntilMs,
-    whileRevalidateUntilMs:
-      freshUntilMs + windowMs(cacheControl.staleWhileRevalidate, policy.staleWhileRevalidateMs),
-    ifErrorUntilMs: freshUntilMs + windowMs(cacheControl.staleIfError, policy.staleIfErrorMs),
+    whileRevalidateUntilMs: staleForbidden
+      ? freshUntilMs
+      : freshUntilMs + windowMs(cacheControl.staleWhileRevalidate, policy.staleWhileRevalidateMs),
+    ifErrorUntilMs: staleForbidden
+      ? freshUntilMs
+      : freshUntilMs + windowMs(cacheControl.staleIfError, policy.staleIfErrorMs),
     mustRevalidate: staleForbidden,
   };
+}
+
+/** A stale window: the origin's in seconds, or else the configured one. */
+function windowMs(seconds: number | null, configuredMs: number | null): number {
+  return seconds === null ? (configuredMs ?? 0) : seconds * 1000;
 }
 
 /** now - bornMs is current_age (RFC 9111 section 4.2.3): upstream Age, delay and apparent age counted. */

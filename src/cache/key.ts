@@ -11,12 +11,16 @@ import type { KeyRecipe } from "../config/plan.ts";
 import { readCookies } from "../http/cookie.ts";
 import type { FieldReader } from "../http/fields.ts";
 import { splitQuery } from "../http/target.ts";
+import { TextParts } from "../http/text-parts.ts";
 import { normalizeSelectingValue } from "../http/vary.ts";
 
 /** The query that is part of the key, without "?"; null when there is none. */
 export function keyQuery(recipe: KeyRecipe, query: string | null): string | null {
   if (query === null || query === "" || recipe.query.kind === "none") return null;
-  if (recipe.queryAsIs) return query;
+  return recipe.queryAsIs ? query : chosenQuery(recipe, query);
+}
+
+function chosenQuery(recipe: KeyRecipe, query: string): string | null {
   const rule = recipe.query;
   let parts = splitQuery(query).filter(({ name }) => {
     if (recipe.stripTracking && isTracking(name)) return false;
@@ -35,6 +39,8 @@ function isTracking(name: string): boolean {
   return name.startsWith("utm_") || TRACKING_PARAMETERS.has(name);
 }
 
+const text = new TextParts();
+
 /** The base key. `query` is the result of keyQuery. */
 export function baseKey(
   site: string,
@@ -43,9 +49,18 @@ export function baseKey(
   path: string,
   query: string | null,
 ): string {
-  return query === null
-    ? `${site} ${scheme}://${authority}${path}`
-    : `${site} ${scheme}://${authority}${path}?${query}`;
+  text.begin();
+  text.add(site);
+  text.add(" ");
+  text.add(scheme);
+  text.add("://");
+  text.add(authority);
+  text.add(path);
+  if (query !== null) {
+    text.add("?");
+    text.add(query);
+  }
+  return text.text();
 }
 
 /** The site of a base key. */

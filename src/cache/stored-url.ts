@@ -11,6 +11,9 @@ interface VarySpec {
   readonly variants: Map<string, StoredResponse>;
 }
 
+const NO_NAMES: readonly string[] = [];
+const NO_VARIANTS: readonly StoredResponse[] = [];
+
 /** One base key: its variants by Vary specification, newest specification first. */
 export class StoredUrl implements EvictionNode<StoredUrl> {
   // Its place among the URLs that are here as objects and can be packed, and what it takes there.
@@ -55,7 +58,7 @@ export class StoredUrl implements EvictionNode<StoredUrl> {
 
   /** The fields that the newest response's Vary named: the best guess for a response not seen yet. */
   get vary(): readonly string[] {
-    return this.#specs?.[0]?.vary ?? [];
+    return this.#specs?.[0]?.vary ?? NO_NAMES;
   }
 
   /** Puts a variant in; returns the one it replaces. */
@@ -102,7 +105,8 @@ export class StoredUrl implements EvictionNode<StoredUrl> {
 
   /** The same, as they are now. */
   list(): readonly StoredResponse[] {
-    return this.only === null ? [...this.variants()] : [this.only];
+    if (this.only !== null) return [this.only];
+    return this.count === 0 ? NO_VARIANTS : [...this.variants()];
   }
 
   get empty(): boolean {

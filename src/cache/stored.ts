@@ -35,7 +35,7 @@ export interface BodyForm {
 /** What a response consists of when it is stored. */
 export interface StoredParts {
   readonly status: number;
-  /** As received; hop-by-hop fields, purge tags and fields that may not be stored taken out. */
+  /** As received; hop-by-hop fields, purge tags and fields that may not be stored taken out. Given away: who stores it changes it no more. */
   readonly fields: Fields;
   readonly body: StoredBody;
   readonly coding: Coding;
@@ -94,6 +94,8 @@ export class StoredResponse implements BodyForm {
   hot: unknown = null;
   /** Names and values, a line each: one string costs a fifth of forty. */
   #fields: string;
+  /** The same, unpacked already: for the first who asks, who mostly is the viewer that it was fetched for. */
+  #unpacked: Fields | null = null;
   #derived: readonly BodyForm[] | null = null;
   #freshness: Freshness;
   #tags: readonly string[];
@@ -138,7 +140,10 @@ export class StoredResponse implements BodyForm {
       this.#copy = parts.copy;
       this.#diskBorn = parts.diskBorn;
       if (parts.derived.length > 0) this.#derived = parts.derived;
-    } else this.#fields = parts.fields.pack();
+    } else {
+      this.#fields = parts.fields.pack();
+      this.#unpacked = parts.fields;
+    }
   }
 
   /** The base key. */
@@ -255,7 +260,9 @@ export class StoredResponse implements BodyForm {
 
   /** The stored fields, a copy each time. */
   get fields(): Fields {
-    return Fields.unpack(this.#fields);
+    const fields = this.#unpacked;
+    this.#unpacked = null;
+    return fields ?? Fields.unpack(this.#fields);
   }
 
   /** The stored fields as they are kept. */
@@ -313,6 +320,7 @@ export class StoredResponse implements BodyForm {
     this.#changing();
     this.forget();
     this.#fields = fields.pack();
+    this.#unpacked = null;
     this.#etag = fields.get("etag");
     this.#lastModifiedMs = parseHttpDate(fields.get("last-modified"));
     this.#dateMs = parseHttpDate(fields.get("date")) ?? receivedMs;

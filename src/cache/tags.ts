@@ -38,6 +38,16 @@ const NONE: Tags = { tags: [], dropped: 0 };
  * section 2). `fold`: tags are taken in small letters (the site's tagCase); groups never are.
  */
 export function readTags(fields: FieldReader, authority: string, fold = false): Tags {
+  return hasTags(fields) ? collectTags(fields, authority, fold) : NONE;
+}
+
+/** Most responses have none. */
+function hasTags(fields: FieldReader): boolean {
+  for (const name of TAG_FIELD_NAMES) if (fields.has(name)) return true;
+  return false;
+}
+
+function collectTags(fields: FieldReader, authority: string, fold: boolean): Tags {
   let tags: Set<string> | null = null;
   let dropped = 0;
   const add = (tag: string): void => {

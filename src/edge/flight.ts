@@ -22,7 +22,7 @@ import { isNegotiable, mayBeWhole } from "./phases/viewer-fields.ts";
 import { WHOLE_BODY_BYTES_MAX } from "./settings.ts";
 import { blocksOf, firstRange, partOf } from "./spans.ts";
 import { lifeOf } from "./staleness.ts";
-import { type Keeping, keep, keepLarge, mayBeOnDisk, storageOf, varyOf } from "./storing.ts";
+import { type Keeping, keep, keepLarge, mayBeOnDisk, type Stored, storageOf, varyOf } from "./storing.ts";
 import { askOwner, type TierOutcome, type TierResponse, wantsOnlyStored } from "./tier.ts";
 
 /** Statuses for which a stale copy is better (RFC 5861 section 4). */
@@ -33,9 +33,11 @@ const SHARED_ERROR_BYTES_MAX = 1024 * 1024;
 
 const NOT_KEPT: Promise<StoredResponse | null> = Promise.resolve(null);
 
+const NO_NAMES: readonly string[] = [];
+
 /** What names a flight below its base key. */
 export function flightKey(x: RoutedExchange, context: EdgeContext): string {
-  const vary = context.store.get(x.base)?.vary ?? [];
+  const vary = context.store.get(x.base)?.vary ?? NO_NAMES;
   // Where an edge asks a node that has shields of its own, viewers' flights go there: two nodes that are
   // shields to each other would wait for one another.
   const tier = x.fromEdge && context.shields !== null ? "tier|" : "";
@@ -258,12 +260,12 @@ async function receivePart(
 }
 
 /** What was decided about a response: whether and as what it is stored. */
-interface Decided extends Omit<Keeping, "storage"> {
+interface Decided extends Keeping {
   readonly storage: FlightStorage;
   readonly bodyLength: number | null;
 }
 
-type DecidedLarge = Decided & Pick<Keeping, "storage"> & { readonly bodyLength: number };
+type DecidedLarge = Decided & { readonly storage: Stored; readonly bodyLength: number };
 
 function decide(
   x: RoutedExchange,
@@ -314,7 +316,7 @@ function beginLarge(
   flight: Flight,
   decided: DecidedLarge,
 ): Extract<FlightOutcome, { kind: "large" }> | null {
-  const kept = keepLarge(x, context, flight, decided, decided.bodyLength);
+  const kept = keepLarge(x, context, flight, decided, decided.storage, decided.bodyLength);
   return kept === null ? null : { kind: "large", ...kept, reusable: kept.entry.reusable };
 }
 
@@ -367,19 +369,16 @@ function receiveResponse(
           ? WHOLE_BODY_BYTES_MAX
           : 0,
   });
-  const settle = (whole: boolean): StoredResponse | null => {
-    if (whole && !flight.invalidated && storage.store)
-      return keep(x, context, flight, { ...decided, storage }, fill);
-    if (owned === null && fill.state !== "failed" && !fill.retained)
-      context.store.markPass(x.base, context.clock.now() + PASS_MS, "response-too-large");
-    return null;
-  };
   learn(x, context, status, decided.storage);
   if (!storage.store && !shareError && owned === null)
     context.store.markPass(x.base, context.clock.now() + PASS_MS, storage.reason);
   if (storage.store || shareError) fill.start();
   // A small body mostly comes with its head: it is stored before anybody has to wait for it.
-  const kept = !storage.store ? null : fill.state === "complete" ? settle(fill.retained) : undefined;
+  const kept = !storage.store
+    ? null
+    : fill.state === "complete"
+      ? settle(x, context, flight, decided, storage, fill, fill.retained)
+      : undefined;
   return {
     kind: "response",
     status,
@@ -395,13 +394,44 @@ function receiveResponse(
     tags: tags.tags,
     responseTimeMs: response.responseTimeMs,
     settled:
-      kept === undefined ? fill.whole().then(settle) : kept === null ? NOT_KEPT : Promise.resolve(kept),
+      kept === null
+        ? NOT_KEPT
+        : kept === undefined && storage.store
+          ? settleLater(x, context, flight, decided, storage, fill)
+          : Promise.resolve(kept ?? null),
     kept,
     reusable:
       owned?.tier.reusable ??
       (storage.store ? storage.freshness.freshUntilMs > response.responseTimeMs : shareError),
     tier: owned?.tier ?? null,
   };
+}
+
+/** What becomes of a response that is to be stored, when its body has ended: whole and retained, or not. */
+function settle(
+  x: RoutedExchange,
+  context: EdgeContext,
+  flight: Flight,
+  decided: Decided,
+  storage: Stored,
+  fill: Fill,
+  whole: boolean,
+): StoredResponse | null {
+  if (whole && !flight.invalidated) return keep(x, context, flight, decided, storage, fill);
+  if (decided.owned === null && fill.state !== "failed" && !fill.retained)
+    context.store.markPass(x.base, context.clock.now() + PASS_MS, "response-too-large");
+  return null;
+}
+
+async function settleLater(
+  x: RoutedExchange,
+  context: EdgeContext,
+  flight: Flight,
+  decided: Decided,
+  storage: Stored,
+  fill: Fill,
+): Promise<StoredResponse | null> {
+  return settle(x, context, flight, decided, storage, fill, await fill.whole());
 }
 
 /** What an answer says about others of its folder; an error says nothing, and neither does what one viewer's request was like. */

@@ -49,6 +49,8 @@ export interface ViewerRequest {
   readonly http3: boolean;
   /** Absolute URL as the listener saw it: `scheme://authority/path?query`; may be malformed. */
   readonly url: string;
+  /** Its path and query, where the listener has them apart from the rest. */
+  readonly target?: string | undefined;
   /** Fields of the request; names in lower case. */
   readonly fields: FieldReader;
   /** Address of the peer: the viewer, or a trusted proxy in front of us. */

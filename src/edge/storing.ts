@@ -5,7 +5,7 @@ import { decideStorage } from "../cache/freshness.ts";
 import { keyQuery } from "../cache/key.ts";
 import type { LargeBody } from "../cache/large-body.ts";
 import { INLINE_BODY_BYTES_MAX, OWNERLESS_MS_MAX } from "../cache/limits.ts";
-import type { StoredParts, StoredResponse } from "../cache/stored.ts";
+import type { StoredBody, StoredParts, StoredResponse } from "../cache/stored.ts";
 import type { Tags } from "../cache/tags.ts";
 import { parseHttpDate } from "../http/date.ts";
 import type { Fields } from "../http/fields.ts";
@@ -63,7 +63,8 @@ export function storageOf(
     x.behavior.ttl,
   );
   if (!decided.store) return decided;
-  const storage = { ...decided, freshness: asGiven(decided.freshness, response) };
+  const freshness = asGiven(decided.freshness, response);
+  const storage = freshness === decided.freshness ? decided : { ...decided, freshness };
   // A stream of events is one viewer's: it has no end, and another would be given events of the past.
   if (isEventStream(fields)) return { store: false, reason: "response-not-cacheable" };
   const inMemory = context.store.objectBytesMaxOf(x.site.id);
@@ -104,10 +105,12 @@ function leadsBack(x: RoutedExchange, location: string | null): boolean {
   return sameQuery && [x.path, x.originPath].some((path) => new URL(self + path).pathname === url.pathname);
 }
 
-/** What was decided about a response that is to be stored. */
+/** The decision that a response is to be stored. */
+export type Stored = Extract<Storage, { store: true }>;
+
+/** What a response is stored as. */
 export interface Keeping {
   readonly response: UpstreamResponse;
-  readonly storage: Extract<Storage, { store: true }>;
   readonly vary: readonly string[];
   readonly variant: string;
   readonly negotiable: boolean;
@@ -122,6 +125,7 @@ export function keep(
   context: EdgeContext,
   flight: Flight,
   keeping: Keeping,
+  storage: Stored,
   fill: Fill,
 ): StoredResponse | null {
   const { owned, coding } = keeping;
@@ -130,7 +134,7 @@ export function keep(
   const negotiable =
     keeping.negotiable &&
     (coding !== "identity" || (length >= COMPRESS_BYTES_MIN && length <= COMPRESS_BYTES_MAX));
-  const parts = { ...partsOf(x, context, flight, keeping), body, negotiable };
+  const parts = partsOf(x, context, flight, keeping, storage, body, negotiable);
   const stored = context.store.put(x.base, keeping.vary, keeping.variant, parts, x.behavior.variantsMax);
   if (stored === null) return null;
   if (owned !== null) stored.copy = owned.copy;
@@ -146,10 +150,11 @@ export function keepLarge(
   context: EdgeContext,
   flight: Flight,
   keeping: Keeping,
+  storage: Stored,
   length: number,
 ): { readonly entry: StoredResponse; readonly body: LargeBody } | null {
   const { vary, variant } = keeping;
-  const parts = partsOf(x, context, flight, keeping);
+  const parts = partsOf(x, context, flight, keeping, storage, null, keeping.negotiable);
   const body = context.disk?.startLarge(x.base, vary, variant, parts, length) ?? null;
   if (body === null) return null;
   const stored = { ...parts, body };
@@ -162,14 +167,17 @@ export function keepLarge(
   return { entry, body };
 }
 
-/** What is stored of a response beside its body. */
-function partsOf(
+/** What is stored of a response; its body is null where it comes later. */
+function partsOf<Body extends StoredBody | null>(
   x: RoutedExchange,
   context: EdgeContext,
   flight: Flight,
   keeping: Keeping,
-): Omit<StoredParts, "body"> {
-  const { response, storage, owned, tags } = keeping;
+  storage: Stored,
+  body: Body,
+  negotiable: boolean,
+): Omit<StoredParts, "body"> & { readonly body: Body } {
+  const { response, owned, tags } = keeping;
   const fields = storedFields(response.fields, storage.removeFields);
   // What a limit cut off is counted once for the node, so that nobody relies on a purge that can not work.
   if (owned === null && tags.dropped > 0) context.stats.recordTagsDropped(tags.dropped);
@@ -177,7 +185,8 @@ function partsOf(
     status: response.status,
     fields,
     coding: keeping.coding ?? "identity",
-    negotiable: keeping.negotiable,
+    body,
+    negotiable,
     freshness: x.ownerless ? shortLived(storage.freshness, context.clock.now()) : storage.freshness,
     tags: tags.tags,
     validSequence: Math.min(

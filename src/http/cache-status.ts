@@ -1,5 +1,6 @@
 /** Cache-Status (RFC 9211): one member, that of this cache; whoever forwards a response appends to it. */
 import { sfInteger, sfString, sfTokenOrString } from "./structured.ts";
+import { TextParts } from "./text-parts.ts";
 
 /** How this cache handled a request. `hit` and `fwd` exclude each other (RFC 9211 section 2.1). */
 export interface CacheStatusMember {
@@ -27,21 +28,29 @@ export interface CacheStatusMember {
   readonly unsynced?: boolean;
 }
 
+const text = new TextParts();
+
 /** The member as text. */
 export function formatCacheStatus(member: CacheStatusMember): string {
-  let text = sfTokenOrString(member.cache);
-  if (member.hit === true) text += "; hit";
+  text.begin();
+  text.add(sfTokenOrString(member.cache));
+  if (member.hit === true) text.add("; hit");
   else if (member.fwd !== undefined) {
-    text += `; fwd=${member.fwd}`;
-    if (member.fwdStatus !== undefined) text += `; fwd-status=${sfInteger(member.fwdStatus)}`;
+    parameter("; fwd=", member.fwd);
+    if (member.fwdStatus !== undefined) parameter("; fwd-status=", sfInteger(member.fwdStatus));
   }
-  if (member.ttl !== undefined) text += `; ttl=${sfInteger(member.ttl)}`;
+  if (member.ttl !== undefined) parameter("; ttl=", sfInteger(member.ttl));
   if (member.hit !== true) {
-    if (member.stored === true) text += "; stored";
-    if (member.collapsed === true) text += "; collapsed";
+    if (member.stored === true) text.add("; stored");
+    if (member.collapsed === true) text.add("; collapsed");
   }
-  if (member.key !== undefined) text += `; key=${sfString(member.key)}`;
-  if (member.detail !== undefined) text += `; detail=${sfTokenOrString(member.detail)}`;
-  if (member.unsynced === true) text += "; unsynced";
-  return text;
+  if (member.key !== undefined) parameter("; key=", sfString(member.key));
+  if (member.detail !== undefined) parameter("; detail=", sfTokenOrString(member.detail));
+  if (member.unsynced === true) text.add("; unsynced");
+  return text.text();
+}
+
+function parameter(name: string, value: string): void {
+  text.add(name);
+  text.add(value);
 }

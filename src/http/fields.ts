@@ -84,6 +84,21 @@ export class Fields implements FieldReader {
     for (let i = flat.length - 2; i >= 0; i -= 2) if (flat[i] === name) flat.splice(i, 2);
   }
 
+  /** Deletes every field of these names, in one pass. */
+  deleteAll(names: ReadonlySet<string>): void {
+    const flat = this.#flat;
+    let kept = 0;
+    for (let i = 0; i < flat.length; i += 2) {
+      if (names.has(flat[i] as string)) continue;
+      if (kept < i) {
+        flat[kept] = flat[i] as string;
+        flat[kept + 1] = flat[i + 1] as string;
+      }
+      kept += 2;
+    }
+    if (kept < flat.length) flat.length = kept;
+  }
+
   clone(): Fields {
     return new Fields(this.#flat.slice());
   }

@@ -5,6 +5,7 @@
 import { parseIp } from "./ip.ts";
 import { memoize } from "./memo.ts";
 import { isToken, quote, splitList, trimOws, unquote } from "./syntax.ts";
+import { TextParts } from "./text-parts.ts";
 
 /** Hops that are read of one field: the last ones. */
 export const FORWARDED_HOPS_MAX = 32;
@@ -61,6 +62,8 @@ export function parseForwarded(value: string | null): ForwardedElement[] {
     });
 }
 
+const text = new TextParts();
+
 /** One element of Forwarded; addresses as text without brackets, which IPv6 gets here (RFC 7239 section 6). */
 export function formatForwarded(element: {
   readonly for: string;
@@ -68,8 +71,18 @@ export function formatForwarded(element: {
   readonly host: string;
   readonly by?: string;
 }): string {
-  const by = element.by === undefined ? "" : `;by=${formatNode(element.by)}`;
-  return `for=${formatNode(element.for)};proto=${formatValue(element.proto)};host=${formatValue(element.host)}${by}`;
+  text.begin();
+  text.add("for=");
+  text.add(formatNode(element.for));
+  text.add(";proto=");
+  text.add(formatValue(element.proto));
+  text.add(";host=");
+  text.add(formatValue(element.host));
+  if (element.by !== undefined) {
+    text.add(";by=");
+    text.add(formatNode(element.by));
+  }
+  return text.text();
 }
 
 /** The address in `address`, `address:port` or `[address]:port`; null when there is none. */

@@ -82,7 +82,7 @@ export function isHopByHop(name: string): boolean {
 /** Removes Connection, what it nominates, and every other hop-by-hop field. */
 export function stripHopByHop(fields: Fields): void {
   for (const name of nominatedBy(fields.get("connection"))) fields.delete(name);
-  for (const name of HOP_BY_HOP) fields.delete(name);
+  fields.deleteAll(HOP_BY_HOP);
 }
 
 /** The names that a value of Connection takes out of a message, beside those that are hop-by-hop in any case. */
@@ -98,7 +98,8 @@ function nominatedBy(connection: string | null): readonly string[] {
  * that alone: its recipient sees another message than whoever reads `fields`.
  */
 export function nominatesFields(fields: FieldReader): boolean {
-  return nominatedBy(fields.get("connection")).some((name) => fields.has(name));
+  for (const name of nominatedBy(fields.get("connection"))) if (fields.has(name)) return true;
+  return false;
 }
 
 function isEndToEnd(name: string): boolean {

@@ -1,8 +1,11 @@
 /** Via (RFC 9110 section 7.6.3): the path a message took. */
+import { memoize } from "./memo.ts";
 
-/** Appends this hop: the protocol the message came with ("1.1", "2", or "HTTP/1.1") and our pseudonym. */
-export function appendVia(existing: string | null, protocol: string, by: string): string {
-  // The protocol's name may be left out when it is HTTP.
-  const hop = `${/^HTTP\//i.test(protocol) ? protocol.slice(5) : protocol} ${by}`;
+/** This hop of a message that came with HTTP/1.1, whose name may be left out; `by` is our pseudonym. */
+const hopOf = memoize((by) => `1.1 ${by}`, 16);
+
+/** Appends this hop to a message that came with HTTP/1.1. */
+export function appendVia(existing: string | null, by: string): string {
+  const hop = hopOf(by);
   return existing === null || existing === "" ? hop : `${existing}, ${hop}`;
 }

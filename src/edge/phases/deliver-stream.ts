@@ -79,9 +79,16 @@ function deliverKept(
   entry: StoredResponse,
 ): ViewerResponse | Promise<ViewerResponse> {
   const answer = deliverStored(x, entry, context.clock.now(), context);
-  return answer instanceof Promise
-    ? answer.then((response) => withOwnFields(x, flight, response))
-    : withOwnFields(x, flight, answer);
+  // Nearly nothing is kept out of the store.
+  if (x.collapsed || fieldsNotForOthers(flight).length === 0) return answer;
+  return answer instanceof Promise ? laterWithOwnFields(flight, answer) : withOwnFields(flight, answer);
+}
+
+async function laterWithOwnFields(
+  flight: FlightResponse,
+  answer: Promise<ViewerResponse>,
+): Promise<ViewerResponse> {
+  return withOwnFields(flight, await answer);
 }
 
 /** Answers from the body as far as it has come. */
@@ -105,10 +112,10 @@ function answerNow(
   }
   const ranged = rangeOf(x, flight, fields);
   if (ranged !== null) return { ...ranged, fields: ruled(ranged.fields, x) };
-  const body = wholeOrStream(flight.fill, flight.bodyLength, context.clock, fields);
   const { status, negotiable } = flight;
+  const body = wholeOrStream(flight.fill, flight.bodyLength, context.clock, fields);
   return body instanceof Promise
-    ? body.then((given) => coded(x, status, fields, given, negotiable))
+    ? codedLater(x, status, fields, body, negotiable)
     : coded(x, status, fields, body, negotiable);
 }
 
@@ -134,10 +141,8 @@ function fieldsNotForOthers(flight: FlightResponse): readonly string[] {
 }
 
 /** Gives the viewer who asked the fields that were kept out of the store. */
-function withOwnFields(x: RoutedExchange, flight: FlightResponse, response: ViewerResponse): ViewerResponse {
-  const own = fieldsNotForOthers(flight);
-  if (x.collapsed || own.length === 0) return response;
-  const names = own.filter((name) => flight.fields.has(name));
+function withOwnFields(flight: FlightResponse, response: ViewerResponse): ViewerResponse {
+  const names = fieldsNotForOthers(flight).filter((name) => flight.fields.has(name));
   if (names.length === 0) return response;
   const fields = response.fields.clone();
   for (const [name, value] of flight.fields.entries()) if (names.includes(name)) fields.append(name, value);
@@ -247,14 +252,34 @@ function wholeOrStream(
 ): ViewerBody | Promise<ViewerBody> {
   const reader = fill.join();
   if (!fill.retained || !mayBeWhole(fields, length)) return reader;
-  const given = (whole: boolean | null): ViewerBody => {
-    if (whole !== true || fill.bytes > WHOLE_BODY_BYTES_MAX) return reader;
-    reader.cancel();
-    return joinBytes(fill.takePieces());
-  };
-  if (fill.state === "complete") return given(fill.retained);
-  const waitMs = length === null ? UNKNOWN_LENGTH_WAIT_MS : WHOLE_BODY_WAIT_MS;
-  return within(fill.whole(), waitMs, clock).then(given);
+  if (fill.state === "complete") return given(fill, reader, fill.retained);
+  return wholeInTime(fill, reader, length === null ? UNKNOWN_LENGTH_WAIT_MS : WHOLE_BODY_WAIT_MS, clock);
+}
+
+async function wholeInTime(
+  fill: Fill,
+  reader: BodyReader,
+  waitMs: number,
+  clock: Clock,
+): Promise<ViewerBody> {
+  return given(fill, reader, (await within(fill.whole(), waitMs, clock)) === true);
+}
+
+/** The body's bytes where it is whole, and small; otherwise the reader of it. */
+function given(fill: Fill, reader: BodyReader, whole: boolean): ViewerBody {
+  if (!whole || fill.bytes > WHOLE_BODY_BYTES_MAX) return reader;
+  reader.cancel();
+  return joinBytes(fill.takePieces());
+}
+
+async function codedLater(
+  x: RoutedExchange,
+  status: number,
+  fields: Fields,
+  body: Promise<ViewerBody>,
+  negotiable: boolean,
+): Promise<ViewerResponse> {
+  return coded(x, status, fields, await body, negotiable);
 }
 
 /** Codes an answer that is not stored as the viewer takes it, and finishes its fields. */
@@ -271,12 +296,20 @@ function coded(
     const { from, to } = chooseCoding(x, fields, tooSmall);
     if (from !== to && from !== "identity") sent = decodeStream(asReader(body), from);
     else if (from !== to && to !== "identity") {
-      if (body instanceof Uint8Array)
-        return encodeBytes(body, to).then((encoded) => finished(x, status, fields, encoded));
+      if (body instanceof Uint8Array) return finishedLater(x, status, fields, encodeBytes(body, to));
       sent = encodeStream(body, to);
     }
   }
   return finished(x, status, fields, sent);
+}
+
+async function finishedLater(
+  x: RoutedExchange,
+  status: number,
+  fields: Fields,
+  sent: Promise<Uint8Array>,
+): Promise<ViewerResponse> {
+  return finished(x, status, fields, await sent);
 }
 
 function finished(x: RoutedExchange, status: number, fields: Fields, sent: ViewerBody): ViewerResponse {

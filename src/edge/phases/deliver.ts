@@ -30,20 +30,35 @@ import {
 } from "./viewer-fields.ts";
 
 /** A prepared answer of a stored form: right for one behaviour, result and second. */
-export interface HotAnswer {
+export class HotAnswer {
   readonly behavior: BehaviorPlan;
   readonly second: number;
   readonly result: CacheResult;
   readonly reason: CacheReason;
-  /** Fields that do not change from second to second. */
+  /** Fields that do not change from second to second; of an answer that is served once, its own. */
   readonly base: Fields;
   /** Without its body for a large one, which is read for each viewer. */
   readonly whole: ViewerResponse;
-  readonly head: ViewerResponse;
+  #head: ViewerResponse | null = null;
   /** 304, made when it is first wanted. */
-  unchanged: ViewerResponse | null;
+  unchanged: ViewerResponse | null = null;
   /** What all 206 with one range have in common, made when it is first wanted. */
-  ranged: ViewerResponse | null;
+  ranged: ViewerResponse | null = null;
+
+  constructor(x: RoutedExchange, second: number, base: Fields, whole: ViewerResponse) {
+    this.behavior = x.behavior;
+    this.second = second;
+    this.result = x.result;
+    this.reason = x.reason;
+    this.base = base;
+    this.whole = whole;
+  }
+
+  /** To HEAD. */
+  get head(): ViewerResponse {
+    this.#head ??= { status: this.whole.status, fields: this.whole.fields, body: null };
+    return this.#head;
+  }
 }
 
 /** What delivery needs of the edge. */
@@ -61,12 +76,26 @@ export function deliverStored(
 ): ViewerResponse | Promise<ViewerResponse> {
   const coding = entry.negotiable ? chooseCoding(x, entry) : entry.coding;
   const form = formOf(context.store, entry, coding);
-  if (!(form instanceof Promise)) return deliverForm(x, entry, form, nowMs, context);
-  return form.then(
-    (derived) => deliverForm(x, entry, derived, nowMs, context),
+  return form instanceof Promise
+    ? deliverDerived(x, entry, form, nowMs, context)
+    : deliverForm(x, entry, form, nowMs, context);
+}
+
+async function deliverDerived(
+  x: RoutedExchange,
+  entry: StoredResponse,
+  deriving: Promise<BodyForm>,
+  nowMs: number,
+  context: DeliverContext,
+): Promise<ViewerResponse> {
+  let form: BodyForm;
+  try {
+    form = await deriving;
+  } catch {
     // What can not be recoded goes out as it is stored.
-    () => deliverForm(x, entry, entry, nowMs, context),
-  );
+    form = entry;
+  }
+  return deliverForm(x, entry, form, nowMs, context);
 }
 
 /** The coding a viewer gets of a negotiable response. A range is served from the stored form where it is accepted. */
@@ -128,7 +157,8 @@ export function answerOf(
   )
     return hot;
   const base = sameBehavior ? hot.base : baseFields(x, entry, form, context);
-  const answer = prepare(x, entry, form, base, nowMs, context);
+  const isOwn = !plain && !sameBehavior;
+  const answer = prepare(x, entry, form, base, isOwn ? base : base.clone(), nowMs, context);
   if (plain) form.hot = answer;
   return answer;
 }
@@ -138,27 +168,18 @@ function prepare(
   entry: StoredResponse,
   form: BodyForm,
   base: Fields,
+  fields: Fields,
   nowMs: number,
   context: DeliverContext,
 ): HotAnswer {
-  const fields = base.clone();
   const about = { freshMs: entry.freshness.freshUntilMs - nowMs, ageSeconds: ageSeconds(entry, nowMs) };
   statusFields(fields, x, context.settings, about);
   lengthenBrowserTtl(fields, x, about.ageSeconds);
   applyResponseRules(fields, x);
   const { body } = form;
   const bodyless = entry.status === 204 || body instanceof LargeBody;
-  return {
-    behavior: x.behavior,
-    second: Math.floor(nowMs / 1000),
-    result: x.result,
-    reason: x.reason,
-    base,
-    whole: { status: entry.status, fields, body: bodyless ? null : body },
-    head: { status: entry.status, fields, body: null },
-    unchanged: null,
-    ranged: null,
-  };
+  const whole = { status: entry.status, fields, body: bodyless ? null : body };
+  return new HotAnswer(x, Math.floor(nowMs / 1000), base, whole);
 }
 
 /** The stored fields for viewers, in this form, without what changes by the second. */
@@ -212,9 +233,12 @@ function deliverRange(
   }
   const fields = answer.whole.fields.clone();
   if (plan.kind === "unsatisfiable") return unsatisfiable(fields, form.length);
-  return partial(fields, form.length, plan.parts, ({ start, end }) =>
-    body instanceof Uint8Array ? body.subarray(start, end + 1) : body.slice(start, end + 1),
-  );
+  return partial(fields, form.length, plan.parts, readerOf(body));
+}
+
+function readerOf(body: Uint8Array | Blob): (range: ByteRange) => Uint8Array | Blob {
+  return ({ start, end }) =>
+    body instanceof Uint8Array ? body.subarray(start, end + 1) : body.slice(start, end + 1);
 }
 
 function rangedFields(answer: HotAnswer): ViewerResponse {

@@ -91,15 +91,17 @@ const NEEDED: ReadonlySet<string> = new Set([
   "via",
 ]);
 
-/** Conditions and ranges of the viewer: a cacheable fetch asks for the whole and answers them here. */
-const CONDITIONS = [
+/** Conditions of the viewer, and what it says to caches: a cacheable fetch asks for the whole and answers them here. */
+const CONDITIONS_BUT_RANGE: ReadonlySet<string> = new Set([
   "if-none-match",
   "if-modified-since",
   "if-match",
   "if-unmodified-since",
-  "if-range",
-  "range",
-];
+  "cache-control",
+  "pragma",
+]);
+/** The same with its ranges. */
+const CONDITIONS: ReadonlySet<string> = new Set([...CONDITIONS_BUT_RANGE, "if-range", "range"]);
 
 /** How a request goes on. */
 export interface OriginRequestOptions {
@@ -124,7 +126,7 @@ export function originRequest(
   options: OriginRequestOptions,
 ): UpstreamRequest {
   const { behavior, request } = x;
-  const fields = ownFields(x, settings, (name) => isForwarded(name, behavior.forwardHeaders));
+  const fields = ownFields(x, settings, behavior.forwardHeaders);
   if (options.cacheable) {
     takeConditions(fields, options);
     forwardCookies(x, fields);
@@ -160,7 +162,7 @@ export function shieldRequest(
   settings: EdgeSettings,
   options: OriginRequestOptions,
 ): UpstreamRequest {
-  const fields = ownFields(x, settings, () => true);
+  const fields = ownFields(x, settings, "all");
   if (options.cacheable) {
     takeConditions(fields, options);
     forwardCoding(x, fields);
@@ -179,8 +181,11 @@ export function shieldRequest(
   };
 }
 
-/** The viewer's fields that may go on; `chosen` says which of those that are not needed in any case. */
-function ownFields(x: RoutedExchange, settings: EdgeSettings, chosen: (name: string) => boolean): Fields {
+/** Which of the fields that are not needed in any case go on. */
+type ForwardRule = RoutedExchange["behavior"]["forwardHeaders"];
+
+/** The viewer's fields that may go on. */
+function ownFields(x: RoutedExchange, settings: EdgeSettings, rule: ForwardRule): Fields {
   const { request } = x;
   const trusted = settings.trustedProxies?.has(request.peerAddress);
   const fields = new Fields();
@@ -191,7 +196,7 @@ function ownFields(x: RoutedExchange, settings: EdgeSettings, chosen: (name: str
     const meant = name.includes("_") ? name.replaceAll("_", "-") : name;
     if (MADE_ANEW.has(meant) || name.startsWith(":") || meant.startsWith("x-proxima-")) continue;
     if (meant.startsWith("x-forwarded-") || (PROXY_FIELDS.has(meant) && !trusted)) continue;
-    if (!chosen(name) && !isNeeded(name)) continue;
+    if (!isForwarded(name, rule) && !isNeeded(name)) continue;
     fields.append(name, flat[i + 1] as string);
   }
   stripHopByHop(fields);
@@ -200,14 +205,11 @@ function ownFields(x: RoutedExchange, settings: EdgeSettings, chosen: (name: str
 
 /** A cacheable fetch is for the whole, or for a span of it: the viewer's conditions are answered here. */
 function takeConditions(fields: Fields, options: OriginRequestOptions): void {
-  for (const name of CONDITIONS)
-    if (!(options.keepRange && (name === "range" || name === "if-range"))) fields.delete(name);
+  fields.deleteAll(options.keepRange ? CONDITIONS_BUT_RANGE : CONDITIONS);
   if (options.span !== undefined) {
     fields.set("range", options.span.range);
     if (options.span.ifRange !== null) fields.set("if-range", options.span.ifRange);
   }
-  fields.delete("cache-control");
-  fields.delete("pragma");
 }
 
 /** The conditions of a revalidation. */
@@ -232,7 +234,7 @@ function speakForViewer(x: RoutedExchange, fields: Fields, settings: EdgeSetting
   fields.set("x-forwarded-proto", x.scheme);
   fields.set("x-forwarded-host", x.authority);
   fields.set("forwarded", listOf(forwarded, own));
-  fields.set("via", appendVia(fields.get("via"), "1.1", settings.name));
+  fields.set("via", appendVia(fields.get("via"), settings.name));
   fields.set("cdn-loop", appendCdnLoop(fields.get("cdn-loop"), settings.loopId));
 }
 
@@ -268,7 +270,7 @@ function isNeeded(name: string): boolean {
   return NEEDED.has(name);
 }
 
-function isForwarded(name: string, rule: RoutedExchange["behavior"]["forwardHeaders"]): boolean {
+function isForwarded(name: string, rule: ForwardRule): boolean {
   if (rule === "all") return true;
   return "include" in rule ? rule.include.has(name) : !rule.exclude.has(name);
 }

@@ -42,10 +42,11 @@ export function receive(x: Exchange, settings: EdgeSettings, clock: Clock): View
       settings,
     );
   }
-  const target = parseTarget(x.request.url);
+  const asked = x.request.target ?? x.request.url;
+  const target = parseTarget(asked);
   if (target === null) {
     // What is longer than any target is not looked at more closely (RFC 9110 section 15.5.15).
-    if (x.request.url.length > TARGET_CHARS_MAX)
+    if (asked.length > TARGET_CHARS_MAX)
       return refuse(x, 414, `the request target is longer than ${TARGET_CHARS_MAX} characters`, settings);
     return refuse(x, 400, "the request target is malformed", settings);
   }

@@ -15,6 +15,7 @@ import { appendVia } from "../../http/via.ts";
 import { codingOf } from "../../optimize/codings.ts";
 import { formatMark, TIER_FIELD } from "../../upstream/shield/tier-field.ts";
 import type { Exchange, RoutedExchange } from "../exchange.ts";
+import type { CacheResult } from "../message.ts";
 import {
   COMPRESS_BYTES_MAX,
   COMPRESS_BYTES_MIN,
@@ -77,7 +78,7 @@ export function viewerFields(
   const fields = new Fields(kept);
   if (fromEdge) {
     // The edge decides as if the origin had answered it.
-    fields.set("via", appendVia(fields.get("via"), "1.1", settings.name));
+    fields.set("via", appendVia(fields.get("via"), settings.name));
     return fields;
   }
   if (cacheable && behavior.browserTtlSeconds !== null) {
@@ -85,7 +86,7 @@ export function viewerFields(
     fields.delete("expires");
     fields.delete("pragma");
   }
-  fields.set("via", appendVia(fields.get("via"), "1.1", settings.name));
+  fields.set("via", appendVia(fields.get("via"), settings.name));
   if (!behavior.site.http3) fields.set("alt-svc", "clear");
   return fields;
 }
@@ -100,6 +101,17 @@ export function lengthenBrowserTtl(fields: Fields, x: RoutedExchange, ageSeconds
   fields.set("cache-control", `max-age=${browserTtlSeconds + ageSeconds}`);
 }
 
+/** As X-Cache has them. */
+const RESULT_WORDS: Readonly<Record<CacheResult, string>> = {
+  hit: "HIT",
+  miss: "MISS",
+  expired: "EXPIRED",
+  stale: "STALE",
+  updating: "UPDATING",
+  revalidated: "REVALIDATED",
+  bypass: "BYPASS",
+};
+
 /** Adds Age and the words of the cache's outcome; `freshMs` is what remains of the freshness lifetime, negative when stale (RFC 9211 section 2.5). */
 export function statusFields(
   fields: Fields,
@@ -108,7 +120,7 @@ export function statusFields(
   about: { readonly freshMs: number | null; readonly ageSeconds?: number },
 ): void {
   if (about.ageSeconds !== undefined) fields.set("age", String(about.ageSeconds));
-  const result = x.result.toUpperCase();
+  const result = RESULT_WORDS[x.result];
   fields.set("x-cache", result);
   if (x.behavior != null && !x.fromEdge)
     for (const name of x.behavior.site.cacheStatusFields) fields.set(name, result);
@@ -153,15 +165,18 @@ export function applyRules(fields: Fields, rules: FieldRules | null): void {
 export function addVary(fields: Fields, name: string): void {
   const vary = fields.get("vary");
   if (vary === null) fields.set("vary", name);
-  else if (
-    vary.trim() !== "*" &&
-    !vary
+  else if (!variesBy(vary, name)) fields.set("vary", `${vary}, ${name}`);
+}
+
+function variesBy(vary: string, name: string): boolean {
+  const wanted = name.toLowerCase();
+  return (
+    vary.trim() === "*" ||
+    vary
       .toLowerCase()
       .split(",")
-      .some((item) => item.trim() === name.toLowerCase())
-  ) {
-    fields.set("vary", `${vary}, ${name}`);
-  }
+      .some((item) => item.trim() === wanted)
+  );
 }
 
 /** Fields of a derived form of a body: another coding is another representation (RFC 9110 section 8.8.3). */

@@ -117,13 +117,15 @@ export class WatchedHop implements NextHop {
       if (poor === null) this.#ended(ticket, null, request.signal);
       return response;
     }
-    const counts = poor === null;
-    const body = new WatchedBody(response.body, (error) => {
-      this.#inFlight--;
-      // Whoever gives up says nothing about the origin.
-      if (counts && error !== GIVEN_UP) this.#ended(ticket, error, request.signal);
-    });
+    const body = new WatchedBody(response.body, this, poor === null ? ticket : null, request.signal);
     return { ...response, body };
+  }
+
+  /** The body of an answer ended: null when it is whole. Without a ticket the answer has been counted already. */
+  bodyEnded(error: unknown, ticket: Ticket | null, signal: AbortSignal | null): void {
+    this.#inFlight--;
+    // Whoever gives up says nothing about the origin.
+    if (ticket !== null && error !== GIVEN_UP) this.#ended(ticket, error, signal);
   }
 
   close(): void {
@@ -167,11 +169,16 @@ const GIVEN_UP = Symbol("given up");
 /** A body that tells once how it ended: null when it is whole, GIVEN_UP, or the error. */
 class WatchedBody implements BodyReader {
   readonly #body: BodyReader;
-  #onEnd: ((error: unknown) => void) | null;
+  /** Null once it was told. */
+  #hop: WatchedHop | null;
+  readonly #ticket: Ticket | null;
+  readonly #signal: AbortSignal | null;
 
-  constructor(body: BodyReader, onEnd: (error: unknown) => void) {
+  constructor(body: BodyReader, hop: WatchedHop, ticket: Ticket | null, signal: AbortSignal | null) {
     this.#body = body;
-    this.#onEnd = onEnd;
+    this.#hop = hop;
+    this.#ticket = ticket;
+    this.#signal = signal;
   }
 
   async read(): Promise<Uint8Array | null> {
@@ -197,8 +204,8 @@ class WatchedBody implements BodyReader {
   }
 
   #end(error: unknown): void {
-    const onEnd = this.#onEnd;
-    this.#onEnd = null;
-    onEnd?.(error);
+    const hop = this.#hop;
+    this.#hop = null;
+    hop?.bodyEnded(error, this.#ticket, this.#signal);
   }
 }

@@ -6,6 +6,7 @@
 import type { Socket, SocketHandler } from "bun";
 import type { Clock } from "../../base/clock.ts";
 import { Deadline } from "./deadline.ts";
+import { Respondent } from "./respondent.ts";
 
 /** Who uses a connection now. */
 export interface ConnectionUser {
@@ -31,6 +32,7 @@ export interface ConnectFailure {
 export class Connection {
   /** Address and port, for errors and logs. */
   readonly address: string;
+  readonly respondent: Respondent;
   /** The user's own deadline; see ConnectionUser.onDeadline. */
   readonly deadline: Deadline;
   /** Called once, when the connection is closed from either side. */
@@ -48,12 +50,15 @@ export class Connection {
   #closed = false;
 
   constructor(options: {
+    /** Name of the origin in the config. */
+    readonly name: string;
     readonly address: string;
     readonly clock: Clock;
     readonly tls: { readonly verify: boolean } | null;
     readonly opened: Opened;
   }) {
     this.address = options.address;
+    this.respondent = new Respondent(`origin ${options.name} (${options.address})`);
     this.#tls = options.tls;
     this.#opened = options.opened;
     this.deadline = new Deadline(options.clock, () => this.user?.onDeadline());

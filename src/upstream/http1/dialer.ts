@@ -147,9 +147,10 @@ class Dial {
   #attempt(address: string, others: readonly string[]): void {
     // Given up while the name was being resolved.
     if (this.#done === null) return;
-    const { unix, port, tls } = this.#target;
+    const { name, unix, port, tls } = this.#target;
     const shown = unix ?? (address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`);
     const connection: Connection = new Connection({
+      name,
       address: shown,
       clock: this.#clock,
       tls,

@@ -46,16 +46,15 @@ export function exchange(
   request: UpstreamRequest,
   timeouts: UpstreamTimeouts,
 ): Promise<UpstreamResponse> {
-  return new Promise((resolve, reject) => {
-    let head: Buffer;
-    try {
-      head = writeRequestHead(request, context.pathPrefix);
-    } catch (error) {
-      reject(error);
-      return;
-    }
-    new Exchange(context, request, timeouts, head, resolve, reject).start();
-  });
+  let head: Buffer;
+  try {
+    head = writeRequestHead(request, context.pathPrefix);
+  } catch (error) {
+    return Promise.reject(error);
+  }
+  const answer = Promise.withResolvers<UpstreamResponse>();
+  new Exchange(context, request, timeouts, head, answer).start();
+  return answer.promise;
 }
 
 class Exchange implements Borrower, ConnectionUser, ResponseSink, WriterOwner, BodySource {
@@ -63,8 +62,7 @@ class Exchange implements Borrower, ConnectionUser, ResponseSink, WriterOwner, B
   readonly #request: UpstreamRequest;
   readonly #timeouts: UpstreamTimeouts;
   readonly #requestHead: Buffer;
-  readonly #resolve: (response: UpstreamResponse) => void;
-  readonly #reject: (error: unknown) => void;
+  readonly #answer: PromiseWithResolvers<UpstreamResponse>;
   fresh = false;
 
   #state: State = "connecting";
@@ -84,15 +82,13 @@ class Exchange implements Borrower, ConnectionUser, ResponseSink, WriterOwner, B
     request: UpstreamRequest,
     timeouts: UpstreamTimeouts,
     requestHead: Buffer,
-    resolve: (response: UpstreamResponse) => void,
-    reject: (error: unknown) => void,
+    answer: PromiseWithResolvers<UpstreamResponse>,
   ) {
     this.#context = context;
     this.#request = request;
     this.#timeouts = timeouts;
     this.#requestHead = requestHead;
-    this.#resolve = resolve;
-    this.#reject = reject;
+    this.#answer = answer;
   }
 
   get connectMs(): number {
@@ -106,10 +102,14 @@ class Exchange implements Borrower, ConnectionUser, ResponseSink, WriterOwner, B
         this.#fail(this.#givenUp(signal.reason));
         return;
       }
-      this.#onAbort = () => this.#abort(this.#givenUp(signal.reason));
-      signal.addEventListener("abort", this.#onAbort, { once: true });
+      this.#heed(signal);
     }
     this.#borrow();
+  }
+
+  #heed(signal: AbortSignal): void {
+    this.#onAbort = () => this.#abort(this.#givenUp(signal.reason));
+    signal.addEventListener("abort", this.#onAbort, { once: true });
   }
 
   // Borrower
@@ -122,7 +122,7 @@ class Exchange implements Borrower, ConnectionUser, ResponseSink, WriterOwner, B
     this.#state = "waiting";
     connection.user = this;
     connection.exchanges++;
-    this.#parser = new ResponseParser(this, this.#request.method, this.#who());
+    this.#parser = new ResponseParser(this, this.#request.method, connection.respondent);
     this.#requestTimeMs = this.#context.clock.now();
     const writer = new RequestWriter(connection, this, this.#request);
     this.#writer = writer;
@@ -210,7 +210,7 @@ class Exchange implements Borrower, ConnectionUser, ResponseSink, WriterOwner, B
     // RFC 9112 section 9.5: what was refused, or moved, is not sent on. A 2xx may be meant to overlap.
     if (head.status >= 300) this.#writer?.stop();
     if (head.framing !== "none") this.#body = new BodyQueue(this, BODY_ROOM);
-    this.#resolve({
+    this.#answer.resolve({
       status: head.status,
       fields: head.fields,
       framing: head.framing,
@@ -248,7 +248,10 @@ class Exchange implements Borrower, ConnectionUser, ResponseSink, WriterOwner, B
 
   #borrow(): void {
     this.#context.pool.borrow(this);
-    if (this.#state !== "connecting") return;
+    if (this.#state === "connecting") this.#awaitConnection();
+  }
+
+  #awaitConnection(): void {
     const deadline = new Deadline(this.#context.clock, () => this.#connectTimedOut());
     this.#connecting = deadline;
     deadline.set(this.#timeouts.connectMs);
@@ -309,10 +312,10 @@ class Exchange implements Borrower, ConnectionUser, ResponseSink, WriterOwner, B
     switch (state) {
       case "connecting":
         this.#context.pool.withdraw(this);
-        this.#reject(error);
+        this.#answer.reject(error);
         return;
       case "waiting":
-        this.#reject(error);
+        this.#answer.reject(error);
         return;
       case "reading":
         this.#body?.fail(error);
@@ -360,6 +363,6 @@ class Exchange implements Borrower, ConnectionUser, ResponseSink, WriterOwner, B
 
   #who(): string {
     const { name, place } = this.#context;
-    return `origin ${name} (${this.#connection?.address ?? place})`;
+    return this.#connection?.respondent.who ?? `origin ${name} (${place})`;
   }
 }

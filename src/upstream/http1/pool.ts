@@ -132,7 +132,7 @@ export class Pool {
     if (this.#idle.length >= IDLE_CONNECTIONS_MAX) this.#idle.shift()?.close();
     connection.expiresAtMs = this.#clock.now() + idleMs;
     this.#idle.push(connection);
-    this.#cancelSweep ??= this.#clock.after(idleMs, () => this.#sweep());
+    if (this.#cancelSweep === null) this.#sweepIn(idleMs);
   }
 
   /** Closes what is idle, and the rest as it is given back. */
@@ -209,10 +209,14 @@ export class Pool {
     for (const connection of old) connection.close();
     if (this.#idle.length === 0) return;
     const dueMs = Math.min(...this.#idle.map((connection) => connection.expiresAtMs));
-    this.#cancelSweep = this.#clock.after(dueMs - nowMs, () => this.#sweep());
+    this.#sweepIn(dueMs - nowMs);
+  }
+
+  #sweepIn(delayMs: number): void {
+    this.#cancelSweep = this.#clock.after(delayMs, () => this.#sweep());
   }
 }
 
 function first<T>(set: ReadonlySet<T>): T | undefined {
-  return set.values().next().value;
+  return set.size === 0 ? undefined : set.values().next().value;
 }

@@ -3,7 +3,7 @@
  * Content-Length and Transfer-Encoding made here and nowhere else. Every part is checked before it is
  * written, so that no value, from a viewer or a config, can end a line and begin another.
  */
-import { HeadText } from "../../http/head-text.ts";
+import { TextParts } from "../../http/text-parts.ts";
 import { UpstreamError, type UpstreamRequest } from "../next-hop.ts";
 
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
@@ -28,7 +28,7 @@ const OWN_FIELDS: ReadonlySet<string> = new Set([
 /** Methods whose request has a meaning for content: without a body they say so (RFC 9110 section 8.6). */
 const LENGTH_EXPECTED: ReadonlySet<string> = new Set(["POST", "PUT", "PATCH"]);
 
-const text = new HeadText();
+const text = new TextParts();
 
 /**
  * The bytes of a request's head. `pathPrefix` (no slash at its end) is put before the target. Throws

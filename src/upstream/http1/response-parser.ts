@@ -8,9 +8,9 @@
  */
 import { unreachable } from "../../base/assert.ts";
 import { ChunkedDecoder } from "../../http/chunked-decoder.ts";
-import type { Fault } from "../../http/field-line.ts";
 import { UpstreamError } from "../next-hop.ts";
 import { INTERIM_RESPONSES_MAX, RESPONSE_HEAD_BYTES_MAX } from "./limits.ts";
+import type { Respondent } from "./respondent.ts";
 import { parseResponseHead, type ResponseHead } from "./response-head.ts";
 
 /** Where a parser puts what it finds. Pieces may be kept. */
@@ -31,8 +31,7 @@ const LF = 0x0a;
 export class ResponseParser {
   readonly #sink: ResponseSink;
   readonly #method: string;
-  readonly #fault: Fault;
-  readonly #who: string;
+  readonly #respondent: Respondent;
   #state: State = "head";
   /** A head that did not come in one piece: a growing buffer and how much of it is filled. */
   #partial: Buffer | null = null;
@@ -43,13 +42,11 @@ export class ResponseParser {
   #started = false;
   #surplus = false;
 
-  /** `method` is the request's; `who` names the origin in errors. */
-  constructor(sink: ResponseSink, method: string, who: string) {
+  /** `method` is the request's. */
+  constructor(sink: ResponseSink, method: string, respondent: Respondent) {
     this.#sink = sink;
     this.#method = method;
-    this.#who = who;
-    this.#fault = (what) =>
-      new UpstreamError("http_protocol_error", `${who} sent a malformed response: ${what}`);
+    this.#respondent = respondent;
   }
 
   /** True when any byte came. */
@@ -94,8 +91,8 @@ export class ResponseParser {
         throw new UpstreamError(
           cut ? "http_response_incomplete" : "connection_terminated",
           cut
-            ? `${this.#who} closed the connection in the middle of a header section`
-            : `${this.#who} closed the connection without an answer`,
+            ? `${this.#respondent.who} closed the connection in the middle of a header section`
+            : `${this.#respondent.who} closed the connection without an answer`,
         );
       }
       case "length":
@@ -104,7 +101,7 @@ export class ResponseParser {
         this.#state = "failed";
         throw new UpstreamError(
           "http_response_incomplete",
-          `${this.#who} closed the connection before the end of the body: ${missing} did not come`,
+          `${this.#respondent.who} closed the connection before the end of the body: ${missing} did not come`,
         );
       }
       default:
@@ -155,7 +152,7 @@ export class ResponseParser {
     if ((end === -1 ? data.length : end + HEAD_END.length) > RESPONSE_HEAD_BYTES_MAX) {
       throw new UpstreamError(
         "http_response_header_section_size",
-        `${this.#who} sent a header section longer than ${RESPONSE_HEAD_BYTES_MAX} bytes`,
+        `${this.#respondent.who} sent a header section longer than ${RESPONSE_HEAD_BYTES_MAX} bytes`,
       );
     }
     if (end === -1) {
@@ -168,12 +165,14 @@ export class ResponseParser {
     }
     this.#partial = null;
     this.#filled = 0;
-    const head = parseResponseHead(data.toString("latin1", 0, end), this.#method, this.#fault);
+    const head = parseResponseHead(data.toString("latin1", 0, end), this.#method, this.#respondent.fault);
     const rest = data.subarray(end + HEAD_END.length);
     if ("interim" in head) {
       this.#interims++;
       if (this.#interims > INTERIM_RESPONSES_MAX) {
-        throw this.#fault(`more than ${INTERIM_RESPONSES_MAX} interim responses came before the final one`);
+        throw this.#respondent.fault(
+          `more than ${INTERIM_RESPONSES_MAX} interim responses came before the final one`,
+        );
       }
       return rest;
     }
@@ -188,10 +187,10 @@ export class ResponseParser {
   #checkPartial(data: Buffer, from: number): void {
     const length = Math.min(VERSION.length, data.length);
     if (data.compare(VERSION, 0, length, 0, length) !== 0) {
-      throw this.#fault('it does not begin with "HTTP/1."');
+      throw this.#respondent.fault('it does not begin with "HTTP/1."');
     }
     for (let at = data.indexOf(LF, from); at !== -1; at = data.indexOf(LF, at + 1)) {
-      if (data[at - 1] !== CR) throw this.#fault("a line of the head does not end with CRLF");
+      if (data[at - 1] !== CR) throw this.#respondent.fault("a line of the head does not end with CRLF");
     }
   }
 
@@ -221,7 +220,7 @@ export class ResponseParser {
         if (this.#rest === 0) this.#complete();
         return;
       case "chunked":
-        this.#decoder = new ChunkedDecoder(this.#fault);
+        this.#decoder = new ChunkedDecoder(this.#respondent.fault);
         this.#state = "chunked";
         this.#sink.onHead(head);
         return;

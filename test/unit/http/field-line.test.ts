@@ -1,8 +1,8 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { parseFieldLine, pushField, pushFieldLine } from "../../../src/http/field-line.ts";
-import { HeadText } from "../../../src/http/head-text.ts";
 import { KnownTexts } from "../../../src/http/known-texts.ts";
+import { TextParts } from "../../../src/http/text-parts.ts";
 
 const fault = (what: string): Error => new Error(what);
 
@@ -95,7 +95,7 @@ test("texts that differ where the table does not look are told apart", () => {
 });
 
 test("heads are written one after another, a longer one before a shorter one", () => {
-  const text = new HeadText();
+  const text = new TextParts();
   text.begin();
   for (let i = 0; i < 50; i++) text.line(`x-${i}`, "v");
   expect(text.bytes().length).toBe(40 * "x-10: v\r\n".length + 10 * "x-1: v\r\n".length);

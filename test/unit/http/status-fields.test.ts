@@ -63,9 +63,9 @@ test("Proxy-Status is written as RFC 9209 section 2 shows it", () => {
 });
 
 test("Via grows at its end (RFC 9110 section 7.6.3)", () => {
-  expect(appendVia(null, "1.1", "proxima")).toBe("1.1 proxima");
-  expect(appendVia("1.0 fred", "HTTP/2", "proxima")).toBe("1.0 fred, 2 proxima");
-  expect(appendVia("", "3", "proxima")).toBe("3 proxima");
+  expect(appendVia(null, "proxima")).toBe("1.1 proxima");
+  expect(appendVia("1.0 fred", "proxima")).toBe("1.0 fred, 1.1 proxima");
+  expect(appendVia("", "other")).toBe("1.1 other");
 });
 
 test("CDN-Loop without its last member: of a fleet with one token the sender's own does not count", () => {

@@ -3,6 +3,7 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { CHUNK_EXTENSION_BYTES_MAX } from "../../../src/http/chunked-decoder.ts";
 import { RESPONSE_FIELDS_MAX, RESPONSE_HEAD_BYTES_MAX } from "../../../src/upstream/http1/limits.ts";
+import { Respondent } from "../../../src/upstream/http1/respondent.ts";
 import type { ResponseHead } from "../../../src/upstream/http1/response-head.ts";
 import { ResponseParser } from "../../../src/upstream/http1/response-parser.ts";
 import { UpstreamError } from "../../../src/upstream/next-hop.ts";
@@ -32,7 +33,7 @@ function parse(pieces: readonly (string | Uint8Array)[], method = "GET"): Parsed
       },
     },
     method,
-    "origin test",
+    new Respondent("origin test"),
   );
   try {
     for (const piece of pieces)
@@ -152,7 +153,7 @@ describe("a well-formed response", () => {
     const parser = new ResponseParser(
       { onHead() {}, onBody: () => pieces++, onComplete() {} },
       "GET",
-      "test",
+      new Respondent("test"),
     );
     parser.push(Buffer.from(`HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n${chunks}`));
     expect(pieces).toBe(1);
@@ -240,7 +241,11 @@ describe("a malformed response is refused", () => {
   });
 
   test("what is not HTTP is refused at its first bytes, not waited for", () => {
-    const parser = new ResponseParser({ onHead() {}, onBody() {}, onComplete() {} }, "GET", "origin test");
+    const parser = new ResponseParser(
+      { onHead() {}, onBody() {}, onComplete() {} },
+      "GET",
+      new Respondent("origin test"),
+    );
     expect(() => parser.push(Buffer.from("220 smtp"))).toThrow("origin test sent a malformed response");
   });
 });

@@ -290,13 +290,7 @@ export class Connection implements WheelMember, SenderOwner, RequestConnection {
       this.#wait(Number.POSITIVE_INFINITY);
       // Asked now: when the viewer has left, the socket no longer knows it, but the access log wants it.
       void this.peerAddress;
-      answer.then(
-        (response) => this.#answerLater(request, response),
-        (error) => {
-          if (this.#request === request) this.#handlerFailed(error);
-          else context.onError(error);
-        },
-      );
+      void this.#answerLater(request, answer);
       return;
     }
     this.#answer(answer);
@@ -318,7 +312,15 @@ export class Connection implements WheelMember, SenderOwner, RequestConnection {
     if (rest !== null) this.#heads.push(rest);
   }
 
-  #answerLater(request: RawRequest, response: Answer): void {
+  async #answerLater(request: RawRequest, answer: Promise<Answer>): Promise<void> {
+    let response: Answer;
+    try {
+      response = await answer;
+    } catch (error) {
+      if (this.#request === request) this.#handlerFailed(error);
+      else this.#context.onError(error);
+      return;
+    }
     if (this.#request !== request) {
       if (!("kind" in response)) cancelBody(response);
       return;

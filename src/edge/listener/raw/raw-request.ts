@@ -47,6 +47,11 @@ export class RawRequest implements ViewerRequest {
     return method === "CONNECT" ? `http://${target}/` : `http://${host ?? ""}${isPath ? "" : "/"}${target}`;
   }
 
+  get target(): string | undefined {
+    const { target } = this.#head;
+    return target.charCodeAt(0) === 0x2f ? target : undefined;
+  }
+
   get peerAddress(): string {
     return this.#connection.peerAddress;
   }

@@ -3,9 +3,10 @@
  * served again keeps the bytes, so that a hit writes what is there. Every part is checked before it is
  * written: no value of an origin can end a line and begin another.
  */
-import { HeadText } from "../../../http/head-text.ts";
+
 import { reasonOf } from "../../../http/reason.ts";
 import { isToken } from "../../../http/syntax.ts";
+import { TextParts } from "../../../http/text-parts.ts";
 import type { ViewerResponse } from "../../message.ts";
 import { connectionFields, hasNoContent } from "../runtime-response.ts";
 
@@ -100,7 +101,7 @@ function derivedHead(
   return { bytes, bodyEnd: { kind: "length", bytes: length }, dated, closes };
 }
 
-const text = new HeadText();
+const text = new TextParts();
 
 function addLine(name: string, value: string): void {
   if (!isToken(name)) throw new Error(`the field name ${JSON.stringify(name.slice(0, 60))} is not a token`);
