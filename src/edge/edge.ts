@@ -332,12 +332,15 @@ export class Edge {
       this.#ended(x, response.status, bytes, null);
       return response;
     }
+    return { ...response, body: this.#counted(x, response.status, body) };
+  }
+
+  #counted(x: Exchange, status: number, body: BodyReader): BodyReader {
     this.#inFlight++;
-    const counted = countingBody(body, (bytes, error) => {
+    return countingBody(body, (bytes, error) => {
       this.#inFlight--;
-      this.#ended(x, response.status, bytes, error);
+      this.#ended(x, status, bytes, error);
     });
-    return { ...response, body: counted };
   }
 
   #ended(x: Exchange, status: number, bytes: number, error: string | null): void {

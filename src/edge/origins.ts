@@ -5,7 +5,7 @@
 import { assert, unreachable } from "../base/assert.ts";
 import type { Clock } from "../base/clock.ts";
 import type { SitePlan, Snapshot } from "../config/plan.ts";
-import type { OriginConfig } from "../config/schema.ts";
+import type { OriginConfig, OriginGroupConfig } from "../config/schema.ts";
 import { memberName } from "../config/site-schema.ts";
 import type { GroupReport, OriginReports } from "../telemetry/origin-report.ts";
 import { type Fault, Faults, FaultyHop } from "../upstream/faults.ts";
@@ -105,7 +105,10 @@ export class Origins {
     const known = hops.origins.get(name) ?? hops.groups.get(name);
     if (known !== undefined) return known;
     const config = site.originGroups.get(name);
-    if (config === undefined) return this.#origin(site, name);
+    return config === undefined ? this.#origin(site, name) : this.#group(site, name, config, hops);
+  }
+
+  #group(site: SitePlan, name: string, config: OriginGroupConfig, hops: SiteHops): OriginHandle {
     const made = makeGroup(name, config, (member) => this.#origin(site, member), this.#clock);
     const group = { ...made, config: null, ca: null, allowAddress: () => false };
     hops.groups.set(name, group);

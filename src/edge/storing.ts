@@ -20,6 +20,8 @@ import { isEventStream, storedFields } from "./phases/viewer-fields.ts";
 import { COMPRESS_BYTES_MAX, COMPRESS_BYTES_MIN } from "./settings.ts";
 import type { TierResponse } from "./tier.ts";
 
+const NO_NAMES: readonly string[] = [];
+
 /** The names that choose among variants here. */
 export function varyOf(
   x: RoutedExchange,
@@ -27,9 +29,10 @@ export function varyOf(
   coding: ReturnType<typeof codingOf>,
 ): readonly string[] {
   const names = parseVary(fields.get("vary"));
-  if (names === "*") return [];
+  if (names === "*") return NO_NAMES;
   // Where the edge negotiates codings itself it always asks the same way: that part of Vary is settled.
-  if (x.behavior.compress) return names.filter((name) => name !== "accept-encoding");
+  if (x.behavior.compress)
+    return names.includes("accept-encoding") ? names.filter((name) => name !== "accept-encoding") : names;
   // An origin that encodes and does not say so: its answer still is for those only who take the coding.
   return coding === "identity" || names.includes("accept-encoding")
     ? names

@@ -16,8 +16,10 @@ export function formOf(
   entry: StoredResponse,
   coding: Coding,
 ): BodyForm | Promise<BodyForm> {
-  const held = entry.form(coding);
-  if (held !== null) return held;
+  return entry.form(coding) ?? derivedForm(store, entry, coding);
+}
+
+function derivedForm(store: MemoryStore, entry: StoredResponse, coding: Coding): Promise<BodyForm> {
   let pending = deriving.get(entry);
   if (pending === undefined) {
     pending = new Map();

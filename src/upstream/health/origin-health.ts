@@ -42,6 +42,8 @@ export class OriginHealth {
   /** What the health checks say; null while there are none, or none has come to a verdict. */
   #checks: "up" | "down" | null = null;
   #epoch = 0;
+  /** Of every request of this epoch that is no trial. */
+  #ticket: Ticket = { epoch: 0, trial: false };
   #failures = 0;
   #successes = 0;
   #holdUntilMs = 0;
@@ -88,9 +90,9 @@ export class OriginHealth {
 
   /** A request is sent. */
   begin(nowMs: number): Ticket {
-    const trial = this.state(nowMs) === "trial";
-    if (trial) this.#onTrial = true;
-    return { epoch: this.#epoch, trial };
+    if (this.state(nowMs) !== "trial") return this.#ticket;
+    this.#onTrial = true;
+    return { epoch: this.#epoch, trial: true };
   }
 
   /** Its answer has begun, or it was given up: the next one may be tried. */
@@ -169,6 +171,7 @@ export class OriginHealth {
 
   #begin(): void {
     this.#epoch++;
+    this.#ticket = { epoch: this.#epoch, trial: false };
     this.#failures = 0;
     this.#successes = 0;
     this.#onTrial = false;

@@ -61,18 +61,17 @@ const NOT_A_REQUEST_LINE = 'the request line is not "METHOD target HTTP/1.1"';
 /** Parses a head: the latin1 text of everything before the empty line, without the last CRLF. */
 export function parseRequestHead(text: string): RequestHead | HeadRefusal {
   let at = text.indexOf("\r\n");
-  const line = at === -1 ? text : text.slice(0, at);
-  const firstSpace = line.indexOf(" ");
-  const lastSpace = line.lastIndexOf(" ");
-  if (firstSpace <= 0 || lastSpace === firstSpace) {
+  const lineEnd = at === -1 ? text.length : at;
+  const firstSpace = text.indexOf(" ");
+  const lastSpace = text.lastIndexOf(" ", lineEnd - 1);
+  if (firstSpace <= 0 || firstSpace >= lineEnd || lastSpace === firstSpace) {
     return bad(NOT_A_REQUEST_LINE);
   }
-  const method = line.slice(0, firstSpace);
-  const target = line.slice(firstSpace + 1, lastSpace);
-  const version = line.slice(lastSpace + 1);
-  const isHttp11 = version === "HTTP/1.1";
-  if (!isHttp11 && version !== "HTTP/1.0") {
-    return VERSION.test(version)
+  const method = firstSpace === 3 && text.startsWith("GET") ? "GET" : text.slice(0, firstSpace);
+  const target = text.slice(firstSpace + 1, lastSpace);
+  const isHttp11 = text.startsWith("HTTP/1.1", lastSpace + 1) && lineEnd === lastSpace + 9;
+  if (!isHttp11 && text.slice(lastSpace + 1, lineEnd) !== "HTTP/1.0") {
+    return VERSION.test(text.slice(lastSpace + 1, lineEnd))
       ? new HeadRefusal(
           505,
           "this version of HTTP is not spoken here: 1.0, 1.1, and 2 with prior knowledge are",
@@ -86,7 +85,7 @@ export function parseRequestHead(text: string): RequestHead | HeadRefusal {
       return new HeadRefusal(501, "the method is not known here");
     }
   }
-  if (line.length > REQUEST_LINE_BYTES_MAX) {
+  if (lineEnd > REQUEST_LINE_BYTES_MAX) {
     return new HeadRefusal(414, `the request line is longer than ${REQUEST_LINE_BYTES_MAX} bytes`);
   }
   if (!VISIBLE.test(target)) return bad("the request target has a character that none may have");
