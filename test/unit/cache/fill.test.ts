@@ -197,6 +197,30 @@ describe("a fill", () => {
     reader.cancel();
   });
 
+  test("waits for the slowest of those who are left, in whatever order the others leave", async () => {
+    for (const leaving of [
+      [0, 1, 2],
+      [2, 1, 0],
+      [1, 0, 2],
+      [0, 2, 1],
+    ]) {
+      const source = endless();
+      const fill = fillOf(source, 0);
+      const readers = [fill.join(), fill.join(), fill.join(), fill.join()];
+      const last = readers[3] as BodyReader;
+      // Nobody is cut off: what a window holds is what the slowest one has not had.
+      for (const reader of readers) await reader.read();
+      for (const index of leaving) {
+        readers[index]?.cancel();
+        await last.read();
+        expect(source.cancelled).toBe(false);
+      }
+      for (let read = 0; read < 2 * FILL_WINDOW_BYTES_MAX; read += 65_536) await last.read();
+      last.cancel();
+      expect(source.cancelled).toBe(true);
+    }
+  });
+
   test("cuts off the viewer who takes nothing while others wait, and only that one", async () => {
     const at = clock();
     const source = endless();

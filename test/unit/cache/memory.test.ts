@@ -17,6 +17,19 @@ describe("the memory store", () => {
     expect(varied.get("u")?.find("", request())).toBeNull();
   });
 
+  test("gives each who asks fields of his own, also the first, and new ones from the moment that they are set", () => {
+    const kept = store(1e6);
+    const entry = kept.put("u", [], "", parts(1), 64);
+    for (let i = 0; i < 3; i++) {
+      const fields = entry?.fields;
+      expect(fields?.flat).toEqual(["content-type", "text/plain"]);
+      fields?.set("x-viewer", String(i));
+    }
+    const other = kept.put("v", [], "", parts(1), 64);
+    other?.setFields(request({ etag: '"2"' }), NOW);
+    expect(other?.fields.flat).toEqual(["etag", '"2"']);
+  });
+
   test("a pass marker is counted, ends, and gives way to a stored response", () => {
     const marked = store(1e6);
     marked.markPass("u", NOW + 1, "response-no-store");
