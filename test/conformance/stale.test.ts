@@ -249,6 +249,30 @@ describe("stale-if-error", () => {
       expect((await l.get(path)).status).toBe(status);
     });
   }
+  test("and hits before it each tell of themselves alone, second after second", async () => {
+    const path = l.path(counting({ "cache-control": control, "cache-status": "inner; hit" }));
+    const told: string[] = [];
+    const ask = async (): Promise<void> => {
+      const answer = await l.get(path);
+      told.push(`${answer.cache} ${answer.headers.get("cache-status")?.replace(/; ttl=-?\d+/, "")}`);
+    };
+    for (let i = 0; i < 3; i++) {
+      await ask();
+      l.pass(1);
+    }
+    l.answer(path, text("broken", {}, 500));
+    l.pass(9);
+    for (let i = 0; i < 3; i++) {
+      await ask();
+      l.pass(1);
+    }
+    const own = (told[0] ?? "").split(", ")[1]?.split(";")[0];
+    expect(told).toEqual([
+      `MISS inner; hit, ${own}; fwd=uri-miss; fwd-status=200; stored; detail=not-stored`,
+      ...Array<string>(2).fill(`HIT inner; hit, ${own}; hit; detail=fresh`),
+      ...Array<string>(3).fill(`STALE inner; hit, ${own}; fwd=stale; fwd-status=500; detail=stale-if-error`),
+    ]);
+  });
   test("does not hide an error while the response is not there at all", async () => {
     const path = l.path(text("broken", { "cache-control": "stale-if-error=1000" }, 500));
     expect((await l.get(path)).status).toBe(500);
