@@ -24,8 +24,8 @@ export interface PassageOptions {
   readonly address: string;
   /** Read of the viewer already. */
   readonly first: Uint8Array;
-  /** Viewers' addresses by the local port of their passages, while these stand. */
-  readonly addresses: Map<number, string>;
+  /** Viewers' addresses by the local port of their passages, while these stand; without a prototype. */
+  readonly addresses: Record<number, string>;
   /** The server could not be connected to. */
   onError(error: unknown): void;
   /** Called once, when the passage is over. */
@@ -75,7 +75,7 @@ export class Passage {
   drop(): void {
     if (this.#over) return;
     this.#over = true;
-    if (!this.#serverEnded) this.#options.addresses.delete(this.#localPort);
+    if (!this.#serverEnded) delete this.#options.addresses[this.#localPort];
     this.#viewer.terminate();
     this.#server?.terminate();
     this.#options.onOver();
@@ -96,7 +96,7 @@ export class Passage {
             this.#server = server;
             this.#localPort = server.localPort;
             // Known before the first byte is sent, and so before the server can ask.
-            addresses.set(server.localPort, address);
+            addresses[server.localPort] = address;
             this.#flushToServer();
           },
           data: (_, bytes) => this.#fromServer(bytes),
@@ -133,7 +133,7 @@ export class Passage {
   #serverClosed(): void {
     if (this.#over) return;
     this.#serverEnded = true;
-    this.#options.addresses.delete(this.#localPort);
+    delete this.#options.addresses[this.#localPort];
     if (this.#toViewer.byteLength === 0) this.#viewer.end();
   }
 }

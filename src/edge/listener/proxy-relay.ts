@@ -4,6 +4,7 @@
  *
  * A connection: header -> passed -> closed.
  */
+import { ChurnSet } from "../../base/churn-set.ts";
 import type { Socket, TCPSocketListener } from "bun";
 import type { Clock } from "../../base/clock.ts";
 import type { ListenerLimits } from "./limits.ts";
@@ -43,8 +44,8 @@ export interface ProxyRelayOptions {
 export class ProxyRelay {
   readonly #options: ProxyRelayOptions;
   readonly #listener: TCPSocketListener<Relayed | null>;
-  readonly #connections = new Set<Relayed>();
-  readonly #addresses = new Map<number, string>();
+  readonly #connections = new ChurnSet<Relayed>();
+  readonly #addresses: Record<number, string> = Object.create(null);
 
   /** Throws the runtime's error when the port can not be bound. */
   constructor(options: ProxyRelayOptions) {
@@ -77,7 +78,7 @@ export class ProxyRelay {
 
   /** The viewer behind a connection of ours, null when the connection is not the relay's. */
   addressOf(relayPort: number): string | null {
-    return this.#addresses.get(relayPort) ?? null;
+    return this.#addresses[relayPort] ?? null;
   }
 
   /** Accepts no more connections; those that stand go on. */
@@ -88,7 +89,7 @@ export class ProxyRelay {
   /** Closes everything. */
   stop(): void {
     this.#listener.stop(true);
-    for (const relayed of this.#connections) this.#drop(relayed);
+    for (const relayed of this.#connections.list()) this.#drop(relayed);
   }
 
   #opened(socket: Socket<Relayed | null>): void {

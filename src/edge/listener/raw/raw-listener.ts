@@ -44,10 +44,10 @@ export interface RawListenerOptions {
 export class RawListener {
   readonly #options: RawListenerOptions;
   readonly #listener: SocketListener<Connection>;
-  readonly #connections = new Set<Connection>();
+  readonly #connections: Connection[] = [];
   readonly #context: ConnectionContext;
   /** Viewers of passed connections, by our local port. */
-  readonly #passed = new Map<number, string>();
+  readonly #passed: Record<number, string> = Object.create(null);
   #onEmpty: (() => void) | null = null;
 
   /** Throws the runtime's error when the port can not be bound. */
@@ -101,7 +101,7 @@ export class RawListener {
 
   /** The viewer behind a passed connection, by its port towards the runtime's server; null when there is none. */
   addressOf(port: number): string | null {
-    return this.#passed.get(port) ?? null;
+    return this.#passed[port] ?? null;
   }
 
   /** From now on each answer says that its connection ends. */
@@ -114,7 +114,7 @@ export class RawListener {
     this.#context.closing = true;
     this.#listener.stop(false);
     for (const connection of [...this.#connections]) connection.closeIdle();
-    if (this.#connections.size === 0) return;
+    if (this.#connections.length === 0) return;
     await new Promise<void>((resolve) => {
       this.#onEmpty = resolve;
     });
@@ -128,13 +128,13 @@ export class RawListener {
 
   #opened(socket: Socket<Connection>): void {
     try {
-      if (this.#connections.size >= this.#options.limits.connectionsMax) {
+      if (this.#connections.length >= this.#options.limits.connectionsMax) {
         socket.terminate();
         return;
       }
       const connection = new Connection(socket, this.#context);
       socket.data = connection;
-      this.#connections.add(connection);
+      connection.place = this.#connections.push(connection) - 1;
     } catch (error) {
       this.#options.onError(error);
       socket.terminate();
@@ -153,8 +153,15 @@ export class RawListener {
   }
 
   #closed(connection: Connection): void {
-    this.#connections.delete(connection);
-    if (this.#connections.size > 0) return;
+    const { place } = connection;
+    if (place === -1) return;
+    connection.place = -1;
+    const last = this.#connections.pop() as Connection;
+    if (last !== connection) {
+      this.#connections[place] = last;
+      last.place = place;
+    }
+    if (this.#connections.length > 0) return;
     this.#onEmpty?.();
     this.#onEmpty = null;
   }
