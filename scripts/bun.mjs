@@ -163,7 +163,7 @@ export async function runBun(args, options) {
  */
 export const ENGINE_ENV = {
   BUN_JSC_forceRAMSize: "500000000",
-  BUN_JSC_minEdenToOldGenerationRatio: "0.15",
+  BUN_JSC_minEdenToOldGenerationRatio: "0.2",
 };
 
 /** Runs Proxima itself, `src/main.ts`, with `args`. @param {readonly string[]} args @param {{ cwd?: string }} [options] */

@@ -61,9 +61,7 @@ export class S3Fifo<N extends EvictionNode<N>> implements EvictionPolicy<N> {
 
   /** Somebody has to go: all together are too many, or those that are new. */
   get isCrowded(): boolean {
-    return (
-      this.bytes > this.#bytesMax || (this.#smallLimit !== null && this.#small.bytes > this.#smallLimit)
-    );
+    return this.bytes > this.#bytesMax || (this.#smallLimit !== null && this.#small.bytes > this.#smallLimit);
   }
 
   insert(node: N): void {
@@ -93,6 +91,8 @@ export class S3Fifo<N extends EvictionNode<N>> implements EvictionPolicy<N> {
   victim(keep: N | null): N | null {
     // Every turn moves a node out of small for good or takes a hit off one: it ends.
     for (;;) {
+      // Who went on to the main queue has made room in the small one.
+      if (this.#smallLimit !== null && !this.isCrowded) return null;
       const small = this.#small.oldestBut(keep);
       const main = this.#main.oldestBut(keep);
       if (small !== null && (main === null || this.#small.bytes > this.#smallBytesMax())) {

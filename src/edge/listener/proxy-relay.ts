@@ -4,8 +4,9 @@
  *
  * A connection: header -> passed -> closed.
  */
-import { ChurnSet } from "../../base/churn-set.ts";
+
 import type { Socket, TCPSocketListener } from "bun";
+import { ChurnSet } from "../../base/churn-set.ts";
 import type { Clock } from "../../base/clock.ts";
 import type { ListenerLimits } from "./limits.ts";
 import { Passage } from "./passage.ts";

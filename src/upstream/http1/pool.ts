@@ -193,11 +193,7 @@ export class Pool {
   }
 
   #serveWaiting(): void {
-    for (
-      let next = this.#waiting.first;
-      next !== undefined && this.#hasRoom();
-      next = this.#waiting.first
-    ) {
+    for (let next = this.#waiting.first; next !== undefined && this.#hasRoom(); next = this.#waiting.first) {
       this.#waiting.delete(next);
       this.#connect(next);
     }

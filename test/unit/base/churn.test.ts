@@ -1,5 +1,5 @@
-import { describe, expect, test } from "bun:test";
 import { edenGC, fullGC } from "bun:jsc";
+import { describe, expect, test } from "bun:test";
 import { ChurnMap } from "../../../src/base/churn-map.ts";
 import { ChurnSet } from "../../../src/base/churn-set.ts";
 
