@@ -190,7 +190,7 @@ async function serve(kind: string, originPort: number, folder: string): Promise<
     altSvc: null,
     relayed: null,
     spool: new Http3Spool(limits, systemClock),
-    tunnels: new Set(),
+    tunnels: new ChurnSet(),
     connecting: { count: 0 },
   };
   const server = Bun.serve<TunnelData>({

@@ -5,7 +5,9 @@
  *
  * States: connecting -> passing -> over.
  */
+
 import type { Socket } from "bun";
+import type { ChurnMap } from "../../base/churn-map.ts";
 
 /** The part of a viewer's socket that a passage needs. */
 export interface PassedSocket {
@@ -24,8 +26,8 @@ export interface PassageOptions {
   readonly address: string;
   /** Read of the viewer already. */
   readonly first: Uint8Array;
-  /** Viewers' addresses by the local port of their passages, while these stand; without a prototype. */
-  readonly addresses: Record<number, string>;
+  /** Viewers' addresses by the local port of their passages, while these stand. */
+  readonly addresses: ChurnMap<number, string>;
   /** The server could not be connected to. */
   onError(error: unknown): void;
   /** Called once, when the passage is over. */
@@ -75,7 +77,7 @@ export class Passage {
   drop(): void {
     if (this.#over) return;
     this.#over = true;
-    if (!this.#serverEnded) delete this.#options.addresses[this.#localPort];
+    if (!this.#serverEnded) this.#options.addresses.delete(this.#localPort);
     this.#viewer.terminate();
     this.#server?.terminate();
     this.#options.onOver();
@@ -96,7 +98,7 @@ export class Passage {
             this.#server = server;
             this.#localPort = server.localPort;
             // Known before the first byte is sent, and so before the server can ask.
-            addresses[server.localPort] = address;
+            addresses.set(server.localPort, address);
             this.#flushToServer();
           },
           data: (_, bytes) => this.#fromServer(bytes),
@@ -133,7 +135,7 @@ export class Passage {
   #serverClosed(): void {
     if (this.#over) return;
     this.#serverEnded = true;
-    delete this.#options.addresses[this.#localPort];
+    this.#options.addresses.delete(this.#localPort);
     if (this.#toViewer.byteLength === 0) this.#viewer.end();
   }
 }

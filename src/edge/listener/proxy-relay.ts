@@ -6,6 +6,7 @@
  */
 
 import type { Socket, TCPSocketListener } from "bun";
+import { ChurnMap } from "../../base/churn-map.ts";
 import { ChurnSet } from "../../base/churn-set.ts";
 import type { Clock } from "../../base/clock.ts";
 import type { ListenerLimits } from "./limits.ts";
@@ -46,7 +47,7 @@ export class ProxyRelay {
   readonly #options: ProxyRelayOptions;
   readonly #listener: TCPSocketListener<Relayed | null>;
   readonly #connections = new ChurnSet<Relayed>();
-  readonly #addresses: Record<number, string> = Object.create(null);
+  readonly #addresses = new ChurnMap<number, string>();
 
   /** Throws the runtime's error when the port can not be bound. */
   constructor(options: ProxyRelayOptions) {
@@ -79,7 +80,7 @@ export class ProxyRelay {
 
   /** The viewer behind a connection of ours, null when the connection is not the relay's. */
   addressOf(relayPort: number): string | null {
-    return this.#addresses[relayPort] ?? null;
+    return this.#addresses.get(relayPort) ?? null;
   }
 
   /** Accepts no more connections; those that stand go on. */

@@ -170,7 +170,7 @@ export class Channel<Out, In> {
   close(why: string): void {
     this.#closed ??= new ProximaError("worker_gone", why, { source: "node" });
     for (const { reject } of this.#pending.values()) reject(this.#closed);
-    for (const id of this.#pending.keys()) this.#pending.delete(Number(id));
+    for (const id of this.#pending.keys()) this.#pending.delete(id);
   }
 
   async #answer({ id, call, argument }: Call): Promise<void> {

@@ -25,6 +25,11 @@ describe("a map for what comes and goes", () => {
     for (let n = 0; n < 200; n++) map.set(`k${n}`, { n });
     for (let n = 0; n < 200; n += 2) map.delete(`k${n}`);
     map.set("k0", { n: 0 });
+    // More have gone than are left meanwhile: the table was made anew.
+    for (let n = 1_000; n < 3_000; n++) {
+      map.set(`k${n}`, { n });
+      map.delete(`k${n}`);
+    }
     const odd = Array.from({ length: 100 }, (_, i) => 2 * i + 1);
     expect(map.values().map(({ n }) => n)).toEqual([...odd, 0]);
     expect(map.keys()).toEqual([...odd, 0].map((n) => `k${n}`));

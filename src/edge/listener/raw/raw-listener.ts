@@ -5,7 +5,9 @@
  *
  * States: open -> draining -> closed.
  */
+
 import type { Socket, SocketHandler, SocketListener } from "bun";
+import { ChurnMap } from "../../../base/churn-map.ts";
 import type { Clock } from "../../../base/clock.ts";
 import type { Refusal, RequestHandler } from "../../message.ts";
 import type { ListenerLimits } from "../limits.ts";
@@ -47,7 +49,7 @@ export class RawListener {
   readonly #connections: Connection[] = [];
   readonly #context: ConnectionContext;
   /** Viewers of passed connections, by our local port. */
-  readonly #passed: Record<number, string> = Object.create(null);
+  readonly #passed = new ChurnMap<number, string>();
   #onEmpty: (() => void) | null = null;
 
   /** Throws the runtime's error when the port can not be bound. */
@@ -101,7 +103,7 @@ export class RawListener {
 
   /** The viewer behind a passed connection, by its port towards the runtime's server; null when there is none. */
   addressOf(port: number): string | null {
-    return this.#passed[port] ?? null;
+    return this.#passed.get(port) ?? null;
   }
 
   /** From now on each answer says that its connection ends. */
