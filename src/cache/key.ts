@@ -11,7 +11,6 @@ import type { KeyRecipe } from "../config/plan.ts";
 import { readCookies } from "../http/cookie.ts";
 import type { FieldReader } from "../http/fields.ts";
 import { splitQuery } from "../http/target.ts";
-import { TextParts } from "../http/text-parts.ts";
 import { normalizeSelectingValue } from "../http/vary.ts";
 
 /** The query that is part of the key, without "?"; null when there is none. */
@@ -39,8 +38,6 @@ function isTracking(name: string): boolean {
   return name.startsWith("utm_") || TRACKING_PARAMETERS.has(name);
 }
 
-const text = new TextParts();
-
 /** The base key. `query` is the result of keyQuery. */
 export function baseKey(
   site: string,
@@ -49,18 +46,17 @@ export function baseKey(
   path: string,
   query: string | null,
 ): string {
-  text.begin();
-  text.add(site);
-  text.add(" ");
-  text.add(scheme);
-  text.add("://");
-  text.add(authority);
-  text.add(path);
-  if (query !== null) {
-    text.add("?");
-    text.add(query);
-  }
-  return text.text();
+  const begin = beginOf(site, scheme, authority);
+  return query === null ? `${begin}${path}` : `${begin}${path}?${query}`;
+}
+
+/** What the last key began with: many in a row begin alike. */
+let last = { site: "", scheme: "", authority: "", begin: "" };
+
+function beginOf(site: string, scheme: string, authority: string): string {
+  if (last.site !== site || last.scheme !== scheme || last.authority !== authority)
+    last = { site, scheme, authority, begin: `${site} ${scheme}://${authority}` };
+  return last.begin;
 }
 
 /** The site of a base key. */

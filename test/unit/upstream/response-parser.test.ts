@@ -136,6 +136,18 @@ describe("a well-formed response", () => {
     ]);
   });
 
+  test("has its length as a number is written, however it came", () => {
+    for (const [sent, length] of [
+      ["007", "7"],
+      ["00", "0"],
+      ["0", "0"],
+      ["70", "70"],
+    ]) {
+      const { head } = parse([`HTTP/1.1 304 Not Modified\r\nContent-Length: ${sent}\r\n\r\n`]);
+      expect([head?.fields.get("content-length"), head?.bodyLength]).toEqual([length ?? "", Number(length)]);
+    }
+  });
+
   test("is whole, and its connection poisoned, when bytes follow it", () => {
     for (const text of [LENGTH, CHUNKED, "HTTP/1.1 204 No Content\r\n\r\n"]) {
       expect(parse([`${text}HTTP/1.1 200 OK\r\n\r\n`])).toMatchObject({

@@ -7,16 +7,16 @@ import { WatchedHop } from "../../../../src/upstream/health/watched-hop.ts";
 import { UpstreamError } from "../../../../src/upstream/next-hop.ts";
 import { failureOf, TIMEOUTS, upstreamRequest } from "../../../kit/upstream-request.ts";
 
-async function watched(body: BodyReader) {
-  const hop = new WatchedHop({
+function hopOf(body: () => BodyReader, status = 200, failures = 1): WatchedHop {
+  return new WatchedHop({
     hop: {
       name: "app",
       fetch: async () => ({
-        status: 200,
+        status,
         fields: new Fields(),
         framing: "length",
         bodyLength: 4,
-        body,
+        body: body(),
         requestTimeMs: 0,
         responseTimeMs: 0,
         reused: false,
@@ -24,11 +24,15 @@ async function watched(body: BodyReader) {
       close() {},
     },
     clock: new ManualClock(),
-    policy: { failures: 1, holdMs: 1_000 },
-    failingStatuses: new Set(),
+    policy: { failures, holdMs: 1_000 },
+    failingStatuses: new Set([503]),
     slowMs: null,
     onFinding() {},
   });
+}
+
+async function watched(body: BodyReader) {
+  const hop = hopOf(() => body);
   const response = await hop.fetch(upstreamRequest(), TIMEOUTS);
   if (response.body === null) throw new Error("a body was expected");
   expect(hop.counts()).toEqual({ requests: 1, failures: 0, inFlight: 1 });
@@ -57,6 +61,18 @@ describe("an exchange", () => {
     await body.read();
     await body.read();
     expect(hop.counts()).toEqual({ requests: 1, failures: 0, inFlight: 0 });
+  });
+
+  test("of a failing status is no success when its body is whole: so many in a row are too many", async () => {
+    const hop = hopOf(() => bodyOf(Buffer.from("body")), 503, 3);
+    for (let i = 1; i <= 3; i++) {
+      expect(hop.health.state(0)).toBe("up");
+      const { body } = await hop.fetch(upstreamRequest(), TIMEOUTS);
+      await body?.read();
+      await body?.read();
+      expect(hop.counts()).toEqual({ requests: i, failures: i, inFlight: 0 });
+    }
+    expect(hop.health.state(0)).toBe("down");
   });
 
   test("whose body is cut is the origin's failure, once", async () => {

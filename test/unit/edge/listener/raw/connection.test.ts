@@ -11,7 +11,7 @@ import {
 } from "../../../../../src/edge/listener/raw/limits.ts";
 import type { RequestHandler } from "../../../../../src/edge/message.ts";
 import { until } from "../../../../kit/upstream-request.ts";
-import { after, cleanUp, get, raw, start, text } from "../support.ts";
+import { after, cleanUp, get, pieces, raw, start, text } from "../support.ts";
 
 afterEach(cleanUp);
 
@@ -293,6 +293,29 @@ describe("a request's body", () => {
 });
 
 describe("the end", () => {
+  test("of a viewer who waits gives up the answer that comes too late; what another asked for goes on", async () => {
+    const gone = Promise.withResolvers<void>();
+    const body = pieces(["too late"]);
+    let asked = 0;
+    const { http, errors } = await start((request) => {
+      asked++;
+      request.signal.addEventListener("abort", () => gone.resolve());
+      if (request.url.endsWith("/fails")) return gone.promise.then(() => Promise.reject(new Error("a bug")));
+      return gone.promise.then(() => text(body));
+    });
+    const one = await viewer(http);
+    one.send(ask("/late"));
+    await until(() => asked === 1, "the request");
+    const other = await viewer(http);
+    other.send(ask("/fails"));
+    await until(() => asked === 2, "the other request");
+    one.socket.terminate();
+    await until(() => body.cancelled, "the body is given up");
+    await until(() => errors.length > 0, "the bug is told");
+    expect(errors.map(String)).toEqual(["Error: a bug"]);
+    await until(() => other.text.startsWith("HTTP/1.1 500 "), "its answer");
+  });
+
   test("of a drain closes idle connections at once, and busy ones with their answer", async () => {
     const go = Promise.withResolvers<void>();
     const edge = await start((request) =>
