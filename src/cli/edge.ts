@@ -1,26 +1,15 @@
 /** `proxima edge`: an edge for the sites of a config file, which is watched, or for those of a fleet. */
-import { InvalidArgumentError, Option } from "commander";
-import type { ListenAddress } from "../config/address.ts";
 import { ConfigLoader } from "../config/load.ts";
 import { parseConfig } from "../config/parse.ts";
 import { formatProblems, type Problem } from "../config/problems.ts";
 import type { Config } from "../config/schema.ts";
-import { controlUrl } from "../config/values.ts";
 import type { ConfigSource } from "../node/node.ts";
 import { edgeBanner } from "./banner.ts";
 import { watchedSource } from "./config-source.ts";
 import { EXIT, SilentExit, UsageError } from "./failure.ts";
 import type { Io } from "./io.ts";
-import { applyListenOptions, type ListenOptions, readAddress } from "./options.ts";
+import { applyListenOptions, type EdgeControl, type ListenOptions } from "./options.ts";
 import { mustParse, nodeLog, type Program, serve } from "./serve.ts";
-
-/** Both things that --control may name on this command. */
-interface EdgeControl {
-  /** Address of the node's own control listener. */
-  readonly own?: ListenAddress;
-  /** URL of the fleet's control plane. */
-  readonly plane?: string;
-}
 
 /** Options of the command. */
 export interface EdgeOptions extends Omit<ListenOptions, "control"> {
@@ -28,21 +17,6 @@ export interface EdgeOptions extends Omit<ListenOptions, "control"> {
   readonly control?: EdgeControl;
   readonly join?: string;
   readonly name?: string;
-}
-
-/** `--control`, which may be given twice: an address for the node itself, a URL for its fleet. */
-export function edgeControlOption(): Option {
-  return new Option(
-    "--control <HOST:PORT|URL>",
-    "address of the node's own control listener; or URL of the fleet's control plane; or both, given twice",
-  ).argParser((text: string, before: EdgeControl | undefined): EdgeControl => {
-    if (!/^https?:/i.test(text)) return { ...before, own: readAddress(text) };
-    if (!controlUrl.safeParse(text).success)
-      throw new InvalidArgumentError(
-        'Expected "https://host[:port]", or "http://127.0.0.1:port" on this machine.',
-      );
-    return { ...before, plane: text };
-  });
 }
 
 /** Runs the command until the process is told to end. */

@@ -19,7 +19,6 @@ import {
 } from "./parse.ts";
 import { fileProblem, type Locate, type Position } from "./problems.ts";
 import { formatSize } from "./size.ts";
-import { readYaml } from "./yaml-text.ts";
 
 export type { LoadResult } from "./parse.ts";
 
@@ -146,6 +145,8 @@ export class ConfigLoader {
   async #loadYaml(): Promise<LoadResult> {
     const file = await readText(this.file, YAML_BYTES_MAX);
     if (!file.ok) return refuse(file.message);
+    // Its parser is loaded where a config is written in it.
+    const { readYaml } = await import("./yaml-text.ts");
     const yaml = readYaml(file.text);
     if (!yaml.ok) return { ok: false, problems: yaml.problems };
     const locate: Locate = yaml.locate;
