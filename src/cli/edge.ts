@@ -1,13 +1,10 @@
 /** `proxima edge`: an edge for the sites of a config file, which is watched, or for those of a fleet. */
-import { ConfigLoader } from "../config/load.ts";
-import { parseConfig } from "../config/parse.ts";
 import { formatProblems, type Problem } from "../config/problems.ts";
 import type { Config } from "../config/schema.ts";
 import type { ConfigSource } from "../node/node.ts";
 import { edgeBanner } from "./banner.ts";
 import { watchedSource } from "./config-source.ts";
 import { EXIT, SilentExit, UsageError } from "./failure.ts";
-import type { Io } from "./io.ts";
 import { applyListenOptions, type EdgeControl, type ListenOptions } from "./options.ts";
 import { mustParse, nodeLog, type Program, serve } from "./serve.ts";
 
@@ -30,8 +27,8 @@ export async function edgeCommand(options: EdgeOptions, program: Program): Promi
   const complete = (config: Config): Config => joined(applyListenOptions(config, listen), options);
   const { config, source } =
     options.config === undefined
-      ? { config: complete(mustParse(parseConfig(fromFleetOnly(control)))), source: null }
-      : await fromFile(options.config, complete, io);
+      ? { config: complete(await fromFleetOnly(control)), source: null }
+      : await fromFile(options.config, complete, program);
   if (config.listen.http === undefined && config.listen.https === undefined) {
     throw new UsageError(
       `${options.config ?? "the command line"} names no address to listen on; set listen.http or listen.https, or give --http or --https`,
@@ -53,18 +50,20 @@ export async function edgeCommand(options: EdgeOptions, program: Program): Promi
   );
 }
 
-function fromFleetOnly(control: EdgeControl | undefined): unknown {
+async function fromFleetOnly(control: EdgeControl | undefined): Promise<Config> {
   if (control?.plane === undefined)
     throw new UsageError("give --config FILE, or --control URL for an edge of a fleet");
-  return { sites: {}, join: { control: control.plane } };
+  // The sites of a fleet are parsed in this process, whenever a snapshot comes.
+  const { parseConfig } = await import("../config/parse.ts");
+  return mustParse(parseConfig({ sites: {}, join: { control: control.plane } }));
 }
 
 async function fromFile(
   file: string,
   complete: (config: Config) => Config,
-  io: Io,
+  { io, openConfig }: Program,
 ): Promise<{ readonly config: Config; readonly source: ConfigSource }> {
-  const loader = new ConfigLoader(file);
+  const loader = openConfig(file);
   const loaded = await loader.load();
   if (!loaded.ok) {
     // One problem is one sentence; several are listed as `config check` lists them.
