@@ -7,6 +7,7 @@
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { ChurnSet } from "../src/base/churn-set.ts";
 import { systemClock } from "../src/base/clock.ts";
 import { parseConfig } from "../src/config/parse.ts";
 import { type AnswerContext, answer } from "../src/edge/listener/answer.ts";
@@ -190,7 +191,7 @@ async function serve(kind: string, originPort: number, folder: string): Promise<
     altSvc: null,
     relayed: null,
     spool: new Http3Spool(limits, systemClock),
-    tunnels: new Set(),
+    tunnels: new ChurnSet(),
     connecting: { count: 0 },
   };
   const server = Bun.serve<TunnelData>({

@@ -157,9 +157,14 @@ export async function runBun(args, options) {
 /**
  * The engine sizes its garbage by the machine's memory: on a large one the heap may double before a full
  * collection, and a cache of 256 MiB came to rest at 1 GiB. Told of 512 MB it collects after a quarter of
- * growth (docs/decisions/0006-memory.md). A value in the environment wins.
+ * growth (docs/decisions/0006-memory.md). With so little growth it would make every second collection a
+ * full one; a lower share for what is new lets the old grow some more first (0028-churn.md). A value in
+ * the environment wins.
  */
-export const ENGINE_ENV = { BUN_JSC_forceRAMSize: "500000000" };
+export const ENGINE_ENV = {
+  BUN_JSC_forceRAMSize: "500000000",
+  BUN_JSC_minEdenToOldGenerationRatio: "0.2",
+};
 
 /** Runs Proxima itself, `src/main.ts`, with `args`. @param {readonly string[]} args @param {{ cwd?: string }} [options] */
 export async function runProxima(args, options) {

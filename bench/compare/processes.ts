@@ -28,6 +28,8 @@ export interface StartOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** Lower is favoured; null leaves it. */
   readonly nice?: number | null;
+  /** Runs only while nothing else wants its core, and gives way at once: the kernel's idle class. */
+  readonly yields?: boolean;
 }
 
 /** A started process and what it started. */
@@ -183,13 +185,14 @@ export function busySecondsOf(cpu: string): number {
   return (user + nice + system + irq + softirq + steal) / TICKS_PER_SECOND;
 }
 
-function pinned(argv: readonly string[], { cpus, nice }: StartOptions): string[] {
+function pinned(argv: readonly string[], { cpus, nice, yields }: StartOptions): string[] {
   const [name = "", ...args] = argv;
   const command = [findProgram(name) ?? name, ...args];
   return [
     ...["setpriv", "--pdeathsig", "TERM"],
     ...["prlimit", `--nofile=${DESCRIPTORS}:${DESCRIPTORS}`],
     ...(nice == null ? [] : ["nice", "-n", String(nice)]),
+    ...(yields === true ? ["chrt", "--idle", "0"] : []),
     ...["taskset", "-c", cpus],
     ...command,
   ];

@@ -6,6 +6,7 @@
  * A disk that takes nothing more does not end this: what came last is then held in memory until those who
  * read have it (a window with a limit), and the next hop is read no faster than they do.
  */
+import { ChurnSet } from "../base/churn-set.ts";
 import type { Clock } from "../base/clock.ts";
 import { ProximaError } from "../base/errors.ts";
 import type { BodyReader } from "../http/body.ts";
@@ -38,8 +39,8 @@ export class LargeBody {
   readonly validator: Validator | null;
   readonly #disk: DiskStore;
   readonly #clock: Clock;
-  readonly #fills = new Set<SpanFill>();
-  readonly #readers = new Set<LargeReader>();
+  readonly #fills = new ChurnSet<SpanFill>();
+  readonly #readers = new ChurnSet<LargeReader>();
   /** Blocks that the disk did not take, for those who read now. */
   readonly #held = new Map<number, Uint8Array>();
   #sparse: SparseObject | null;
@@ -165,7 +166,7 @@ export class LargeBody {
   /** Nobody may come to read: fetches that can be done again later end. */
   rest(): void {
     if (this.#readers.size > 0 || this.#holds > 0) return;
-    for (const fill of this.#fills)
+    for (const fill of this.#fills.list())
       if (this.validator !== null && fill.end - fill.position > LARGE_SPAN_BYTES) fill.stop();
     this.#held.clear();
     this.#release();
@@ -193,7 +194,7 @@ export class LargeBody {
 
   /** True when the block of this byte is on its way and comes before long; with `anyhow` also when it comes late. */
   isComing(position: number, anyhow: boolean): boolean {
-    for (const fill of this.#fills) {
+    for (const fill of this.#fills.list()) {
       if (fill.ended || position < fill.start || position >= fill.end) continue;
       const aheadBytes = position - fill.position;
       // What is behind it has come already, and was lost since.
@@ -211,7 +212,7 @@ export class LargeBody {
     if (gap === undefined) return;
     const cut = Math.min(
       gap.end,
-      ...[...this.#fills].map(({ start }) => (start > gap.start ? start : gap.end)),
+      ...this.#fills.list().map(({ start }) => (start > gap.start ? start : gap.end)),
     );
     const fill = new SpanFill(
       null,
@@ -304,7 +305,7 @@ export class LargeBody {
   #readersBehind(block: number): number | null {
     const blockBytes = this.#sparse?.blockBytes ?? 1;
     let least: number | null = null;
-    for (const { position, end } of this.#readers) {
+    for (const { position, end } of this.#readers.list()) {
       const behind = block - Math.floor(position / blockBytes);
       if (behind >= 0 && end > block * blockBytes) least = Math.min(least ?? behind, behind);
     }

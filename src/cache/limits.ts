@@ -6,6 +6,8 @@ export const ENTRY_OVERHEAD_BYTES = 1_650;
 /** Share of the memory limit, and most bytes, that responses may take that are in use, as objects beside the packed ones. */
 export const UNPACKED_SHARE = 1 / 16;
 export const UNPACKED_BYTES_MAX = 32 * 1024 * 1024;
+/** How much of that those may take that were asked for once: what is packed before the next small collection costs the collector nothing. */
+export const UNPACKED_NEW_BYTES_MAX = 512 * 1024;
 
 /** Share of the memory limit, and least bytes, that slabs of packed responses may hold without records. */
 export const SLACK_SHARE = 1 / 16;

@@ -4,6 +4,7 @@
  * (collapsed forwarding). It is not bound to the viewer who started it: when that one leaves, the
  * others still get the object.
  */
+import { ChurnMap } from "../base/churn-map.ts";
 import type { Fill } from "../cache/fill.ts";
 import type { NotStoredReason, Storage } from "../cache/freshness.ts";
 import type { LargeBody } from "../cache/large-body.ts";
@@ -87,7 +88,7 @@ export interface Flight {
 
 /** The flights of an edge, by base key. */
 export class Flights {
-  readonly #byBase = new Map<string, Flight[]>();
+  readonly #byBase = new ChurnMap<string, Flight[]>();
 
   find(base: string, key: string): Flight | undefined {
     return this.#byBase.get(base)?.find((flight) => flight.shared && flight.key === key);

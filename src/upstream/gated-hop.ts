@@ -2,6 +2,7 @@
  * A next hop that is asked for no more than so much at once. Who comes while it is full waits in order,
  * in a queue of limited length and for a limited time. An exchange holds its place until its body ended.
  */
+import { ChurnSet } from "../base/churn-set.ts";
 import type { Clock } from "../base/clock.ts";
 import type { BodyReader } from "../http/body.ts";
 import {
@@ -39,7 +40,7 @@ export class GatedHop implements NextHop {
   readonly #hop: NextHop;
   readonly #limits: GateLimits;
   readonly #clock: Clock;
-  readonly #waiting = new Set<Waiting>();
+  readonly #waiting = new ChurnSet<Waiting>();
   #inside = 0;
   #refused = 0;
 
@@ -118,7 +119,7 @@ export class GatedHop implements NextHop {
 
   /** The place goes to who has waited longest. */
   #leave(): void {
-    const next = this.#waiting.values().next().value;
+    const next = this.#waiting.first;
     if (next === undefined) this.#inside--;
     else next.enter();
   }

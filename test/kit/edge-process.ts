@@ -37,7 +37,7 @@ export async function startEdgeProcess(
       "--data-dir",
       join(folder, "data"),
     ],
-    { stdout: "pipe", stderr: "inherit", cwd: folder, env: { ...process.env, ...ENGINE_ENV } },
+    { stdout: "pipe", stderr: "inherit", cwd: folder, env: { ...ENGINE_ENV, ...process.env } },
   );
   let text = "";
   const reader = child.stdout.getReader();

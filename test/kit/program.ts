@@ -35,7 +35,7 @@ export class Program {
     const { NO_COLOR: _, PROXIMA_CONTROL_TOKEN: __, ...inherited } = process.env;
     this.child = Bun.spawn([process.execPath, MAIN, ...argv], {
       cwd: options.cwd,
-      env: { ...inherited, ...ENGINE_ENV, ...options.env },
+      env: { ...ENGINE_ENV, ...inherited, ...options.env },
       stdin: "ignore",
       stdout: "pipe",
       stderr: "pipe",

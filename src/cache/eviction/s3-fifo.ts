@@ -27,6 +27,8 @@ const MAIN = 8;
 export interface S3FifoOptions {
   /** False leaves out the guard for tiny caches, as published. */
   readonly guard?: boolean;
+  /** Most bytes that the small queue may hold, also while there is room beside it: `isCrowded` says when that is too much. Left out, a tenth of a full cache. */
+  readonly smallBytesMax?: number;
 }
 
 /** The S3-FIFO policy. */
@@ -35,6 +37,7 @@ export class S3Fifo<N extends EvictionNode<N>> implements EvictionPolicy<N> {
   readonly refuses = false;
   readonly #bytesMax: number;
   readonly #guard: boolean;
+  readonly #smallLimit: number | null;
   readonly #small = new EvictionQueue<N>();
   readonly #main = new EvictionQueue<N>();
   readonly #ghost: Ghost;
@@ -44,6 +47,7 @@ export class S3Fifo<N extends EvictionNode<N>> implements EvictionPolicy<N> {
   constructor(bytesMax: number, options: S3FifoOptions = {}) {
     this.#bytesMax = bytesMax;
     this.#guard = options.guard ?? true;
+    this.#smallLimit = options.smallBytesMax ?? null;
     this.#ghost = new Ghost(bytesMax);
   }
 
@@ -53,6 +57,11 @@ export class S3Fifo<N extends EvictionNode<N>> implements EvictionPolicy<N> {
 
   get count(): number {
     return this.#small.count + this.#main.count;
+  }
+
+  /** Somebody has to go: all together are too many, or those that are new. */
+  get isCrowded(): boolean {
+    return this.bytes > this.#bytesMax || (this.#smallLimit !== null && this.#small.bytes > this.#smallLimit);
   }
 
   insert(node: N): void {
@@ -82,6 +91,8 @@ export class S3Fifo<N extends EvictionNode<N>> implements EvictionPolicy<N> {
   victim(keep: N | null): N | null {
     // Every turn moves a node out of small for good or takes a hit off one: it ends.
     for (;;) {
+      // Who went on to the main queue has made room in the small one.
+      if (this.#smallLimit !== null && !this.isCrowded) return null;
       const small = this.#small.oldestBut(keep);
       const main = this.#main.oldestBut(keep);
       if (small !== null && (main === null || this.#small.bytes > this.#smallBytesMax())) {
@@ -111,6 +122,7 @@ export class S3Fifo<N extends EvictionNode<N>> implements EvictionPolicy<N> {
   }
 
   #smallBytesMax(): number {
+    if (this.#smallLimit !== null) return this.#smallLimit;
     const tenth = this.#bytesMax * SMALL_SHARE;
     if (!this.#guard) return tenth;
     const meanBytes = this.bytes / this.count;

@@ -7,6 +7,7 @@
  * makes objects of it; S3-FIFO over those says which are packed again. The room of the objects is set aside:
  * responses count for what they take when packed, but for those that can not be.
  */
+import { ChurnMap } from "../../base/churn-map.ts";
 import type { MemoryQuota } from "../../config/plan.ts";
 import { Partitions, type PartitionUse } from "../eviction/partitions.ts";
 import { S3Fifo } from "../eviction/s3-fifo.ts";
@@ -16,6 +17,7 @@ import {
   SLACK_BYTES_MIN,
   SLACK_SHARE,
   UNPACKED_BYTES_MAX,
+  UNPACKED_NEW_BYTES_MAX,
   UNPACKED_SHARE,
 } from "../limits.ts";
 import type { BodyForm, Keeper, QueueNode, StoredParts } from "../stored.ts";
@@ -55,7 +57,7 @@ export class MemoryStore implements Keeper {
   /** The disk's row of a response, if it is still there. */
   rowOf: (key: string, born: number) => DiskVariant | null = () => null;
   /** URLs that are here as objects. */
-  readonly #urls = new Map<string, StoredUrl>();
+  readonly #urls = new ChurnMap<string, StoredUrl>();
   /** Those of them that can be packed, and which is packed next. */
   readonly #unpacked: S3Fifo<StoredUrl>;
   readonly #unpackedBytesMax: number;
@@ -87,7 +89,9 @@ export class MemoryStore implements Keeper {
     this.#onRemoved = options.onRemoved ?? (() => undefined);
     this.bytesMax = options.bytesMax;
     this.#unpackedBytesMax = Math.min(UNPACKED_BYTES_MAX, Math.floor(options.bytesMax * UNPACKED_SHARE));
-    this.#unpacked = new S3Fifo<StoredUrl>(this.#unpackedBytesMax);
+    this.#unpacked = new S3Fifo<StoredUrl>(this.#unpackedBytesMax, {
+      smallBytesMax: Math.min(UNPACKED_NEW_BYTES_MAX, this.#unpackedBytesMax / 10),
+    });
     this.#slackBytesMax = Math.max(SLACK_BYTES_MIN, Math.floor(options.bytesMax * SLACK_SHARE));
     this.#partitions = new Partitions(options.bytesMax - this.#unpackedBytesMax);
     this.objectBytesMax = Math.min(options.objectBytesMax, options.bytesMax);
@@ -213,7 +217,7 @@ export class MemoryStore implements Keeper {
   clear(): void {
     for (let node = this.#packed.at(0); node !== undefined; node = this.#packed.at(0))
       this.removeUrl(keyOf(this.#arena, node.record));
-    for (const key of [...this.#urls.keys()]) this.removeUrl(key);
+    for (const key of this.#urls.keys()) this.removeUrl(key);
   }
 
   /** Every stored response; what is packed stays so. What is stored while it is walked may or may not be met. */
@@ -490,7 +494,7 @@ export class MemoryStore implements Keeper {
       url.bytes = bytes;
       this.#unpacked.insert(url);
     }
-    while (this.#unpacked.bytes > this.#unpackedBytesMax) {
+    while (this.#unpacked.isCrowded) {
       const next = this.#unpacked.victim(url);
       if (next === null) return;
       this.#pack(next);
@@ -566,7 +570,7 @@ export class MemoryStore implements Keeper {
     } finally {
       this.#walks.delete(late);
     }
-    yield* [...this.#urls.values()];
+    yield* this.#urls.values();
     for (const node of late) {
       if (node.mark === 0) continue;
       if (node.url instanceof StoredUrl) yield node.url;

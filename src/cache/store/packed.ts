@@ -2,14 +2,18 @@
  * A stored response as one record of bytes: what of it is kept while nobody asks for it. The first block
  * has what is of fixed size, among it the numbers that are written in place; texts follow, then bodies.
  */
+import { INLINE_BODY_BYTES_MAX } from "../limits.ts";
 import type { PurgeableObject } from "../purge-table.ts";
 import type { RestoredParts, StoredResponse } from "../stored.ts";
 import { type Arena, BLOCK_BYTES, NOWHERE, recordCost } from "./arena.ts";
 import { CODINGS, SOURCES } from "./disk-record.ts";
 import type { StoredNode } from "./node.ts";
 
-/** Bodies of a response, all codings together, that are packed at most, in bytes: beyond, what the objects cost hardly counts. */
-export const PACKED_BODY_BYTES_MAX = 16 * 1024;
+/**
+ * Bodies of a response, all codings together, that are packed at most, in bytes: all that are bytes here. One
+ * that stays an object and is evicted at last is garbage that only a full collection finds.
+ */
+export const PACKED_BODY_BYTES_MAX = INLINE_BODY_BYTES_MAX;
 /** Texts of a response that are packed at most, in characters. */
 const PACKED_TEXT_CHARS_MAX = 32 * 1024;
 

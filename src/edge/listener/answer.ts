@@ -4,7 +4,9 @@
  * would end it, and gets limits of its own: the body's (request-body.ts), the viewer's (body-stream.ts)
  * and the origin's timeouts.
  */
+
 import { unreachable } from "../../base/assert.ts";
+import type { ChurnSet } from "../../base/churn-set.ts";
 import { ProximaError } from "../../base/errors.ts";
 import { type BodyReader, blobReader } from "../../http/body.ts";
 import type { RequestHandler, UpgradeResponse, ViewerResponse } from "../message.ts";
@@ -34,7 +36,7 @@ export interface AnswerContext extends RequestContext {
   readonly altSvc: AltSvc | null;
   /** Gathers bodies for HTTP/3. */
   readonly spool: Http3Spool;
-  readonly tunnels: Set<WebSocketTunnel>;
+  readonly tunnels: ChurnSet<WebSocketTunnel>;
   /** WebSockets whose origin is being connected. */
   readonly connecting: { count: number };
   onError(error: unknown): void;

@@ -7,6 +7,7 @@
  *
  * States: open -> draining -> closed.
  */
+import { ChurnSet } from "../../base/churn-set.ts";
 import type { Clock } from "../../base/clock.ts";
 import { ProximaError } from "../../base/errors.ts";
 import type { Refusal, RequestHandler } from "../message.ts";
@@ -135,7 +136,7 @@ class Listeners implements EdgeListeners {
     this.#shared = {
       handler: options.handler,
       spool: new Http3Spool(this.#limits, options.clock),
-      tunnels: new Set(),
+      tunnels: new ChurnSet(),
       connecting: { count: 0 },
       onError: (error) => options.onError(error),
       limits: this.#limits,
@@ -241,7 +242,7 @@ class Listeners implements EdgeListeners {
     this.#altSvc.withdraw();
     this.#clearRelay?.stopAccepting();
     this.#secureRelay?.stopAccepting();
-    for (const tunnel of [...this.#shared.tunnels]) tunnel.closeBoth(1001, "going away");
+    for (const tunnel of this.#shared.tunnels.list()) tunnel.closeBoth(1001, "going away");
     const quic = this.#quic;
     const ended = Promise.all([
       this.#drainRaw(),
@@ -261,7 +262,7 @@ class Listeners implements EdgeListeners {
 
   stop(): void {
     this.#state = "closed";
-    for (const tunnel of [...this.#shared.tunnels]) tunnel.terminate();
+    for (const tunnel of this.#shared.tunnels.list()) tunnel.terminate();
     this.#raw?.stop();
     for (const server of this.#tcpServers()) void server.stop(true);
     void this.#quic?.stop(true);

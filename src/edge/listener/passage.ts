@@ -5,7 +5,9 @@
  *
  * States: connecting -> passing -> over.
  */
+
 import type { Socket } from "bun";
+import type { ChurnMap } from "../../base/churn-map.ts";
 
 /** The part of a viewer's socket that a passage needs. */
 export interface PassedSocket {
@@ -25,7 +27,7 @@ export interface PassageOptions {
   /** Read of the viewer already. */
   readonly first: Uint8Array;
   /** Viewers' addresses by the local port of their passages, while these stand. */
-  readonly addresses: Map<number, string>;
+  readonly addresses: ChurnMap<number, string>;
   /** The server could not be connected to. */
   onError(error: unknown): void;
   /** Called once, when the passage is over. */

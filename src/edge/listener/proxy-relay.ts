@@ -4,7 +4,10 @@
  *
  * A connection: header -> passed -> closed.
  */
+
 import type { Socket, TCPSocketListener } from "bun";
+import { ChurnMap } from "../../base/churn-map.ts";
+import { ChurnSet } from "../../base/churn-set.ts";
 import type { Clock } from "../../base/clock.ts";
 import type { ListenerLimits } from "./limits.ts";
 import { Passage } from "./passage.ts";
@@ -43,8 +46,8 @@ export interface ProxyRelayOptions {
 export class ProxyRelay {
   readonly #options: ProxyRelayOptions;
   readonly #listener: TCPSocketListener<Relayed | null>;
-  readonly #connections = new Set<Relayed>();
-  readonly #addresses = new Map<number, string>();
+  readonly #connections = new ChurnSet<Relayed>();
+  readonly #addresses = new ChurnMap<number, string>();
 
   /** Throws the runtime's error when the port can not be bound. */
   constructor(options: ProxyRelayOptions) {
@@ -88,7 +91,7 @@ export class ProxyRelay {
   /** Closes everything. */
   stop(): void {
     this.#listener.stop(true);
-    for (const relayed of this.#connections) this.#drop(relayed);
+    for (const relayed of this.#connections.list()) this.#drop(relayed);
   }
 
   #opened(socket: Socket<Relayed | null>): void {

@@ -2,6 +2,7 @@
  * What the supervisor and its workers say to each other, over the runtime's IPC. Each call has a number and
  * gets one answer; calls arrive in the order in which they were sent. Both ends are this very program.
  */
+import { ChurnMap } from "../../base/churn-map.ts";
 import { messageOf, ProximaError } from "../../base/errors.ts";
 import type { MarkLimits } from "../../cache/store/disk-mark.ts";
 import type { NodeConfig, SiteConfig } from "../../config/schema.ts";
@@ -120,7 +121,7 @@ export class Channel<Out, In> {
   readonly #handlers: {
     readonly [K in keyof In]: (argument: In[K] extends [infer A, unknown] ? A : never) => unknown;
   };
-  readonly #pending = new Map<number, { resolve(value: unknown): void; reject(error: unknown): void }>();
+  readonly #pending = new ChurnMap<number, { resolve(value: unknown): void; reject(error: unknown): void }>();
   #next = 1;
   #closed: ProximaError | null = null;
 
@@ -169,7 +170,7 @@ export class Channel<Out, In> {
   close(why: string): void {
     this.#closed ??= new ProximaError("worker_gone", why, { source: "node" });
     for (const { reject } of this.#pending.values()) reject(this.#closed);
-    this.#pending.clear();
+    for (const id of this.#pending.keys()) this.#pending.delete(id);
   }
 
   async #answer({ id, call, argument }: Call): Promise<void> {

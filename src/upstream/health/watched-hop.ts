@@ -3,6 +3,7 @@
  * health. An answer counts as good only when its body is whole. `X-Origin-Status` is read and taken out
  * here: neither a viewer nor the store gets it.
  */
+import { ChurnSet } from "../../base/churn-set.ts";
 import type { Clock } from "../../base/clock.ts";
 import type { BodyReader } from "../../http/body.ts";
 import {
@@ -58,7 +59,7 @@ export class WatchedHop implements NextHop {
   readonly degradation = new Degradation();
   readonly #options: WatchOptions;
   /** Who waits for an answer and wants to know, by the signal of the request. */
-  readonly #onDown = new Map<AbortSignal, () => void>();
+  readonly #onDown = new ChurnSet<{ readonly signal: AbortSignal; readonly run: () => void }>();
   #requests = 0;
   #failures = 0;
   #inFlight = 0;
@@ -79,13 +80,14 @@ export class WatchedHop implements NextHop {
 
   /** Calls `run` if the origin goes down by another request than the one with this signal. Returns how to take that back. */
   onDown(signal: AbortSignal, run: () => void): () => void {
-    this.#onDown.set(signal, run);
-    return () => this.#onDown.delete(signal);
+    const waiting = { signal, run };
+    this.#onDown.add(waiting);
+    return () => this.#onDown.delete(waiting);
   }
 
   /** Tells those who wait for an answer that the origin went down; not the one whose failure it was. */
   wentDown(by: AbortSignal | null = null): void {
-    for (const [signal, run] of [...this.#onDown]) if (signal !== by) run();
+    for (const { signal, run } of this.#onDown.list()) if (signal !== by) run();
   }
 
   async fetch(request: UpstreamRequest, timeouts: UpstreamTimeouts): Promise<UpstreamResponse> {

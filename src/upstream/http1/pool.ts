@@ -3,6 +3,7 @@
  * or opens one, or, at the limit, waits its turn; both the connections and those who wait have limits.
  * A connection is being opened, lent, idle or closed, and counts until it is closed.
  */
+import { ChurnSet } from "../../base/churn-set.ts";
 import type { Clock } from "../../base/clock.ts";
 import { UpstreamError } from "../next-hop.ts";
 import { Connection } from "./connection.ts";
@@ -41,8 +42,9 @@ export class Pool {
   readonly #keepAliveMs: number;
   /** Oldest first. */
   #idle: Connection[] = [];
-  #waiting = new Set<Borrower>();
-  #dials = new Map<Borrower, () => void>();
+  readonly #waiting = new ChurnSet<Borrower>();
+  /** How to give up the dials that are under way. */
+  readonly #dials = new WeakMap<Borrower, () => void>();
   #open = 0;
   #connects = 0;
   #reused = 0;
@@ -114,7 +116,7 @@ export class Pool {
   /** Gives a connection back that can be used again; `keepAliveMs` is the origin's own limit. */
   giveBack(connection: Connection, keepAliveMs: number | null): void {
     if (connection.closed) return;
-    const next = first(this.#waiting);
+    const next = this.#waiting.first;
     if (next !== undefined) {
       this.#waiting.delete(next);
       this.#reused++;
@@ -191,11 +193,7 @@ export class Pool {
   }
 
   #serveWaiting(): void {
-    for (
-      let next = first(this.#waiting);
-      next !== undefined && this.#hasRoom();
-      next = first(this.#waiting)
-    ) {
+    for (let next = this.#waiting.first; next !== undefined && this.#hasRoom(); next = this.#waiting.first) {
       this.#waiting.delete(next);
       this.#connect(next);
     }
@@ -211,8 +209,4 @@ export class Pool {
     const dueMs = Math.min(...this.#idle.map((connection) => connection.expiresAtMs));
     this.#cancelSweep = this.#clock.after(dueMs - nowMs, () => this.#sweep());
   }
-}
-
-function first<T>(set: ReadonlySet<T>): T | undefined {
-  return set.values().next().value;
 }

@@ -135,6 +135,19 @@ describe("a packed response", () => {
     );
   });
 
+  test("is what was asked for once, although there is room; what is asked for again stays", () => {
+    const store = openStore(64 * 2 ** 20);
+    const keys = Array.from({ length: 1_000 }, (_, at) => keyOf(at));
+    for (const key of keys) store.put(key, [], "", storedParts(1_000), 64);
+    const packed = keys.filter((key) => isPacked(store, key)).length;
+    // A tenth of four MiB, some two and a half KiB each, are not yet.
+    expect([packed > 750, packed < 950]).toEqual([true, true]);
+    const again = keyOf(5);
+    store.get(again);
+    for (let at = 0; at < 1_000; at++) store.put(keyOf(`more-${at}`), [], "", storedParts(1_000), 64);
+    expect([isPacked(store, again), isPacked(store, keyOf(6))]).toEqual([false, true]);
+  });
+
   test("is the very object that somebody still holds", async () => {
     const store = openStore();
     const held = store.put(keyOf("held"), [], "", storedParts(100), 64);

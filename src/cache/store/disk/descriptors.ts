@@ -2,6 +2,7 @@
  * Open files for reading and for large objects, at most so many: the least recently used that nobody
  * holds is closed. A path is opened once however many ask at the same time.
  */
+import { ChurnMap } from "../../../base/churn-map.ts";
 import type { DiskFiles } from "./files.ts";
 
 interface OpenFile {
@@ -16,7 +17,7 @@ export class Descriptors {
   readonly #files: DiskFiles;
   readonly #max: number;
   /** In order of use, oldest first. */
-  readonly #open = new Map<string, OpenFile>();
+  readonly #open = new ChurnMap<string, OpenFile>();
 
   constructor(files: DiskFiles, max: number) {
     this.#files = files;
@@ -55,7 +56,7 @@ export class Descriptors {
 
   /** Closes everything. */
   closeAll(): void {
-    for (const name of [...this.#open.keys()]) this.#drop(name);
+    for (const name of this.#open.keys()) this.#drop(name);
   }
 
   get size(): number {
@@ -71,9 +72,10 @@ export class Descriptors {
   }
 
   #trim(): void {
-    for (const [name, file] of this.#open) {
+    if (this.#open.size < this.#max) return;
+    for (const name of this.#open.keys()) {
       if (this.#open.size < this.#max) return;
-      if (file.users === 0) this.#drop(name);
+      if (this.#open.get(name)?.users === 0) this.#drop(name);
     }
   }
 

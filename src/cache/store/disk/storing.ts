@@ -2,6 +2,7 @@
  * How variants get into a shard: small ones by its writer, large ones as a file first and a row after it, and
  * how eviction gives them another place. What a new variant replaces goes in the same transaction.
  */
+import { ChurnSet } from "../../../base/churn-set.ts";
 import { blockSums, keyHash } from "./checksum.ts";
 import type { LargeFile } from "./large-file.ts";
 import { SMALL_BLOCK_BYTES } from "./limits.ts";
@@ -14,7 +15,7 @@ import type { DiskVariant, VariantParts } from "./variant.ts";
 export class Storing {
   readonly #shard: Shard;
   readonly #context: ShardContext;
-  readonly #pending = new Set<Pending>();
+  readonly #pending = new ChurnSet<Pending>();
 
   constructor(shard: Shard, context: ShardContext) {
     this.#shard = shard;
@@ -23,7 +24,7 @@ export class Storing {
 
   /** Stops what is on its way to a URL. */
   cancel(key: string): void {
-    for (const pending of this.#pending) if (pending.key === key) pending.cancelled = true;
+    for (const pending of this.#pending.list()) if (pending.key === key) pending.cancelled = true;
   }
 
   /** Registers something on its way, so that a removal of its URL stops it. */

@@ -4,6 +4,7 @@
  * would cost more than the request. What is hot is copied once, and counted until the last viewer that
  * is being sent it has it: slow viewers of many bodies do not make this grow.
  */
+import { ChurnSet } from "../../../base/churn-set.ts";
 import { isFile } from "../../../http/body.ts";
 import { BLOB_EACH_BYTES_MAX, BLOBS_BYTES_MAX } from "./limits.ts";
 
@@ -13,13 +14,16 @@ export interface HeldBytes {
 }
 
 interface Kept extends HeldBytes {
+  readonly blob: Blob;
   users: number;
 }
 
 /** A bounded memory of Blobs' bytes; of those that nobody holds the one used longest ago goes first. */
 export class BlobBytes {
-  readonly #kept = new Map<Blob, Kept>();
-  readonly #reading = new Map<Blob, Promise<Kept>>();
+  readonly #keptOf = new WeakMap<Blob, Kept>();
+  /** In order of use. */
+  readonly #kept = new ChurnSet<Kept>();
+  readonly #reading = new WeakMap<Blob, Promise<Kept>>();
   /** Bytes of parts that were copied out of a Blob that is not kept. */
   #partly = new WeakMap<Blob, number>();
   /** Bytes kept, and those for which room was made. */
@@ -36,10 +40,10 @@ export class BlobBytes {
    * it, parts are once as much was copied for them as the whole has. Whoever has them calls `release` once.
    */
   hold(blob: Blob, wanted: number): HeldBytes | Promise<HeldBytes> | null {
-    const kept = this.#kept.get(blob);
+    const kept = this.#keptOf.get(blob);
     if (kept !== undefined) {
-      this.#kept.delete(blob);
-      this.#kept.set(blob, kept);
+      this.#kept.delete(kept);
+      this.#kept.add(kept);
       kept.users += 1;
       return kept;
     }
@@ -70,22 +74,29 @@ export class BlobBytes {
   }
 
   #makeRoom(bytes: number): boolean {
-    for (const [oldest, kept] of this.#kept) {
-      if (this.#bytes + bytes <= BLOBS_BYTES_MAX) break;
-      if (kept.users > 0) continue;
-      this.#kept.delete(oldest);
-      this.#partly.delete(oldest);
-      this.#bytes -= kept.bytes.byteLength;
-    }
+    if (this.#bytes + bytes > BLOBS_BYTES_MAX) this.#drop(bytes);
     if (this.#bytes + bytes > BLOBS_BYTES_MAX) return false;
     this.#bytes += bytes;
     return true;
   }
 
+  /** Lets those go that nobody holds until there is room. */
+  #drop(bytes: number): void {
+    for (const kept of this.#kept.list()) {
+      if (this.#bytes + bytes <= BLOBS_BYTES_MAX) return;
+      if (kept.users > 0) continue;
+      this.#kept.delete(kept);
+      this.#keptOf.delete(kept.blob);
+      this.#partly.delete(kept.blob);
+      this.#bytes -= kept.bytes.byteLength;
+    }
+  }
+
   async #read(blob: Blob): Promise<Kept> {
     try {
-      const kept = { bytes: await blob.bytes(), users: 0 };
-      this.#kept.set(blob, kept);
+      const kept = { bytes: await blob.bytes(), blob, users: 0 };
+      this.#kept.add(kept);
+      this.#keptOf.set(blob, kept);
       return kept;
     } catch (error) {
       this.#bytes -= blob.size;

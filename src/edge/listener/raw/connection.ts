@@ -51,6 +51,9 @@ const CONTINUE = Buffer.from("HTTP/1.1 100 Continue\r\n\r\n", "latin1");
 export class Connection implements WheelMember, SenderOwner, RequestConnection {
   deadlineMs = Number.POSITIVE_INFINITY;
   wheelTick = -1;
+  wheelPlace = -1;
+  /** Its place among those of its listener. Only the listener writes to it. */
+  place = -1;
   readonly socket: Socket<Connection>;
   readonly #context: ConnectionContext;
   readonly #sender: Sender;

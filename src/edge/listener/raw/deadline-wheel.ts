@@ -5,21 +5,26 @@
  */
 import type { Clock } from "../../../base/clock.ts";
 
-/** Something with a deadline. Only the wheel writes to these two. */
+/** Something with a deadline. Only the wheel writes to these three. */
 export interface WheelMember {
   /** When it is due, in milliseconds since the Unix epoch; infinite while nothing is waited for. */
   deadlineMs: number;
   /** The tick at which it is looked at; -1 while it is in no wheel. */
   wheelTick: number;
+  /** Its place in the slot of that tick. */
+  wheelPlace: number;
   /** Called once the deadline has passed, two ticks late at most; the deadline is infinite by then. */
   onDeadline(): void;
 }
+
+/** The place of a member whose slot has come up. */
+const TAKEN = -1;
 
 /** A wheel. Deadlines further away than its slots reach are looked at in between. */
 export class DeadlineWheel {
   readonly #clock: Clock;
   readonly #tickMs: number;
-  readonly #slots: Set<WheelMember>[];
+  readonly #slots: WheelMember[][];
   #tick: number;
   #size = 0;
   #stopTimer: (() => void) | null = null;
@@ -27,7 +32,7 @@ export class DeadlineWheel {
   constructor(clock: Clock, tickMs: number, slots = 512) {
     this.#clock = clock;
     this.#tickMs = tickMs;
-    this.#slots = Array.from({ length: slots }, () => new Set());
+    this.#slots = Array.from({ length: slots }, () => []);
     this.#tick = this.#tickOf(clock.now());
   }
 
@@ -46,7 +51,7 @@ export class DeadlineWheel {
       if (this.#stopTimer === null) this.#arm();
     } else {
       if (this.#tickOf(deadlineMs) + 1 >= member.wheelTick) return;
-      this.#slotOf(member.wheelTick).delete(member);
+      this.#takeOut(member);
     }
     this.#place(member);
   }
@@ -54,7 +59,7 @@ export class DeadlineWheel {
   /** Lets a member go; one that is not held is no error. */
   remove(member: WheelMember): void {
     if (member.wheelTick === -1) return;
-    this.#slotOf(member.wheelTick).delete(member);
+    this.#takeOut(member);
     member.wheelTick = -1;
     member.deadlineMs = Number.POSITIVE_INFINITY;
     this.#size -= 1;
@@ -66,11 +71,21 @@ export class DeadlineWheel {
   #place(member: WheelMember): void {
     const last = this.#tick + this.#slots.length - 1;
     member.wheelTick = Math.min(last, Math.max(this.#tick, this.#tickOf(member.deadlineMs)) + 1);
-    this.#slotOf(member.wheelTick).add(member);
+    member.wheelPlace = this.#slotOf(member.wheelTick).push(member) - 1;
   }
 
-  #slotOf(tick: number): Set<WheelMember> {
-    return this.#slots[tick % this.#slots.length] as Set<WheelMember>;
+  /** The last one of the slot takes its place. */
+  #takeOut(member: WheelMember): void {
+    if (member.wheelPlace === TAKEN) return;
+    const slot = this.#slotOf(member.wheelTick);
+    const last = slot.pop() as WheelMember;
+    if (last === member) return;
+    slot[member.wheelPlace] = last;
+    last.wheelPlace = member.wheelPlace;
+  }
+
+  #slotOf(tick: number): WheelMember[] {
+    return this.#slots[tick % this.#slots.length] as WheelMember[];
   }
 
   #arm(): void {
@@ -85,12 +100,12 @@ export class DeadlineWheel {
     for (let tick = Math.max(this.#tick, now - this.#slots.length) + 1; tick <= now; tick += 1) {
       this.#tick = tick;
       const slot = this.#slotOf(tick);
-      if (slot.size === 0) continue;
-      const members = [...slot];
-      slot.clear();
-      for (const member of members) {
-        // One that an earlier one of this slot has let go.
-        if (member.wheelTick === -1) continue;
+      if (slot.length === 0) continue;
+      this.#slots[tick % this.#slots.length] = [];
+      for (const member of slot) member.wheelPlace = TAKEN;
+      for (const member of slot) {
+        // One that an earlier one of this slot has let go, or moved.
+        if (member.wheelTick === -1 || member.wheelPlace !== TAKEN) continue;
         const isDue = member.deadlineMs <= nowMs;
         if (isDue) member.deadlineMs = Number.POSITIVE_INFINITY;
         this.#place(member);

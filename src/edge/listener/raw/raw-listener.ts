@@ -5,7 +5,9 @@
  *
  * States: open -> draining -> closed.
  */
+
 import type { Socket, SocketHandler, SocketListener } from "bun";
+import { ChurnMap } from "../../../base/churn-map.ts";
 import type { Clock } from "../../../base/clock.ts";
 import type { Refusal, RequestHandler } from "../../message.ts";
 import type { ListenerLimits } from "../limits.ts";
@@ -44,10 +46,10 @@ export interface RawListenerOptions {
 export class RawListener {
   readonly #options: RawListenerOptions;
   readonly #listener: SocketListener<Connection>;
-  readonly #connections = new Set<Connection>();
+  readonly #connections: Connection[] = [];
   readonly #context: ConnectionContext;
   /** Viewers of passed connections, by our local port. */
-  readonly #passed = new Map<number, string>();
+  readonly #passed = new ChurnMap<number, string>();
   #onEmpty: (() => void) | null = null;
 
   /** Throws the runtime's error when the port can not be bound. */
@@ -114,7 +116,7 @@ export class RawListener {
     this.#context.closing = true;
     this.#listener.stop(false);
     for (const connection of [...this.#connections]) connection.closeIdle();
-    if (this.#connections.size === 0) return;
+    if (this.#connections.length === 0) return;
     await new Promise<void>((resolve) => {
       this.#onEmpty = resolve;
     });
@@ -128,13 +130,13 @@ export class RawListener {
 
   #opened(socket: Socket<Connection>): void {
     try {
-      if (this.#connections.size >= this.#options.limits.connectionsMax) {
+      if (this.#connections.length >= this.#options.limits.connectionsMax) {
         socket.terminate();
         return;
       }
       const connection = new Connection(socket, this.#context);
       socket.data = connection;
-      this.#connections.add(connection);
+      connection.place = this.#connections.push(connection) - 1;
     } catch (error) {
       this.#options.onError(error);
       socket.terminate();
@@ -153,8 +155,15 @@ export class RawListener {
   }
 
   #closed(connection: Connection): void {
-    this.#connections.delete(connection);
-    if (this.#connections.size > 0) return;
+    const { place } = connection;
+    if (place === -1) return;
+    connection.place = -1;
+    const last = this.#connections.pop() as Connection;
+    if (last !== connection) {
+      this.#connections[place] = last;
+      last.place = place;
+    }
+    if (this.#connections.length > 0) return;
     this.#onEmpty?.();
     this.#onEmpty = null;
   }

@@ -162,6 +162,30 @@ describe("S3-FIFO", () => {
     expect([back.mark !== 0, fresh.mark !== 0]).toEqual([true, false]);
   });
 
+  test("with a limit of its own for what is new lets that go early, although there is room, and keeps what comes back", () => {
+    const policy = new S3Fifo<SimulatedNode>(100_000, { smallBytesMax: 5_000 });
+    const put = (one: SimulatedNode): void => {
+      policy.insert(one);
+      for (let gone = 0; policy.isCrowded; gone++) {
+        expect(gone).toBeLessThan(100);
+        policy.victim(one);
+      }
+    };
+    const [wanted, ...others] = Array.from({ length: 21 }, (_, key) => node(key, 1_000));
+    const all = [wanted as SimulatedNode, ...others];
+    put(all[0] as SimulatedNode);
+    policy.hit(all[0] as SimulatedNode);
+    policy.hit(all[0] as SimulatedNode);
+    for (const other of others) put(other);
+    const here = (): number[] => [...all.keys()].filter((at) => all[at]?.mark !== 0);
+    // Five of a thousand bytes are new; one was asked for twice meanwhile.
+    expect(here()).toEqual([0, 16, 17, 18, 19, 20]);
+    const back = others[0] as SimulatedNode;
+    put(back);
+    for (let key = 100; key < 110; key++) put(node(key, 1_000));
+    expect(here()).toEqual([0, 1]);
+  });
+
   test("with the guard is not far behind LRU in a tiny cache of bursts, without it is", () => {
     const trace = generateTrace({
       seed: 3,

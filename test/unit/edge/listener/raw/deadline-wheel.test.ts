@@ -11,6 +11,7 @@ function wheelOf(slots = 16) {
   const member = (): WheelMember & { dueMs: number[] } => ({
     deadlineMs: Number.POSITIVE_INFINITY,
     wheelTick: -1,
+    wheelPlace: -1,
     dueMs: [],
     onDeadline() {
       this.dueMs.push(clock.now() - startMs);
