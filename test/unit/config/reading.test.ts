@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { ConfigLoader } from "../../../src/config/load.ts";
 import { READING_COMMAND } from "../../../src/config/reading/command.ts";
 import { ConfigProcess } from "../../../src/config/reading/config-process.ts";
-import { childrenOf } from "../../kit/processes.ts";
+import { childrenOf, isRunning } from "../../kit/processes.ts";
 
 const MAIN = join(import.meta.dir, "../../../src/main.ts");
 const COMMAND = [process.execPath, "--no-install", "--no-orphans", MAIN, READING_COMMAND];
@@ -24,6 +24,8 @@ async function put(name: string, text: string): Promise<string> {
   await writeFile(file, text);
   return file;
 }
+
+const configOf = () => JSON.stringify({ sites: { a: SITE } });
 
 /** Programs that do not read as they should. */
 const script = (text: string): string[] => [process.execPath, "--no-install", "-e", text];
@@ -88,6 +90,38 @@ describe("a config that another process reads", () => {
 });
 
 describe("a process that reads a config", () => {
+  test("is no command for people, and says so", async () => {
+    const child = Bun.spawn([...COMMAND, await put("edge.json", configOf())], {
+      stdio: ["ignore", "ignore", "pipe"],
+    });
+    expect(await new Response(child.stderr).text()).toBe(
+      "proxima: a config is read so by a running edge only\n",
+    );
+    expect(await child.exited).toBe(2);
+  });
+
+  test("ends with the edge that asked, however that ends", async () => {
+    const slow = await put(
+      "slow.ts",
+      "await new Promise((resolve) => setTimeout(resolve, 9_000));\nexport default {};",
+    );
+    const edge = Bun.spawn([process.execPath, "--no-install", MAIN, "edge", "--config", slow], {
+      stdio: ["ignore", "ignore", "ignore"],
+    });
+    const reading = async (): Promise<number> => {
+      for (;;) {
+        const [pid] = childrenOf(edge.pid);
+        if (pid !== undefined && childrenOf(pid).length > 0) return pid;
+        await Bun.sleep(5);
+      }
+    };
+    const pid = await reading();
+    const [evaluation = 0] = childrenOf(pid);
+    edge.kill("SIGKILL");
+    await edge.exited;
+    while (isRunning(pid) || isRunning(evaluation)) await Bun.sleep(5);
+  });
+
   const ends: Readonly<
     Record<string, { readonly command: readonly string[]; readonly told: RegExp; readonly ms?: number }>
   > = {
@@ -127,6 +161,4 @@ describe("a process that reads a config", () => {
       // What it was made from is still watched.
       expect(reader.sources).toEqual([file]);
     });
-
-  const configOf = () => JSON.stringify({ sites: { a: SITE } });
 });
