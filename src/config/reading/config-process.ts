@@ -11,7 +11,7 @@ import type { Config, NodeConfig, SiteConfig } from "../schema.ts";
 import { type Read, Sources } from "../sources.ts";
 import type { ReadingMessage } from "./messages.ts";
 
-/** A config must be read in this time: 100,000 sites take a minute. */
+/** A config must be read in this time. The most sites that one may hold take a small part of it. */
 const READING_MS_MAX = 300_000;
 
 /** A site as it last came. */
