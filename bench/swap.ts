@@ -44,7 +44,10 @@ function write(generation: number, changed: number): void {
 
 write(0, 0);
 const startMs = performance.now();
-const edge = await startEdgeProcess(["edge", "--config", file, "--workers", process.env.WORKERS ?? "auto"], folder);
+const edge = await startEdgeProcess(
+  ["edge", "--config", file, "--workers", process.env.WORKERS ?? "auto"],
+  folder,
+);
 console.log(
   `${SITES} sites: ready ${((performance.now() - startMs) / 1000).toFixed(1)} s after the start, ${edge.rssMiB().toFixed(0)} MiB`,
 );
