@@ -2,7 +2,7 @@
  * A snapshot of 10,000 sites compiles and swaps under load: latency of hits before, while the file is
  * read, checked, compiled and put in force (first every site anew, then one site changed), and after.
  *
- *   npm run bench -- swap
+ *   [WORKERS=1] npm run bench -- swap
  */
 import { mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -44,7 +44,10 @@ function write(generation: number, changed: number): void {
 
 write(0, 0);
 const startMs = performance.now();
-const edge = await startEdgeProcess(["edge", "--config", file], folder);
+const edge = await startEdgeProcess(
+  ["edge", "--config", file, "--workers", process.env.WORKERS ?? "auto"],
+  folder,
+);
 console.log(
   `${SITES} sites: ready ${((performance.now() - startMs) / 1000).toFixed(1)} s after the start, ${edge.rssMiB().toFixed(0)} MiB`,
 );

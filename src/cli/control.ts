@@ -1,9 +1,7 @@
 /** `proxima control`: the control plane of a fleet. */
 import { readFile } from "node:fs/promises";
-import { InvalidArgumentError } from "commander";
 import { systemClock } from "../base/clock.ts";
 import type { ListenAddress } from "../config/address.ts";
-import { natsName, natsUrl } from "../config/values.ts";
 import { type ControlPlane, type ControlPlaneOptions, startControlPlane } from "../control/control-plane.ts";
 import { takeoverHosts } from "../control/takeover.ts";
 import { addressSet, isPublicIp } from "../http/ip.ts";
@@ -118,26 +116,6 @@ async function busOf(options: ControlOptions, { env }: Io): Promise<ControlPlane
     },
     replicas: natsReplicas,
   };
-}
-
-/** A server's URL: no user and no password. */
-export function readNatsUrl(text: string, before: readonly string[]): string[] {
-  if (!natsUrl.safeParse(text).success)
-    throw new InvalidArgumentError('Expected "nats://host:port", or "tls://host:port".');
-  return [...before, text];
-}
-
-/** Name of the fleet on the bus. */
-export function readNatsName(text: string): string {
-  if (!natsName.safeParse(text).success)
-    throw new InvalidArgumentError("Expected 1 to 32 letters, digits, - and _.");
-  return text;
-}
-
-/** Copies of the streams. */
-export function readReplicas(text: string): number {
-  if (!/^[135]$/.test(text)) throw new InvalidArgumentError("Expected 1, 3 or 5.");
-  return Number(text);
 }
 
 async function pem(path: string): Promise<string> {

@@ -1,26 +1,12 @@
 /** `proxima edge`: an edge for the sites of a config file, which is watched, or for those of a fleet. */
-import { InvalidArgumentError, Option } from "commander";
-import type { ListenAddress } from "../config/address.ts";
-import { ConfigLoader } from "../config/load.ts";
-import { parseConfig } from "../config/parse.ts";
 import { formatProblems, type Problem } from "../config/problems.ts";
 import type { Config } from "../config/schema.ts";
-import { controlUrl } from "../config/values.ts";
 import type { ConfigSource } from "../node/node.ts";
 import { edgeBanner } from "./banner.ts";
 import { watchedSource } from "./config-source.ts";
 import { EXIT, SilentExit, UsageError } from "./failure.ts";
-import type { Io } from "./io.ts";
-import { applyListenOptions, type ListenOptions, readAddress } from "./options.ts";
+import { applyListenOptions, type EdgeControl, type ListenOptions } from "./options.ts";
 import { mustParse, nodeLog, type Program, serve } from "./serve.ts";
-
-/** Both things that --control may name on this command. */
-interface EdgeControl {
-  /** Address of the node's own control listener. */
-  readonly own?: ListenAddress;
-  /** URL of the fleet's control plane. */
-  readonly plane?: string;
-}
 
 /** Options of the command. */
 export interface EdgeOptions extends Omit<ListenOptions, "control"> {
@@ -28,21 +14,6 @@ export interface EdgeOptions extends Omit<ListenOptions, "control"> {
   readonly control?: EdgeControl;
   readonly join?: string;
   readonly name?: string;
-}
-
-/** `--control`, which may be given twice: an address for the node itself, a URL for its fleet. */
-export function edgeControlOption(): Option {
-  return new Option(
-    "--control <HOST:PORT|URL>",
-    "address of the node's own control listener; or URL of the fleet's control plane; or both, given twice",
-  ).argParser((text: string, before: EdgeControl | undefined): EdgeControl => {
-    if (!/^https?:/i.test(text)) return { ...before, own: readAddress(text) };
-    if (!controlUrl.safeParse(text).success)
-      throw new InvalidArgumentError(
-        'Expected "https://host[:port]", or "http://127.0.0.1:port" on this machine.',
-      );
-    return { ...before, plane: text };
-  });
 }
 
 /** Runs the command until the process is told to end. */
@@ -56,8 +27,8 @@ export async function edgeCommand(options: EdgeOptions, program: Program): Promi
   const complete = (config: Config): Config => joined(applyListenOptions(config, listen), options);
   const { config, source } =
     options.config === undefined
-      ? { config: complete(mustParse(parseConfig(fromFleetOnly(control)))), source: null }
-      : await fromFile(options.config, complete, io);
+      ? { config: complete(await fromFleetOnly(control)), source: null }
+      : await fromFile(options.config, complete, program);
   if (config.listen.http === undefined && config.listen.https === undefined) {
     throw new UsageError(
       `${options.config ?? "the command line"} names no address to listen on; set listen.http or listen.https, or give --http or --https`,
@@ -79,18 +50,20 @@ export async function edgeCommand(options: EdgeOptions, program: Program): Promi
   );
 }
 
-function fromFleetOnly(control: EdgeControl | undefined): unknown {
+async function fromFleetOnly(control: EdgeControl | undefined): Promise<Config> {
   if (control?.plane === undefined)
     throw new UsageError("give --config FILE, or --control URL for an edge of a fleet");
-  return { sites: {}, join: { control: control.plane } };
+  // The sites of a fleet are parsed in this process, whenever a snapshot comes.
+  const { parseConfig } = await import("../config/parse.ts");
+  return mustParse(parseConfig({ sites: {}, join: { control: control.plane } }));
 }
 
 async function fromFile(
   file: string,
   complete: (config: Config) => Config,
-  io: Io,
+  { io, openConfig }: Program,
 ): Promise<{ readonly config: Config; readonly source: ConfigSource }> {
-  const loader = new ConfigLoader(file);
+  const loader = openConfig(file);
   const loaded = await loader.load();
   if (!loaded.ok) {
     // One problem is one sentence; several are listed as `config check` lists them.

@@ -1,6 +1,7 @@
 /** Options that `dev` and `edge` share, read into values; and how they replace what a config says. */
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { type ListenAddress, parseListenAddress } from "../config/address.ts";
+import { isControlUrl } from "../config/fleet-names.ts";
 import type { Config } from "../config/schema.ts";
 import { parseSize } from "../config/size.ts";
 import { formatAddress } from "../service/listen-error.ts";
@@ -16,6 +17,14 @@ export interface ListenOptions {
   readonly workers?: number | "auto";
   /** False with --no-http3. */
   readonly http3: boolean;
+}
+
+/** Both things that --control may name on an edge. */
+export interface EdgeControl {
+  /** Address of the node's own control listener. */
+  readonly own?: ListenAddress;
+  /** URL of the fleet's control plane. */
+  readonly plane?: string;
 }
 
 /** Smallest memory for the cache, as in the config. */
@@ -62,6 +71,21 @@ function ownControl(): Option {
     "--control <HOST:PORT>",
     "address of the control listener (health, metrics, explain)",
   ).argParser(readAddress);
+}
+
+/** `--control` of an edge, which may be given twice: an address for the node itself, a URL for its fleet. */
+export function edgeControlOption(): Option {
+  return new Option(
+    "--control <HOST:PORT|URL>",
+    "address of the node's own control listener; or URL of the fleet's control plane; or both, given twice",
+  ).argParser((text: string, before: EdgeControl | undefined): EdgeControl => {
+    if (!/^https?:/i.test(text)) return { ...before, own: readAddress(text) };
+    if (!isControlUrl(text))
+      throw new InvalidArgumentError(
+        'Expected "https://host[:port]", or "http://127.0.0.1:port" on this machine.',
+      );
+    return { ...before, plane: text };
+  });
 }
 
 /** Reads an address of a command line. */

@@ -1,24 +1,26 @@
-/** The command line: names, options and help of every command, and how each one fails. */
+/**
+ * The command line: names, options and help of every command, and how each one fails. What a command does is
+ * loaded when it runs: an edge serves in this process, and everything in it is in the way of its garbage collector.
+ */
 import { Argument, Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import { messageOf } from "../base/errors.ts";
 import { addressSet } from "../http/ip.ts";
 import { addAlertCommand } from "./alert.ts";
 import { addAuditCommand } from "./audit/command.ts";
-import { type CiCommandOptions, ciCommand, ciOptions, refuseWithoutCi } from "./ci/command.ts";
-import { configCheckCommand } from "./config-check.ts";
-import { type ControlOptions, controlCommand, readNatsName, readNatsUrl, readReplicas } from "./control.ts";
+import { type CiCommandOptions, ciOptions, refuseWithoutCi } from "./ci/options.ts";
+import type { ControlOptions } from "./control.ts";
 import { controlOption, controlsOption } from "./control-client.ts";
-import { devCommand } from "./dev.ts";
 import { addDrillCommand } from "./drill.ts";
-import { type EdgeOptions, edgeCommand, edgeControlOption } from "./edge.ts";
-import { type ExplainCommandOptions, explainCommand } from "./explain.ts";
+import type { EdgeOptions } from "./edge.ts";
+import type { ExplainCommandOptions } from "./explain.ts";
 import { EXIT, failureOf, UsageError } from "./failure.ts";
 import { addFleetCommands } from "./fleet/commands.ts";
-import { addListenOptions, type ListenOptions, readAddress } from "./options.ts";
-import { type PurgeCommandOptions, purgeCommand } from "./purge.ts";
+import { readNatsName, readNatsUrl, readReplicas } from "./nats-options.ts";
+import { addListenOptions, edgeControlOption, type ListenOptions, readAddress } from "./options.ts";
+import type { PurgeCommandOptions } from "./purge.ts";
 import type { Program } from "./serve.ts";
 import { addSimulateCommand } from "./simulate-command.ts";
-import { addTakeoverCommand } from "./takeover.ts";
+import { addTakeoverCommand } from "./takeover-command.ts";
 import { VERSION } from "./version.ts";
 import { addWarmCommand } from "./warm/command.ts";
 
@@ -107,9 +109,13 @@ Examples:
   $ proxima dev http://127.0.0.1:3000 --ci --config proxima.config.ts --json
 ${EXIT_HELP}`,
     )
-    .action((origin: string | undefined, options: ListenOptions & CiCommandOptions) => {
-      if (options.ci === true) return ciCommand(origin, options, program);
+    .action(async (origin: string | undefined, options: ListenOptions & CiCommandOptions) => {
+      if (options.ci === true) {
+        const { ciCommand } = await import("./ci/command.ts");
+        return ciCommand(origin, options, program);
+      }
       refuseWithoutCi(options);
+      const { devCommand } = await import("./dev.ts");
       return devCommand(origin, options, program);
     });
 
@@ -134,7 +140,10 @@ Examples:
   $ proxima edge --config edge.yaml --http :80 --https :443 --cache-memory 2GiB --data-dir /var/lib/proxima
 ${EXIT_HELP}`,
     )
-    .action((options: EdgeOptions) => edgeCommand(options, program));
+    .action(async (options: EdgeOptions) => {
+      const { edgeCommand } = await import("./edge.ts");
+      await edgeCommand(options, program);
+    });
 
   root
     .command("control")
@@ -191,7 +200,10 @@ Examples:
   $ proxima control --listen 0.0.0.0:8090 --tls-cert control.pem --tls-key control.key --name control.example
 ${EXIT_HELP}`,
     )
-    .action((options: ControlOptions) => controlCommand(options, program));
+    .action(async (options: ControlOptions) => {
+      const { controlCommand } = await import("./control.ts");
+      await controlCommand(options, program);
+    });
 
   const config = root.command("config").description("work with config files");
   config
@@ -199,7 +211,10 @@ ${EXIT_HELP}`,
     .description("check a config file: what is wrong, where, and what was expected")
     .argument("<FILE>", "the config: .ts, .js, .json or .yaml")
     .addHelpText("after", `\nExample:\n  $ proxima config check proxima.config.ts\n${EXIT_HELP}`)
-    .action((file: string) => configCheckCommand(file, io));
+    .action(async (file: string) => {
+      const { configCheckCommand } = await import("./config-check.ts");
+      await configCheckCommand(file, io);
+    });
 
   root
     .command("explain")
@@ -224,7 +239,10 @@ Examples:
   $ proxima explain https://shop.example/ --control 127.0.0.1:9081 --json
 ${EXIT_HELP}`,
     )
-    .action((url: string, options: ExplainCommandOptions) => explainCommand(url, options, io));
+    .action(async (url: string, options: ExplainCommandOptions) => {
+      const { explainCommand } = await import("./explain.ts");
+      await explainCommand(url, options, io);
+    });
 
   root
     .command("purge")
@@ -279,7 +297,10 @@ Examples:
   $ proxima purge --tag product-7 --control shield.internal:8081 --control edge.internal:8081
 ${EXIT_HELP}`,
     )
-    .action((urls: string[], options: PurgeCommandOptions) => purgeCommand(urls, options, io));
+    .action(async (urls: string[], options: PurgeCommandOptions) => {
+      const { purgeCommand } = await import("./purge.ts");
+      await purgeCommand(urls, options, io);
+    });
 
   addFleetCommands(root, io, EXIT_HELP);
   addDrillCommand(root, io, EXIT_HELP);

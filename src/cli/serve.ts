@@ -1,6 +1,7 @@
 /** What `dev` and `edge` share: a node started, announced, and run until it is told to end. */
 import { systemClock } from "../base/clock.ts";
 import { ProximaError } from "../base/errors.ts";
+import type { ConfigReader } from "../config/config-reader.ts";
 import type { Config } from "../config/schema.ts";
 import { type ConfigSource, type CreateEdge, type RunningNode, startNode } from "../node/node.ts";
 import { type LogLevel, logLine, type NodeLog } from "../service/log.ts";
@@ -22,6 +23,8 @@ export interface DemoSite {
 export interface Program {
   readonly io: Io;
   readonly createEdge: CreateEdge;
+  /** The reader of a config file that an edge serves by. */
+  readonly openConfig: (file: string) => ConfigReader;
   /** Starts the built-in site that `dev` shows when no origin is named. */
   readonly startDemo: () => Promise<DemoSite>;
   /** The command line as typed. */

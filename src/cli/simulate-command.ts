@@ -5,7 +5,7 @@ import type { PolicyName } from "../cache/eviction/policy.ts";
 import type { QueryRule } from "../config/plan.ts";
 import { parseSize } from "../config/size.ts";
 import type { Io } from "./io.ts";
-import { type CacheSize, type SimulateOptions, simulateCommand } from "./simulate.ts";
+import type { CacheSize, SimulateOptions } from "./simulate.ts";
 
 /** Sizes in one report. */
 const SIZES_MAX = 8;
@@ -48,7 +48,10 @@ Examples:
   $ zcat access.log.*.gz | proxima simulate --log - --cache 1GiB --query include:page,id --json
 ${exitHelp}`,
     )
-    .action((options: SimulateOptions) => simulateCommand(options, io));
+    .action(async (options: SimulateOptions) => {
+      const { simulateCommand } = await import("./simulate.ts");
+      await simulateCommand(options, io);
+    });
 }
 
 function readSizes(text: string): CacheSize[] {

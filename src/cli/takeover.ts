@@ -1,8 +1,6 @@
 /** `proxima takeover`: what a machine needs so that clients of other CDNs ask a control plane here. */
 import { mkdirSync } from "node:fs";
-import { isIP } from "node:net";
 import { resolve } from "node:path";
-import { type Command, InvalidArgumentError, Option } from "commander";
 import { systemClock } from "../base/clock.ts";
 import { messageOf } from "../base/errors.ts";
 import type { ListenAddress } from "../config/address.ts";
@@ -13,7 +11,8 @@ import { listenRaw } from "./control-storage.ts";
 import { UsageError } from "./failure.ts";
 import { type Io, styleFor } from "./io.ts";
 
-interface Options {
+/** Options of the command. */
+export interface TakeoverCommandOptions {
   readonly dataDir: string;
   readonly address: string;
   readonly hosts?: boolean;
@@ -48,66 +47,34 @@ export function environmentLines(caFile: string): readonly string[] {
   return [`NODE_EXTRA_CA_CERTS=${caFile}`, `AWS_CA_BUNDLE=${caFile}`];
 }
 
-/** Adds the command. */
-export function addTakeoverCommand(root: Command, io: Io, exitHelp: string): void {
-  root
-    .command("takeover")
-    .description(
-      "make the local CA and print the hosts entries for clients that only ask their vendor's hosts",
-    )
-    .option("--data-dir <DIR>", "directory of the control plane", "./.proxima-control")
-    .addOption(
-      new Option("--address <ADDRESS>", "IP address of the control plane, as the clients see it")
-        .default("127.0.0.1")
-        .argParser((text: string) => {
-          if (isIP(text) === 0) throw new InvalidArgumentError("Expected an IP address.");
-          return text;
-        }),
-    )
-    .option("--hosts", "print the lines for the hosts file alone")
-    .option("--env", "print the variables of the environment alone")
-    .addHelpText(
-      "after",
-      `
-The control plane itself is started with \`proxima control --takeover 127.0.0.1:443\`.
-
-Examples:
-  $ proxima takeover
-  $ proxima takeover --hosts >> /etc/hosts
-  $ export $(proxima takeover --env)
-${exitHelp}`,
-    )
-    .action(async (options: Options) => {
-      const directory = resolve(options.dataDir);
-      try {
-        mkdirSync(directory, { recursive: true, mode: 0o700 });
-      } catch (error) {
-        throw new UsageError(`--data-dir ${directory} can not be used: ${messageOf(error)}`, error);
-      }
-      const { certFile, name } = await ensureLocalCa(directory);
-      const hosts = hostsLines(options.address);
-      const environment = environmentLines(certFile);
-      if (options.hosts === true || options.env === true) {
-        const lines = [
-          ...(options.hosts === true ? hosts : []),
-          ...(options.env === true ? environment : []),
-        ];
-        io.out(`${lines.join("\n")}\n`);
-        return;
-      }
-      const style = styleFor(io.color);
-      io.out(
-        `${[
-          style.bold("hosts file"),
-          ...hosts,
-          `# Akamai: also the host of your .edgerc, beneath luna.akamaiapis.net or purge.akamaiapis.net`,
-          "",
-          style.bold("environment of the clients"),
-          ...environment,
-          "",
-          style.bold("authority"),
-          `${name}, ${certFile}`,
-        ].join("\n")}\n`,
-      );
-    });
+/** Runs the command. Throws a UsageError where the directory can not be used. */
+export async function takeoverCommand(options: TakeoverCommandOptions, io: Io): Promise<void> {
+  const directory = resolve(options.dataDir);
+  try {
+    mkdirSync(directory, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    throw new UsageError(`--data-dir ${directory} can not be used: ${messageOf(error)}`, error);
+  }
+  const { certFile, name } = await ensureLocalCa(directory);
+  const hosts = hostsLines(options.address);
+  const environment = environmentLines(certFile);
+  if (options.hosts === true || options.env === true) {
+    const lines = [...(options.hosts === true ? hosts : []), ...(options.env === true ? environment : [])];
+    io.out(`${lines.join("\n")}\n`);
+    return;
+  }
+  const style = styleFor(io.color);
+  io.out(
+    `${[
+      style.bold("hosts file"),
+      ...hosts,
+      `# Akamai: also the host of your .edgerc, beneath luna.akamaiapis.net or purge.akamaiapis.net`,
+      "",
+      style.bold("environment of the clients"),
+      ...environment,
+      "",
+      style.bold("authority"),
+      `${name}, ${certFile}`,
+    ].join("\n")}\n`,
+  );
 }

@@ -1,8 +1,10 @@
 /** Checks of bucket origins that span several settings. */
+
 import { errorAt, type Finding, warningAt } from "./issues.ts";
+import { isBucket } from "./origins.ts";
 import { isWithin } from "./paths.ts";
 import { quoted } from "./problems.ts";
-import { type BucketConfig, isBucket, type NodeConfig, type SiteConfig } from "./schema.ts";
+import type { BucketConfig, NodeConfig, SiteConfig } from "./schema.ts";
 
 /** Where a secret stands. */
 type SecretRef = { readonly env: string } | { readonly file: string };

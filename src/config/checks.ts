@@ -2,22 +2,16 @@
  * Checks that span several settings: names that must exist, limits that must agree, patterns that
  * can never match, and what is allowed but dangerous. Errors refuse the config; warnings do not.
  */
+
 import { parseListenAddress } from "./address.ts";
 import { checkBucket } from "./bucket-checks.ts";
 import { covers } from "./covers.ts";
 import { errorAt, type Finding, warningAt } from "./issues.ts";
+import { isBucket, memberName } from "./origins.ts";
 import { isWithin } from "./paths.ts";
 import { nearestName, quoted } from "./problems.ts";
-import {
-  type AlertsConfig,
-  type BehaviorConfig,
-  isBucket,
-  type NodeConfig,
-  type SiteConfig,
-  type TiersConfig,
-} from "./schema.ts";
+import type { AlertsConfig, BehaviorConfig, NodeConfig, SiteConfig, TiersConfig } from "./schema.ts";
 import { orNames } from "./shape.ts";
-import { memberName } from "./site-schema.ts";
 import { formatSize } from "./size.ts";
 import { starsOf } from "./values.ts";
 

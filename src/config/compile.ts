@@ -2,6 +2,7 @@
  * From parsed sites to a snapshot. Sites that did not change keep their plan, and the work yields
  * between slices, so that a snapshot of 10,000 sites does not stall requests.
  */
+import { isBucket } from "./origins.ts";
 import { compilePathPattern, HostIndex } from "./pattern.ts";
 import type {
   BehaviorPlan,
@@ -14,13 +15,7 @@ import type {
   Snapshot,
   TtlPolicy,
 } from "./plan.ts";
-import {
-  type BehaviorConfig,
-  type CacheKeyConfig,
-  type HeaderRules,
-  isBucket,
-  type SiteConfig,
-} from "./schema.ts";
+import type { BehaviorConfig, CacheKeyConfig, HeaderRules, SiteConfig } from "./schema.ts";
 
 /** Longest time in milliseconds that compiling may hold the event loop in one go. */
 const SLICE_MS_MAX = 1;

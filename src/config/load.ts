@@ -2,26 +2,16 @@
  * Reads a config file: TypeScript or JavaScript (evaluated in a process of its own), JSON or YAML.
  * A loader remembers what it read, so that reading again costs little where little changed.
  */
-import { createHash } from "node:crypto";
-import { readFileSync } from "node:fs";
-import { type FileHandle, open, readFile } from "node:fs/promises";
+import { type FileHandle, open } from "node:fs/promises";
 import { dirname, extname, resolve } from "node:path";
 import { messageOf } from "../base/errors.ts";
+import type { ConfigReader, LoadResult } from "./config-reader.ts";
 import { evaluateConfig } from "./evaluate.ts";
 import { scanJson } from "./json-text.ts";
-import {
-  type LoadResult,
-  listedFindings,
-  loadResult,
-  type Parsed,
-  parseSteps,
-  type SiteMemory,
-} from "./parse.ts";
+import { listedFindings, loadResult, type Parsed, parseSteps, type SiteMemory } from "./parse.ts";
 import { fileProblem, type Locate, type Position } from "./problems.ts";
 import { formatSize } from "./size.ts";
-import { readYaml } from "./yaml-text.ts";
-
-export type { LoadResult } from "./parse.ts";
+import { Sources } from "./sources.ts";
 
 /** Larger config files are refused. */
 export const FILE_BYTES_MAX = 64 * 2 ** 20;
@@ -41,16 +31,15 @@ export function loadConfig(
 }
 
 /** Reads one config file again and again; sites that did not change stay the same objects. */
-export class ConfigLoader {
+export class ConfigLoader implements ConfigReader {
   /** Absolute path of the config. */
   readonly file: string;
   readonly #env: Readonly<Record<string, string | undefined>>;
   readonly #memory: SiteMemory = new Map();
-  #sources: readonly string[];
+  readonly #read: Sources;
   #value: unknown = undefined;
   readonly #forFleet: boolean;
-  /** Hash of each source as last read; null before the first reading. */
-  #read: ReadonlyMap<string, string> | null = null;
+  #sources: readonly string[];
 
   /** `forFleet`: the sites are for the nodes of a fleet, and not held against this file's own part. */
   constructor(
@@ -62,11 +51,11 @@ export class ConfigLoader {
     this.#env = env;
     this.#forFleet = forFleet;
     this.#sources = [this.file];
+    this.#read = new Sources(this.file);
   }
 
-  /** The files that the config was last made from: itself, and what it imports. */
   get sources(): readonly string[] {
-    return this.#sources;
+    return this.#read.files;
   }
 
   /** The config as it was last read, before defaults were filled in: what its author wrote. */
@@ -74,31 +63,24 @@ export class ConfigLoader {
     return this.#value;
   }
 
-  /** Reads the file as it is now. Never rejects. */
-  async load(): Promise<LoadResult> {
-    // Hashed before it is read: what changes in between is a change that `changed` still sees.
-    const before = await hashAll(this.#sources);
-    let result: LoadResult;
-    try {
-      result = await this.#load();
-    } catch (error) {
-      result = refuse(`cannot be read: ${messageOf(error)}`);
-    }
-    const read = new Map<string, string>();
-    for (const source of this.#sources) read.set(source, before.get(source) ?? (await hashOf(source)));
-    this.#read = read;
-    return result;
+  load(): Promise<LoadResult> {
+    return this.#read.read(async () => {
+      let result: LoadResult;
+      try {
+        result = await this.#load();
+      } catch (error) {
+        result = refuse(`cannot be read: ${messageOf(error)}`);
+      }
+      return { result, files: this.#sources };
+    });
   }
 
-  /** True when a source holds something else than when it was last read, or nothing was read yet. */
-  async changed(): Promise<boolean> {
-    for (const [source, hash] of this.#read ?? []) if ((await hashOf(source)) !== hash) return true;
-    return this.#read === null;
+  changed(): Promise<boolean> {
+    return this.#read.changed();
   }
 
-  /** Takes the sources as read as they are at this moment, when nothing was read yet. */
   takeAsRead(): void {
-    this.#read ??= new Map(this.#sources.map((source) => [source, hashSync(source)]));
+    this.#read.takeAsRead();
   }
 
   async #load(): Promise<LoadResult> {
@@ -146,6 +128,8 @@ export class ConfigLoader {
   async #loadYaml(): Promise<LoadResult> {
     const file = await readText(this.file, YAML_BYTES_MAX);
     if (!file.ok) return refuse(file.message);
+    // Its parser is loaded where a config is written in it.
+    const { readYaml } = await import("./yaml-text.ts");
     const yaml = readYaml(file.text);
     if (!yaml.ok) return { ok: false, problems: yaml.problems };
     const locate: Locate = yaml.locate;
@@ -157,33 +141,6 @@ export class ConfigLoader {
     const [folder, memory, forFleet] = [dirname(this.file), this.#memory, this.#forFleet];
     return runSlowly(parseSteps(value, { folder, memory, forFleet }));
   }
-}
-
-/** What a file holds, in few bytes; that it cannot be read is a content of its own. */
-async function hashOf(file: string): Promise<string> {
-  try {
-    return sha256(await readFile(file));
-  } catch (error) {
-    return `unreadable: ${messageOf(error)}`;
-  }
-}
-
-function hashSync(file: string): string {
-  try {
-    return sha256(readFileSync(file));
-  } catch (error) {
-    return `unreadable: ${messageOf(error)}`;
-  }
-}
-
-function sha256(bytes: Uint8Array): string {
-  return createHash("sha256").update(bytes).digest("hex");
-}
-
-async function hashAll(files: readonly string[]): Promise<Map<string, string>> {
-  const hashes = new Map<string, string>();
-  for (const file of files) hashes.set(file, await hashOf(file));
-  return hashes;
 }
 
 function refuse(message: string, place: Position | null = null): LoadResult {

@@ -5,24 +5,13 @@
  */
 import { checkSecrets } from "./bucket-checks.ts";
 import { checkHosts, checkNode, checkPermitted, checkReserved, checkShields, checkSite } from "./checks.ts";
+import type { LoadResult } from "./config-reader.ts";
 import { errorAt, type Finding, findingsOf, isRecord, warningAt } from "./issues.ts";
 import { resolveNodePaths, resolveSitePaths } from "./paths.ts";
-import {
-  describeValue,
-  fileProblem,
-  type Locate,
-  PROBLEMS_MAX,
-  type Problem,
-  problemAt,
-} from "./problems.ts";
+import { describeValue, fileProblem, type Locate, PROBLEMS_MAX, problemAt } from "./problems.ts";
 import { type Config, configSchema, type NodeConfig, nodeSchema, type SiteConfig } from "./schema.ts";
 import { siteSchema } from "./site-schema.ts";
 import { siteId } from "./values.ts";
-
-/** A config that may be used, or why not. */
-export type LoadResult =
-  | { readonly ok: true; readonly config: Config; readonly warnings: readonly Problem[] }
-  | { readonly ok: false; readonly problems: readonly Problem[] };
 
 /** What parsing came to, before its findings have places. */
 export interface Parsed {

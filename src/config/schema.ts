@@ -241,10 +241,6 @@ export type BucketConfig = Extract<OriginConfig, { readonly deniedAsMissing: boo
 /** A parsed origin that is a push zone. */
 export type ZoneConfig = Extract<OriginConfig, { readonly zone: string }>;
 
-/** Is it a storage bucket? */
-export function isBucket(origin: OriginConfig): origin is BucketConfig {
-  return "deniedAsMissing" in origin;
-}
 /** A parsed group of origins. */
 export type OriginGroupConfig = SiteConfig["originGroups"][string];
 /** A parsed behaviour. */

@@ -2,10 +2,12 @@
  * The schema of a site: its hosts, its origins, and its behaviors by path. Part of the one schema of
  * the config (schema.ts), and what a snapshot holds.
  */
+
 import * as z from "zod";
 import { bucketOrigins } from "./bucket-schema.ts";
 import { connection } from "./connection-schema.ts";
 import { degraded, health, originGroup } from "./group-schema.ts";
+import { memberName } from "./origins.ts";
 import * as v from "./values.ts";
 import { typeNames } from "./values.ts";
 import { zoneOrigin } from "./zone-schema.ts";
@@ -438,9 +440,4 @@ function onlyOne(
   const [name, { members }] = group;
   const held = new Set(members.map(memberName));
   return others.length === 0 && originNames.every((origin) => held.has(origin)) ? name : null;
-}
-
-/** Name of the origin that a member of a group stands for. */
-export function memberName(member: z.output<typeof originGroup>["members"][number]): string {
-  return typeof member === "string" ? member : member.origin;
 }

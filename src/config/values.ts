@@ -6,6 +6,7 @@ import { domainToASCII } from "node:url";
 import ipaddr from "ipaddr.js";
 import * as z from "zod";
 import { parseListenAddress } from "./address.ts";
+import { CONTROL_URL_LENGTH_MAX, isControlUrl, isNatsName, isNatsUrl } from "./fleet-names.ts";
 import { parseSize } from "./size.ts";
 
 /** What is allowed for a kind of value, in words, and whether values of it may be shown in errors. */
@@ -325,12 +326,8 @@ export const originUrl = text(
 /** URL of a control plane: with TLS, unless it never leaves the machine. */
 export const controlUrl = text(
   'a URL "https://host[:port]", or "http://127.0.0.1:port" on the same machine',
-  (value) => {
-    const url = /^https?:\/\/[^/\\\s?#@]+\/?$/i.test(value) ? URL.parse(value) : null;
-    if (url === null || url.hostname === "" || url.port === "0") return false;
-    return url.protocol === "https:" || /^(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])$/.test(url.hostname);
-  },
-  2048,
+  isControlUrl,
+  CONTROL_URL_LENGTH_MAX,
 );
 
 /** URL of another node. */
@@ -346,15 +343,10 @@ export const nodeUrl = text(
 );
 
 /** Address of a NATS server: no user and no password, which would be seen where it is shown. */
-export const natsUrl = text('a URL "nats://host:port", or "tls://host:port"', (value) => {
-  const url = /^(?:nats|tls):\/\/[^/\\\s?#@]+$/i.test(value) ? URL.parse(value) : null;
-  return url !== null && url.hostname !== "" && url.port !== "0";
-});
+export const natsUrl = text('a URL "nats://host:port", or "tls://host:port"', isNatsUrl);
 
 /** Name of a fleet on a bus: in names of streams and in subjects. */
-export const natsName = text("a name of 1 to 32 letters, digits, - and _", (value) =>
-  /^[A-Za-z0-9_-]{1,32}$/.test(value),
-);
+export const natsName = text("a name of 1 to 32 letters, digits, - and _", isNatsName);
 
 /** Name of a user of a NATS server. */
 export const natsUser = text("a name of 1 to 200 characters without spaces", (value) =>

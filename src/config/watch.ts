@@ -6,7 +6,7 @@
 import { type FSWatcher, realpathSync, watch } from "node:fs";
 import { dirname } from "node:path";
 import { messageOf } from "../base/errors.ts";
-import { ConfigLoader } from "./load.ts";
+import type { ConfigReader } from "./config-reader.ts";
 import { fileProblem, type Problem } from "./problems.ts";
 import type { Config } from "./schema.ts";
 
@@ -32,15 +32,11 @@ const SETTLE_MS = 100;
 const FOLDERS_MAX = 32;
 
 /**
- * Watches `file` and calls the handlers for every change after this call. Never throws. With the
- * loader that read the config before, unchanged sites stay the same objects, and the files that
- * a TypeScript config imports are watched from the start.
+ * Watches the config of `loader` and calls the handlers for every change after this call. Never throws. Give it
+ * the one that read the config before: unchanged sites stay the same objects, and the files that a
+ * TypeScript config imports are watched from the start.
  */
-export function watchConfig(
-  file: string,
-  handlers: ConfigHandlers,
-  loader: ConfigLoader = new ConfigLoader(file),
-): ConfigWatch {
+export function watchConfig(loader: ConfigReader, handlers: ConfigHandlers): ConfigWatch {
   const watchers = new Map<string, FSWatcher>();
   let closed = false;
   let timer: ReturnType<typeof setTimeout> | null = null;

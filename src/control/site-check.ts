@@ -3,11 +3,13 @@
  * from the config being read on other machines than its author's: paths are absolute, and each node decides
  * for itself whether a site may reach them.
  */
+
 import { isAbsolute } from "node:path";
 import type { Finding } from "../config/issues.ts";
+import { isBucket } from "../config/origins.ts";
 import { listedFindings, parseSite } from "../config/parse.ts";
 import { type Problem, pathText } from "../config/problems.ts";
-import { isBucket, type OriginConfig } from "../config/schema.ts";
+import type { OriginConfig } from "../config/schema.ts";
 import { canonicalText, contentHash } from "./canonical.ts";
 import { SITE_CHARS_MAX } from "./limits.ts";
 

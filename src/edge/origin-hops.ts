@@ -2,10 +2,11 @@
  * What stands in front of an origin's own hop: faults of a drill, the limit of requests at once, the
  * watch over its health. And how groups are put together from such origins.
  */
+
 import type { Clock } from "../base/clock.ts";
+import { memberName } from "../config/origins.ts";
 import type { SitePlan } from "../config/plan.ts";
 import type { OriginConfig, OriginGroupConfig } from "../config/schema.ts";
-import { memberName } from "../config/site-schema.ts";
 import { type Faults, FaultyHop } from "../upstream/faults.ts";
 import { GatedHop } from "../upstream/gated-hop.ts";
 import { OriginGroup } from "../upstream/group/origin-group.ts";

@@ -1,8 +1,10 @@
 /** How an origin's own hop is made from its config, with the files and secrets that the config points at. */
+
 import { assert } from "../base/assert.ts";
 import type { Clock } from "../base/clock.ts";
 import { messageOf, ProximaError } from "../base/errors.ts";
-import { type BucketConfig, isBucket, type OriginConfig, type ZoneConfig } from "../config/schema.ts";
+import { isBucket } from "../config/origins.ts";
+import type { BucketConfig, OriginConfig, ZoneConfig } from "../config/schema.ts";
 import { BucketOrigin } from "../upstream/bucket/bucket-origin.ts";
 import type { ReadSecret } from "../upstream/bucket/credentials.ts";
 import { bucketService, storeUrl } from "../upstream/bucket/from-config.ts";

@@ -2,11 +2,12 @@
  * The next hops of a snapshot: one for each origin of each site, kept while its config does not change,
  * and one for each group. Their health is checked here where this process is the one that does so.
  */
+
 import { assert, unreachable } from "../base/assert.ts";
 import type { Clock } from "../base/clock.ts";
+import { memberName } from "../config/origins.ts";
 import type { SitePlan, Snapshot } from "../config/plan.ts";
 import type { OriginConfig, OriginGroupConfig } from "../config/schema.ts";
-import { memberName } from "../config/site-schema.ts";
 import type { GroupReport, OriginReports } from "../telemetry/origin-report.ts";
 import { type Fault, Faults, FaultyHop } from "../upstream/faults.ts";
 import type { OriginGroup } from "../upstream/group/origin-group.ts";

@@ -67,17 +67,7 @@ function exchangeOf(question: TierQuestion, context: EdgeContext): RoutedExchang
     context.snapshot.number === question.snapshot ? context.snapshot.sites.get(question.site) : undefined;
   const behavior = site?.behaviors[question.behavior];
   if (site === undefined || behavior === undefined) return null;
-  const request: ViewerRequest = {
-    method: question.method,
-    scheme: question.scheme,
-    http3: false,
-    url: `${question.scheme}://${question.authority}${question.path}`,
-    fields: fieldsOf(question),
-    peerAddress: question.peer,
-    body: () => null,
-    signal: new AbortController().signal,
-  };
-  const x = new Exchange(request, context.clock.now());
+  const x = new Exchange(new AskedRequest(question), context.clock.now());
   x.fromPeer = true;
   x.fromEdge = question.fromEdge;
   x.authority = question.authority;
@@ -92,6 +82,40 @@ function exchangeOf(question: TierQuestion, context: EdgeContext): RoutedExchang
   x.base = question.base;
   x.secondary = question.secondary;
   return x as RoutedExchange;
+}
+
+/** The viewer's request as its worker tells it. Nobody here hears that the viewer has gone. */
+class AskedRequest implements ViewerRequest {
+  readonly #question: TierQuestion;
+  readonly method: string;
+  readonly scheme: "http" | "https";
+  readonly http3 = false;
+  readonly fields: Fields;
+  readonly peerAddress: string;
+  #signal: AbortSignal | null = null;
+
+  constructor(question: TierQuestion) {
+    this.#question = question;
+    this.method = question.method;
+    this.scheme = question.scheme;
+    this.fields = fieldsOf(question);
+    this.peerAddress = question.peer;
+  }
+
+  get url(): string {
+    const { scheme, authority, path } = this.#question;
+    return `${scheme}://${authority}${path}`;
+  }
+
+  body(): null {
+    return null;
+  }
+
+  // A native object, dear for what is hardly ever asked for.
+  get signal(): AbortSignal {
+    this.#signal ??= new AbortController().signal;
+    return this.#signal;
+  }
 }
 
 function fieldsOf(question: TierQuestion): Fields {

@@ -2,20 +2,15 @@
  * A listening edge: the data plane, its sockets, its certificates and its access log, put together
  * from a node's config. Certificates follow the config in force and the files it names.
  */
-import { randomBytes } from "node:crypto";
-import { readFileSync, writeFileSync } from "node:fs";
-import { networkInterfaces } from "node:os";
 import { messageOf } from "../base/errors.ts";
 import type { Purge } from "../cache/purge-table.ts";
 import { allShards } from "../cache/shard.ts";
-import { type ListenAddress, parseListenAddress } from "../config/address.ts";
 import type { Config, SiteConfig } from "../config/schema.ts";
 import type { Edge as DataPlane } from "../edge/edge.ts";
 import { type EdgeListeners, startListeners } from "../edge/listener/edge-listener.ts";
 import type { OrphanCount } from "../edge/orphans.ts";
 import type { FleetStanding } from "../edge/settings.ts";
 import { ensureLocalCa, type LocalCa } from "../edge/tls/local-ca.ts";
-import type { DataDir } from "../service/data-dir.ts";
 import { formatAddress } from "../service/listen-error.ts";
 import type { AccessLog } from "../telemetry/access-log.ts";
 import { renderMetrics } from "../telemetry/prometheus.ts";
@@ -23,6 +18,8 @@ import type { StatsSnapshot } from "../telemetry/stats.ts";
 import { Certificates } from "./certificates.ts";
 import { openDiskCache } from "./disk-cache.ts";
 import type { Edge } from "./edge-handle.ts";
+import { listenAddress } from "./listen-address.ts";
+import { loopId } from "./loop-id.ts";
 import type { CreateEdge } from "./node.ts";
 import { makePlane } from "./plane.ts";
 import { openTiers } from "./tiers.ts";
@@ -206,28 +203,4 @@ class ListeningEdge implements Edge {
     await this.#plane.close();
     await this.#log?.close();
   }
-}
-
-/** A listen address with a name for "every address": both families where the machine has IPv6. */
-export function listenAddress(text: string): ListenAddress {
-  const parsed = parseListenAddress(text) as ListenAddress;
-  if (parsed.hostname !== "") return parsed;
-  const six = Object.values(networkInterfaces()).some((list) =>
-    list?.some(({ family }) => family === "IPv6"),
-  );
-  return { hostname: six ? "::" : "0.0.0.0", port: parsed.port };
-}
-
-/** The token of this node in CDN-Loop (RFC 8586): made once, kept in the data directory. */
-export function loopId(dataDir: DataDir): string {
-  const file = dataDir.file("loop-id");
-  try {
-    const known = readFileSync(file, "utf8").trim();
-    if (/^proxima-[0-9a-f]{16}$/.test(known)) return known;
-  } catch {
-    // The first start: there is none yet.
-  }
-  const made = `proxima-${randomBytes(8).toString("hex")}`;
-  writeFileSync(file, `${made}\n`, { mode: 0o600 });
-  return made;
 }

@@ -3,30 +3,20 @@
  * front of the origin in every process and carries its own end, so that it goes whatever becomes of the
  * one who asked for it. One drill at a time: the report of two would tell nothing of either.
  */
+
 import { randomUUID } from "node:crypto";
-import * as z from "zod";
 import type { Clock } from "../base/clock.ts";
 import { ProximaError } from "../base/errors.ts";
-import type { Config, SiteConfig } from "../config/schema.ts";
-import { memberName } from "../config/site-schema.ts";
+import type { Config } from "../config/schema.ts";
 import type { StatsSnapshot } from "../telemetry/stats.ts";
 import type { Fault, FaultKind } from "../upstream/faults.ts";
 import type { OriginEvent } from "../upstream/health/origin-event.ts";
 import type { OriginBoard } from "./origin-board.ts";
 
-/** The longest drill, and how long after it the origin is waited for, in seconds. */
-const SECONDS_MAX = 3_600;
+/** How long after a drill the origin is waited for, in seconds. */
 const RECOVERY_SECONDS_MAX = 600;
 /** Drills that are remembered. */
 const KEPT_MAX = 50;
-
-const requestSchema = z.strictObject({
-  site: z.string().max(200),
-  group: z.string().max(200).optional(),
-  origin: z.string().max(200).optional(),
-  fault: z.enum(["refuse", "delay", "5xx", "cut"]).prefault("refuse"),
-  seconds: z.number().min(0.1).max(SECONDS_MAX).prefault(30),
-});
 
 /** What the service needs of the node. */
 export interface DrillTarget {
@@ -99,7 +89,8 @@ export class DrillService {
 
   /** Begins a drill. Rejects with a ProximaError (source viewer) that says what is wrong; drill_conflict while one runs. */
   async start(body: unknown): Promise<DrillReport> {
-    const asked = this.#parse(body);
+    const { readDrill } = await import("./drill-request.ts");
+    const asked = readDrill(body, this.#target.sites());
     if (this.#isStarting || (this.#current !== null && this.#current.state !== "ended"))
       throw new ProximaError("drill_conflict", "another drill has not ended yet", { source: "viewer" });
     this.#isStarting = true;
@@ -204,57 +195,4 @@ export class DrillService {
       failovers: Math.max(0, now.failovers - before.failovers),
     };
   }
-
-  #parse(body: unknown): {
-    site: string;
-    group: string | null;
-    origin: string;
-    fault: FaultKind;
-    seconds: number;
-  } {
-    const parsed = requestSchema.safeParse(body);
-    if (!parsed.success) {
-      const [issue] = parsed.error.issues;
-      throw invalid(`${issue?.path.join(".") || "the body"}: ${issue?.message ?? "not a drill"}`);
-    }
-    const { site, fault, seconds } = parsed.data;
-    const sites = this.#target.sites();
-    const config = Object.hasOwn(sites, site) ? sites[site] : undefined;
-    if (config === undefined) throw invalid(`site: there is no site "${site}"`);
-    return { site, fault, seconds, ...chosen(site, config, parsed.data) };
-  }
-}
-
-/** Which origin is meant: the named one, or the first of the named or only group. */
-function chosen(
-  site: string,
-  config: SiteConfig,
-  asked: { readonly group?: string | undefined; readonly origin?: string | undefined },
-): { group: string | null; origin: string } {
-  const groups = Object.keys(config.originGroups);
-  if (asked.group !== undefined && !groups.includes(asked.group))
-    throw invalid(`group: site ${site} has no group "${asked.group}"`);
-  const holding = (origin: string) =>
-    groups.find((name) => config.originGroups[name]?.members.some((one) => memberName(one) === origin)) ??
-    null;
-  if (asked.origin !== undefined) {
-    if (!Object.hasOwn(config.origins, asked.origin))
-      throw invalid(`origin: site ${site} has no origin "${asked.origin}"`);
-    return { group: asked.group ?? holding(asked.origin), origin: asked.origin };
-  }
-  if (asked.group === undefined && groups.length !== 1) {
-    throw invalid(
-      groups.length === 0
-        ? `origin: missing; site ${site} has no group of origins`
-        : `group: missing; site ${site} has several: ${groups.join(", ")}`,
-    );
-  }
-  const group = asked.group ?? (groups[0] as string);
-  const [first] = config.originGroups[group]?.members ?? [];
-  if (first === undefined) throw invalid(`group: "${group}" has no members`);
-  return { group, origin: memberName(first) };
-}
-
-function invalid(message: string): ProximaError {
-  return new ProximaError("invalid_drill", message, { source: "viewer" });
 }

@@ -12,7 +12,6 @@ import { probeTcp } from "../edge/listener/ports.ts";
 import type { EdgePurgeOrder, EdgePurgeOutcome } from "../edge/phases/purge.ts";
 import { isLoopback } from "../service/control-guard.ts";
 import { type DataDir, openDataDir } from "../service/data-dir.ts";
-import { REPORTED_ORIGINS_MAX } from "../service/fleet-wire.ts";
 import type { NodeLog } from "../service/log.ts";
 import type { OriginEvent } from "../upstream/health/origin-event.ts";
 import { Alerts } from "./alerts/alerts.ts";
@@ -22,8 +21,8 @@ import type { Edge, EdgeAddresses } from "./edge-handle.ts";
 import { openEdgePurges } from "./edge-purges.ts";
 import { readBusAccess } from "./fleet/bus-access.ts";
 import { Filler } from "./fleet/filler.ts";
-import { Fleet } from "./fleet/fleet.ts";
-import { joinedConfig } from "./fleet/fleet-sites.ts";
+import type { Fleet } from "./fleet/fleet.ts";
+import { joinedConfig } from "./fleet/joined-config.ts";
 import { InvalidationLog } from "./invalidation-log.ts";
 import { OriginAlerts } from "./origin-alerts.ts";
 import { OriginBoard } from "./origin-board.ts";
@@ -190,7 +189,7 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
       ready: () => edge.ready(),
       stats: () => edge.stats(),
       orphans: (site, config) => edge.orphans(site, config),
-      originsOut: () => originAlerts.out(REPORTED_ORIGINS_MAX),
+      originsOut: (max) => originAlerts.out(max),
     });
     options.source?.start(
       async (newer) => {
@@ -235,6 +234,8 @@ async function openFleet(options: NodeOptions, dataDir: DataDir, purgeLog: Purge
   const joinToken = options.joinToken ?? null;
   const bus = await readBusAccess(config);
   const { movableClock } = options;
+  // A node of its own has no need of what follows a fleet.
+  const { Fleet } = await import("./fleet/fleet.ts");
   return new Fleet(
     {
       config: joinedConfig(config),

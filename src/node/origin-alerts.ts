@@ -1,6 +1,6 @@
 /** Origins that are left out of their groups, as alerts: from what becomes known of them, and from what the config still has. */
+import { memberName } from "../config/origins.ts";
 import type { Config, SiteConfig } from "../config/schema.ts";
-import { memberName } from "../config/site-schema.ts";
 import type { OriginEvent } from "../upstream/health/origin-event.ts";
 import type { AlertEvent } from "./alerts/alert.ts";
 

@@ -319,7 +319,10 @@ test("a command line that can not be is told so, and nothing starts", async () =
       env: {},
       flush: () => Promise.resolve(),
     };
-    expect([argv, await run(["dev", ...argv], { io, createEdge: none, startDemo: none })]).toEqual([argv, 2]);
+    expect([
+      argv,
+      await run(["dev", ...argv], { io, createEdge: none, openConfig: none, startDemo: none }),
+    ]).toEqual([argv, 2]);
     expect(err).toMatch(sentence);
   }
 });

@@ -1,8 +1,10 @@
 /** Bucket origins for tests: made from a config as an edge makes them, secrets from a table. */
+
 import type { Clock } from "../../src/base/clock.ts";
+import { isBucket } from "../../src/config/origins.ts";
 import { parseConfig } from "../../src/config/parse.ts";
 import { formatProblems } from "../../src/config/problems.ts";
-import { type BucketConfig, isBucket } from "../../src/config/schema.ts";
+import type { BucketConfig } from "../../src/config/schema.ts";
 import { BucketOrigin } from "../../src/upstream/bucket/bucket-origin.ts";
 import { bucketService, storeUrl } from "../../src/upstream/bucket/from-config.ts";
 import type { Lookup } from "../../src/upstream/http1/resolver.ts";

@@ -8,6 +8,11 @@ const MAIN = join(import.meta.dir, "../../src/main.ts");
 /** A test that waits longer for output has failed, in milliseconds. */
 const OUTPUT_WAIT_MS = 10_000;
 
+/** Resident memory of a process in bytes. */
+export function rssBytesOf(pid: number): number {
+  return Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]) * 1024;
+}
+
 /** How a run of the program ended. */
 export interface ProgramEnd {
   /** Exit status; 128 and the signal's number when a signal ended it. */
@@ -102,7 +107,7 @@ export class Program {
 
   /** Resident memory in bytes. */
   rssBytes(): number {
-    return Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${this.pid}/status`, "utf8"))?.[1]) * 1024;
+    return rssBytesOf(this.pid);
   }
 
   kill(signal: NodeJS.Signals): void {

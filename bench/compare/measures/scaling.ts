@@ -15,6 +15,10 @@ import { mixOf, mixPath } from "../workload.ts";
 
 const REQUESTS = 200_000;
 const LOWEST = 19;
+/** Requests for each worker before it is measured, so that its code is compiled: each compiles its own. */
+const WARM_REQUESTS = 200_000;
+/** Rounds that warming may take. */
+const WARM_ROUNDS_MAX = 12;
 
 /** Loads Proxima with one and with two workers, in turn. */
 export async function scaling(
@@ -29,24 +33,23 @@ export async function scaling(
   const rows = await Promise.all(
     [SERVER_CPU, both].map(async (cpus) => ({
       running: await peer.start(stage, { cacheBytes: DEFAULT_CACHE_BYTES, cpus }),
+      workers: cpus.split(",").length,
       rates: [] as number[],
       cpuUs: [] as number[],
       failures: 0,
     })),
   );
-  for (let round = -1; round < options.rounds; round++) {
+  const load = { paths: { kind: "listed", file }, connections: 64, cpus: both } as const;
+  for (const row of rows) {
+    let left = WARM_REQUESTS * row.workers;
+    for (let round = 0; round < WARM_ROUNDS_MAX && left > 0; round++)
+      left -= (await wrk(stage, row.running, { ...load, seconds: options.seconds })).requests;
+  }
+  for (let round = 0; round < options.rounds; round++) {
     for (const row of rows) {
       const before = row.running.process.cpuSeconds();
-      const report = await wrk(stage, row.running, {
-        paths: { kind: "listed", file },
-        seconds: options.seconds,
-        connections: 64,
-        cpus: both,
-        nice: LOWEST,
-      });
+      const report = await wrk(stage, row.running, { ...load, seconds: options.seconds, nice: LOWEST });
       row.failures += report.failures;
-      // The first round warms up.
-      if (round < 0) continue;
       row.rates.push(report.requestsPerSecond);
       row.cpuUs.push(((row.running.process.cpuSeconds() - before) * 1e6) / report.requests);
     }

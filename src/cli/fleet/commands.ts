@@ -4,7 +4,7 @@ import { isRecord } from "../control-client.ts";
 import { type Io, styleFor } from "../io.ts";
 import { addPushCommands } from "../push/command.ts";
 import { FleetClient, type FleetOptions, shown, table } from "./client.ts";
-import { applyCommand, type DeployOptions, planCommand, waitForNodes } from "./deploy.ts";
+import type { DeployOptions } from "./deploy.ts";
 import { addHookCommands, addWebhookCommands } from "./hooks.ts";
 import {
   addRolloutCommands,
@@ -70,7 +70,10 @@ function addDeployCommands(root: Command, io: Io, shared: Shared): void {
     "plan sites.ts --control https://control.example:8090",
   )
     .option("--no-orphans", "do not ask nodes how much of what they have stored would be lost")
-    .action((file: string, options: DeployOptions) => planCommand(file, options, io));
+    .action(async (file: string, options: DeployOptions) => {
+      const { planCommand } = await import("./deploy.ts");
+      await planCommand(file, options, io);
+    });
   rolloutOptions(
     deploy(
       "apply",
@@ -83,7 +86,10 @@ function addDeployCommands(root: Command, io: Io, shared: Shared): void {
     )
     .option("--note <TEXT>", "why, for the list of versions")
     .option("--wait", "wait until every node has it; status 1 when one has not")
-    .action((file: string, options: DeployOptions) => applyCommand(file, options, io));
+    .action(async (file: string, options: DeployOptions) => {
+      const { applyCommand } = await import("./deploy.ts");
+      await applyCommand(file, options, io);
+    });
 }
 
 function addVersionCommands(root: Command, io: Io, shared: Shared): void {
@@ -340,7 +346,9 @@ async function activate(
   if (options.json === true) io.out(`${JSON.stringify(answer, null, 2)}\n`);
   else if (number === null) io.out(`${what} was in force already\n`);
   else io.out(`${styleFor(io.color).bold(`${what} is in force`)} (snapshot ${number})\n`);
-  if (options.wait === true && number !== null) await waitForNodes(client, number, io);
+  if (options.wait !== true || number === null) return;
+  const { waitForNodes } = await import("./deploy.ts");
+  await waitForNodes(client, number, io);
 }
 
 function readUrl(text: string): URL {

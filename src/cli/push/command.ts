@@ -3,7 +3,7 @@ import { type Command, InvalidArgumentError, Option } from "commander";
 import { FleetClient, type FleetOptions, shown, table } from "../fleet/client.ts";
 import type { Io } from "../io.ts";
 import { wholeOption } from "../option-values.ts";
-import { activationText, type PushOptions, pushCommand, waitForPurges } from "./push.ts";
+import type { PushOptions } from "./push.ts";
 
 type Shared = (command: Command, example: string) => Command;
 
@@ -35,7 +35,10 @@ export function addPushCommands(root: Command, io: Io, shared: Shared): void {
       )
       .option("--host <HOST>", "the host that viewers name, for --edge"),
     "push ./public --zone web --edge http://edge1.example --host www.example",
-  ).action((folder: string, options: PushOptions) => pushCommand(folder, options, io));
+  ).action(async (folder: string, options: PushOptions) => {
+    const { pushCommand } = await import("./push.ts");
+    await pushCommand(folder, options, io);
+  });
 
   const releases = root.command("releases").description("work with the releases of a push zone");
   shared(
@@ -61,6 +64,7 @@ export function addPushCommands(root: Command, io: Io, shared: Shared): void {
   const activate = async (options: FleetOptions, path: string): Promise<void> => {
     const client = new FleetClient(options.control, io);
     const answer = await client.ask({ method: "POST", path, body: {} });
+    const { activationText, waitForPurges } = await import("./push.ts");
     const places = await waitForPurges(client, answer, WAIT_SECONDS);
     io.out(
       options.json === true

@@ -3,7 +3,7 @@ import { type Command, InvalidArgumentError, Option } from "commander";
 import { type ListenAddress, parseListenAddress } from "../../config/address.ts";
 import type { Io } from "../io.ts";
 import { numberOption, readField, wholeOption } from "../option-values.ts";
-import { type WarmOptions, warmCommand } from "../warm.ts";
+import type { WarmOptions } from "../warm.ts";
 
 const RATE_MAX = 100_000;
 /** The runtime's client sends no more at once. */
@@ -63,7 +63,10 @@ Examples:
   $ git diff --name-only v1 v2 -- public | sed 's|^public|https://shop.example|' | proxima warm -
 ${exitHelp}`,
     )
-    .action((sources: string[], options: WarmOptions) => warmCommand(sources, options, io));
+    .action(async (sources: string[], options: WarmOptions) => {
+      const { warmCommand } = await import("../warm.ts");
+      await warmCommand(sources, options, io);
+    });
 }
 
 function address(flag: string, scheme: string, port: number): Option {

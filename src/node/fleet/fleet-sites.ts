@@ -5,9 +5,10 @@
  */
 
 import { messageOf } from "../../base/errors.ts";
+import { isBucket } from "../../config/origins.ts";
 import { checkOnNode, parseSite, type SiteMemory } from "../../config/parse.ts";
 import { type ConfigPath, pathText } from "../../config/problems.ts";
-import { type Config, isBucket, type NodeConfig, type SiteConfig } from "../../config/schema.ts";
+import type { Config, NodeConfig, SiteConfig } from "../../config/schema.ts";
 import type { SnapshotAnswer } from "../../service/fleet-wire.ts";
 import { permissionsOf } from "../plane.ts";
 import { isFor } from "./rollout-watch.ts";
@@ -24,14 +25,6 @@ export interface FleetSites {
   readonly problem: string | null;
   /** Why new versions that are rolled out to this node are not among them, by roll-out: their older ones are. */
   readonly rolloutProblems: ReadonlyMap<string, string>;
-}
-
-/** The node's own part as a member of a fleet: what it does not permit by name is not permitted. */
-export function joinedConfig<C extends NodeConfig>(config: C): C {
-  return {
-    ...config,
-    permitted: { directories: [], secretVariables: [], secretDirectories: [], ...config.permitted },
-  };
 }
 
 /**

@@ -15,16 +15,22 @@ import type { Config, NodeConfig, SiteConfig } from "../../config/schema.ts";
 import type { OrphanCount } from "../../edge/orphans.ts";
 import type { FleetStanding } from "../../edge/settings.ts";
 import type { BusAccess } from "../../service/bus/bus-connection.ts";
-import { type NodeReport, POLL_SECONDS_MAX, type SnapshotAnswer } from "../../service/fleet-wire.ts";
+import {
+  type NodeReport,
+  POLL_SECONDS_MAX,
+  REPORTED_ORIGINS_MAX,
+  type SnapshotAnswer,
+} from "../../service/fleet-wire.ts";
 import type { NodeLog } from "../../service/log.ts";
 import type { StatsSnapshot } from "../../telemetry/stats.ts";
 import type { Readiness } from "../edge-handle.ts";
 import type { FleetPosition, PurgeLog } from "../purge-log.ts";
 import { BusLog } from "./bus-log.ts";
 import { ControlClient } from "./control-client.ts";
-import { FleetFiles, type Membership } from "./fleet-files.ts";
+import { FleetFiles } from "./fleet-files.ts";
 import { ControlLog, type FleetLog, type LogAnswer } from "./fleet-log.ts";
 import { type FleetSites, fleetSites } from "./fleet-sites.ts";
+import type { Membership } from "./membership.ts";
 import { OrphanAnswers } from "./orphan-answers.ts";
 import { Reporter } from "./reporter.ts";
 import { RolloutWatch } from "./rollout-watch.ts";
@@ -55,8 +61,8 @@ export interface FleetTarget {
   stats(): StatsSnapshot | Promise<StatsSnapshot>;
   /** What of a site's stored responses another config of it would never find. */
   orphans(site: string, config: SiteConfig): Promise<OrphanCount[]>;
-  /** Origins of groups that are left out now. */
-  originsOut(): NonNullable<NodeReport["originsOut"]>;
+  /** Origins of groups that are left out now, the first `max` of them. */
+  originsOut(max: number): NonNullable<NodeReport["originsOut"]>;
 }
 
 /** How a node joins. */
@@ -558,7 +564,7 @@ export class Fleet {
       },
       rollouts: this.#rollouts.reports(stats),
       orphans: this.#orphans.answers(),
-      originsOut: target.originsOut(),
+      originsOut: target.originsOut(REPORTED_ORIGINS_MAX),
     };
   }
 

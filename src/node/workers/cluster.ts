@@ -6,7 +6,7 @@
  * once at first, later and later while it keeps ending.
  */
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
-import { availableParallelism, tmpdir } from "node:os";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { assert } from "../../base/assert.ts";
 import type { Clock } from "../../base/clock.ts";
@@ -29,8 +29,9 @@ import { mergeStats, withoutGauges } from "../../telemetry/stats-merge.ts";
 import type { Fault } from "../../upstream/faults.ts";
 import type { OriginEvent } from "../../upstream/health/origin-event.ts";
 import { Certificates } from "../certificates.ts";
-import { listenAddress, loopId } from "../create-edge.ts";
 import type { Edge } from "../edge-handle.ts";
+import { listenAddress } from "../listen-address.ts";
+import { loopId } from "../loop-id.ts";
 import type { CreateEdge, EdgeSetup } from "../node.ts";
 import { type PurgeHistory, slicesOf } from "../purge-history.ts";
 import type { PurgesInForce } from "../purge-service.ts";
@@ -60,15 +61,9 @@ const PING_MS_MAX = 15_000;
 /** A unix socket's path is at most 107 bytes (unix(7)). */
 const SOCKET_PATH_BYTES_MAX = 107;
 
-/** More than these are of no use on any machine that we know. */
-const WORKERS_MAX = 64;
-
-/** Makes edges with as many workers as the config says, `workerCommand` each; `single` makes those with one, in this process. */
-export function createCluster(workerCommand: readonly string[], single: CreateEdge): CreateEdge {
+/** Makes edges of `slots` workers, `workerCommand` each. */
+export function createCluster(workerCommand: readonly string[], slots: number): CreateEdge {
   return async (setup) => {
-    const { workers } = setup.config;
-    const slots = workers === "auto" ? Math.min(WORKERS_MAX, availableParallelism()) : workers;
-    if (slots === 1) return await single(setup);
     assert(setup.clock.steady === setup.clock, "workers have their machine's clock");
     const cluster = await Cluster.start(setup, slots, workerCommand);
     return { edge: cluster, snapshot: 1, caFile: cluster.caFile };

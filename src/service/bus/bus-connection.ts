@@ -1,15 +1,8 @@
 /** A connection to the NATS servers of a fleet, and what both of its ends do there. */
 import { promisify } from "node:util";
 import { gunzip, gzip } from "node:zlib";
-import { type DirectStreamAPI, type JetStreamManager, jetstreamManager } from "@nats-io/jetstream";
-import {
-  type Authenticator,
-  connect,
-  credsAuthenticator,
-  type NatsConnection,
-  tokenAuthenticator,
-  usernamePasswordAuthenticator,
-} from "@nats-io/transport-node";
+import type { DirectStreamAPI, JetStreamManager } from "@nats-io/jetstream";
+import type { Authenticator, NatsConnection } from "@nats-io/transport-node";
 import { messageOf, ProximaError } from "../../base/errors.ts";
 import { type Pieces, sha256 } from "./bus-entry.ts";
 import {
@@ -47,13 +40,18 @@ export interface BusConnection {
 const PIECES_AT_ONCE = 8;
 
 /** Connects; later breaks are mended by the client. Rejects with a ProximaError "control_unreachable". */
-export async function connectBus(access: BusAccess, client: string): Promise<BusConnection> {
+export async function connectBus(access: BusAccess, name: string): Promise<BusConnection> {
   const { servers, ca } = access;
   try {
-    const authenticators = authenticatorsOf(access);
-    const nats = await connect({
+    // Loaded here: most nodes have no bus, and the client is not small.
+    const [client, { jetstreamManager }] = await Promise.all([
+      import("@nats-io/transport-node"),
+      import("@nats-io/jetstream"),
+    ]);
+    const authenticators = authenticatorsOf(access, client);
+    const nats = await client.connect({
       servers: servers.map((url) => url.replace(/^[a-z]+:\/\//i, "")),
-      name: client,
+      name,
       ...(authenticators.length === 0 ? {} : { authenticator: authenticators }),
       // One server that speaks TLS only makes all connections do so; none falls back.
       ...(ca !== null || servers.some((url) => /^tls:/i.test(url)) ? { tls: ca === null ? {} : { ca } } : {}),
@@ -122,10 +120,13 @@ export async function join(
   }
 }
 
-function authenticatorsOf({ credentials, token, user }: BusAccess): Authenticator[] {
+function authenticatorsOf(
+  { credentials, token, user }: BusAccess,
+  client: typeof import("@nats-io/transport-node"),
+): Authenticator[] {
   const list: Authenticator[] = [];
-  if (credentials !== null) list.push(credsAuthenticator(Buffer.from(credentials)));
-  if (token !== null) list.push(tokenAuthenticator(token));
-  if (user !== null) list.push(usernamePasswordAuthenticator(user.name, user.password));
+  if (credentials !== null) list.push(client.credsAuthenticator(Buffer.from(credentials)));
+  if (token !== null) list.push(client.tokenAuthenticator(token));
+  if (user !== null) list.push(client.usernamePasswordAuthenticator(user.name, user.password));
   return list;
 }

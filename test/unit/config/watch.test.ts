@@ -49,7 +49,7 @@ test("a change is read; the same content again is not", async () => {
   const file = join(folder, "config.json");
   await writeFile(file, jsonWith("one.example"));
   const { heard, handlers } = recorder();
-  watched = watchConfig(file, handlers);
+  watched = watchConfig(new ConfigLoader(file), handlers);
   await watched.check();
   expect(heard).toEqual([]);
   await writeFile(file, jsonWith("two.example"));
@@ -64,7 +64,7 @@ test("a change is seen by itself, written in place or renamed over the file", as
   const file = join(folder, "config.json");
   await writeFile(file, jsonWith("one.example"));
   const { handlers, next } = recorder();
-  watched = watchConfig(file, handlers);
+  watched = watchConfig(new ConfigLoader(file), handlers);
   await writeFile(file, jsonWith("two.example"));
   expect(await next(1)).toEqual(["two.example"]);
   for (const [i, host] of ["three.example", "four.example"].entries()) {
@@ -82,7 +82,7 @@ test("a change of what a link points to is seen, and so is a link that points el
   const file = join(folder, "config.json");
   await symlink(one, file);
   const { handlers, next } = recorder();
-  watched = watchConfig(file, handlers);
+  watched = watchConfig(new ConfigLoader(file), handlers);
   await writeFile(one, jsonWith("changed.example"));
   expect(await next(1)).toEqual(["changed.example"]);
   await symlink(two, join(folder, "link"));
@@ -94,7 +94,7 @@ test("an invalid config is told once, and a valid one after it is taken", async 
   const file = join(folder, "config.json");
   await writeFile(file, jsonWith("one.example"));
   const { heard, handlers } = recorder();
-  watched = watchConfig(file, handlers);
+  watched = watchConfig(new ConfigLoader(file), handlers);
   await writeFile(file, "{");
   await watched.check();
   await watched.check();
@@ -120,7 +120,7 @@ test("a file that a TypeScript config imports is watched as well", async () => {
   const loader = new ConfigLoader(file);
   expect((await loader.load()).ok).toBe(true);
   const { handlers, next } = recorder();
-  watched = watchConfig(file, handlers, loader);
+  watched = watchConfig(loader, handlers);
   await writeFile(join(folder, "part.ts"), "export default ['two.example'];");
   expect(await next(1)).toEqual(["two.example"]);
 });
@@ -132,7 +132,7 @@ test("a change between the first reading and the watch is not lost", async () =>
   await loader.load();
   await writeFile(file, jsonWith("two.example"));
   const { heard, handlers } = recorder();
-  watched = watchConfig(file, handlers, loader);
+  watched = watchConfig(loader, handlers);
   await watched.check();
   expect(heard).toEqual(["two.example"]);
 });
@@ -143,7 +143,7 @@ test("configs are handed over one after another, never two at once", async () =>
   let running = 0;
   let most = 0;
   const seen: string[] = [];
-  watched = watchConfig(file, {
+  watched = watchConfig(new ConfigLoader(file), {
     async onConfig(config) {
       most = Math.max(most, ++running);
       await new Promise((resolve) => setImmediate(resolve));
@@ -166,7 +166,7 @@ test("a handler that throws is told as a problem, and the watch goes on", async 
   const file = join(folder, "config.json");
   await writeFile(file, jsonWith("one.example"));
   const problems: string[] = [];
-  watched = watchConfig(file, {
+  watched = watchConfig(new ConfigLoader(file), {
     onConfig() {
       throw new Error("port in use");
     },
@@ -186,14 +186,14 @@ test("nothing is told after it was closed, and a folder that is not there is no 
   const file = join(folder, "config.json");
   await writeFile(file, jsonWith("one.example"));
   const { heard, handlers } = recorder();
-  watched = watchConfig(file, handlers);
+  watched = watchConfig(new ConfigLoader(file), handlers);
   await writeFile(file, jsonWith("two.example"));
   const looking = watched.check();
   watched.close();
   await looking;
   await watched.check();
   expect(heard).toEqual([]);
-  const nowhere = watchConfig(join(folder, "no/such/folder.json"), handlers);
+  const nowhere = watchConfig(new ConfigLoader(join(folder, "no/such/folder.json")), handlers);
   await nowhere.check();
   nowhere.close();
   expect(heard).toEqual([]);

@@ -1,0 +1,48 @@
+/** The process that reads a config for one that serves: the schemas and parsers, and what they leave behind, end with it. */
+import { createHash } from "node:crypto";
+import { ConfigLoader } from "../load.ts";
+import type { PassingSite, ReadingMessage } from "./messages.ts";
+
+/** Sites go in messages of about so many characters: whoever takes one serves viewers. */
+const MESSAGE_CHARS = 64 * 1024;
+
+/** Reads `file`, hands over what it came to, and waits to be ended. */
+export async function runReading(file: string): Promise<void> {
+  if (process.send === undefined) {
+    process.stderr.write("proxima: a config is read so by a running edge only\n");
+    process.exit(2);
+  }
+  // Signals are for the one that asked; this process ends with it.
+  for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, () => {});
+  process.on("disconnect", () => process.exit(0));
+  let taken: () => void = () => {};
+  process.on("message", () => taken());
+  const tell = async (message: ReadingMessage): Promise<void> => {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    taken = resolve;
+    process.send?.(message);
+    await promise;
+  };
+
+  const loader = new ConfigLoader(file);
+  const result = await loader.load();
+  const files = loader.sources;
+  if (!result.ok) {
+    await tell({ kind: "refused", problems: result.problems, files });
+    return;
+  }
+  const { sites, ...node } = result.config;
+  let some: PassingSite[] = [];
+  let chars = 0;
+  for (const [id, site] of Object.entries(sites)) {
+    const json = JSON.stringify(site);
+    some.push([id, createHash("sha256").update(json).digest("base64"), json]);
+    chars += json.length;
+    if (chars < MESSAGE_CHARS) continue;
+    await tell({ kind: "sites", sites: some });
+    some = [];
+    chars = 0;
+  }
+  if (some.length > 0) await tell({ kind: "sites", sites: some });
+  await tell({ kind: "config", node: JSON.stringify(node), warnings: result.warnings, files });
+}
