@@ -43,11 +43,12 @@ export class Sources {
 
   /** Runs a reading, and remembers what the files held before it: what changes in between is a change that `changed` still sees. */
   async read<T>(reading: () => Promise<Read<T>>): Promise<T> {
+    const startMs = Date.now();
     const before = await hashAll(this.#files);
     const { result, files, missed = false } = await reading();
     this.#files = files;
     const read = new Map<string, string>();
-    for (const source of files) read.set(source, before.get(source) ?? (await hashOf(source)));
+    for (const source of files) read.set(source, before.get(source) ?? (await hashOf(source, startMs)));
     this.#read = read;
     this.#missed = missed;
     return result;
@@ -65,12 +66,17 @@ export class Sources {
   }
 }
 
-/** What a file holds, in few bytes; that it cannot be read is a content of its own. */
-async function hashOf(file: string): Promise<string> {
+/**
+ * What a file holds, in few bytes; that it cannot be read is a content of its own. Of a file that was written after
+ * `knownMs` nobody knows what it held then: nothing that it holds is the same.
+ */
+async function hashOf(file: string, knownMs = Number.POSITIVE_INFINITY): Promise<string> {
   let handle: FileHandle | null = null;
   try {
     handle = await open(file, OPEN_FLAGS);
-    return unread(await handle.stat()) ?? sha256(await handle.readFile());
+    const stats = await handle.stat();
+    if (stats.mtimeMs > knownMs) return "written meanwhile";
+    return unread(stats) ?? sha256(await handle.readFile());
   } catch (error) {
     return unreadable(error);
   } finally {

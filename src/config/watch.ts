@@ -95,6 +95,8 @@ export function watchConfig(
     const result = await loader.load();
     if (closed) return;
     watchFolders();
+    // What it imports for the first time may have changed before its folder was watched.
+    soon();
     isRefused = result.ok;
     if (result.ok) {
       retryMs = firstRetryMs;
@@ -123,6 +125,8 @@ export function watchConfig(
 
   loader.takeAsRead();
   watchFolders();
+  // It may have changed since it was read: starting takes its time.
+  soon();
   return {
     close() {
       closed = true;

@@ -1,7 +1,7 @@
 /** A config that a process of its own reads: what it comes to is what it would be here, whatever becomes of that process. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
-import { mkdir, mkdtemp, rm, truncate, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, rm, truncate, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { VERSION } from "../../../src/cli/version.ts";
@@ -129,6 +129,19 @@ describe("a config that another process reads", () => {
       expect(await sources.changed()).toBe(true);
     }
   });
+});
+
+test("a file that was written while it was read for the first time has changed", async () => {
+  const file = await put("sources.ts", "");
+  const part = await put("sources-part.ts", "");
+  const sources = new Sources(file);
+  const found = async () => ({ result: null, files: [file, part] });
+  await utimes(part, new Date(), new Date(Date.now() + 60_000));
+  await sources.read(found);
+  expect(await sources.changed()).toBe(true);
+  // What it holds is known by the second reading, whatever its date.
+  await sources.read(found);
+  expect(await sources.changed()).toBe(false);
 });
 
 describe("a process that reads a config", () => {
