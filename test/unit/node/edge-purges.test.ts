@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import type { EdgePurgeOrder } from "../../../src/edge/phases/purge.ts";
 import { EdgePurges } from "../../../src/node/edge-purges.ts";
 
 test("why a purge failed stands in the log, and not in the answer", async () => {
@@ -7,10 +8,14 @@ test("why a purge failed stands in the log, and not in the answer", async () => 
     lines.push(`${level}: ${message}`);
   });
   purges.begin({ create: () => Promise.reject(new Error("database or disk is full")) });
-  const order = {
-    ...{ scope: "everything", targets: [], mode: "hard" },
-    ...{ site: "shop", method: "PURGE", address: "127.0.0.1" },
-  } as const;
+  const order: EdgePurgeOrder = {
+    site: "shop",
+    scope: "everything",
+    targets: [],
+    mode: "hard",
+    method: "PURGE",
+    address: "127.0.0.1",
+  };
   expect(await purges.take(order)).toEqual({
     ok: false,
     status: 500,
