@@ -84,9 +84,11 @@ export function watchConfig(
   const check = () => inLine(true);
   /** `isAsked`: what missed or was refused is made up for. What happens in a folder alone is no reason: logs may be written there. */
   const inLine = (isAsked: boolean) => {
-    line = line.then(() => look(isAsked)).catch((error: unknown) => {
-      tell([fileProblem(`cannot be put in force: ${messageOf(error)}`)]);
-    });
+    line = line
+      .then(() => look(isAsked))
+      .catch((error: unknown) => {
+        tell([fileProblem(`cannot be put in force: ${messageOf(error)}`)]);
+      });
     return line;
   };
   const look = async (isAsked: boolean) => {

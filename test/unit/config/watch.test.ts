@@ -257,7 +257,10 @@ test("a reading that came to nothing is not repeated because something else in t
     new Promise<void>((resolve) => {
       wake = resolve;
     });
-  const reader = readerOf(file, Array.from({ length: 9 }, () => missed));
+  const reader = readerOf(
+    file,
+    Array.from({ length: 9 }, () => missed),
+  );
   reader.changed = async () => {
     wake();
     return false;
