@@ -19,7 +19,7 @@ export function watchedSource(
       watching = watchConfig(loader, {
         async onConfig(config, warnings) {
           if (warnings.length > 0) log("warning", formatProblems(file, warnings));
-          await onConfig(complete(config));
+          return await onConfig(complete(config));
         },
         onProblems: (problems) => onProblem(formatProblems(file, problems)),
       });

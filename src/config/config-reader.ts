@@ -13,6 +13,8 @@ export interface ConfigReader {
   readonly sources: readonly string[];
   /** Reads the file as it is now. Never rejects. */
   load(): Promise<LoadResult>;
+  /** The last reading came to nothing for no fault of the sources: another one may do better, unchanged as they are. */
+  readonly missed: boolean;
   /** True when a source holds something else than when it was last read, or nothing was read yet. */
   changed(): Promise<boolean>;
   /** Takes the sources as read as they are at this moment, when nothing was read yet. */

@@ -11,10 +11,8 @@ import { scanJson } from "./json-text.ts";
 import { listedFindings, loadResult, type Parsed, parseSteps, type SiteMemory } from "./parse.ts";
 import { fileProblem, type Locate, type Position } from "./problems.ts";
 import { formatSize } from "./size.ts";
-import { Sources } from "./sources.ts";
+import { FILE_BYTES_MAX, OPEN_FLAGS, Sources } from "./sources.ts";
 
-/** Larger config files are refused. */
-export const FILE_BYTES_MAX = 64 * 2 ** 20;
 /** YAML is read in one go, 1 MiB in about a second; larger configs belong into JSON. */
 export const YAML_BYTES_MAX = 2 ** 20;
 /** Longest time in milliseconds that parsing may hold the event loop in one go. */
@@ -56,6 +54,10 @@ export class ConfigLoader implements ConfigReader {
 
   get sources(): readonly string[] {
     return this.#read.files;
+  }
+
+  get missed(): boolean {
+    return this.#read.missed;
   }
 
   /** The config as it was last read, before defaults were filled in: what its author wrote. */
@@ -165,7 +167,7 @@ async function readText(
 ): Promise<{ ok: true; text: string } | { ok: false; message: string }> {
   let handle: FileHandle | null = null;
   try {
-    handle = await open(file, "r");
+    handle = await open(file, OPEN_FLAGS);
     const stat = await handle.stat();
     if (!stat.isFile()) return { ok: false, message: "is not a file" };
     if (stat.size > bytesMax) {

@@ -12,8 +12,8 @@ import type { Config } from "./schema.ts";
 
 /** What is done with a changed config. */
 export interface ConfigHandlers {
-  /** A valid config. Reading goes on when it is done; what it throws becomes a problem. */
-  onConfig(config: Config, warnings: readonly Problem[]): void | Promise<void>;
+  /** A valid config. Reading goes on when it is done; true when it is in force. What it throws becomes a problem. */
+  onConfig(config: Config, warnings: readonly Problem[]): boolean | Promise<boolean>;
   /** The config is not valid, or cannot be read: the last good one stays in force. */
   onProblems(problems: readonly Problem[]): void;
 }
@@ -28,6 +28,9 @@ export interface ConfigWatch {
 
 /** From a sign of change until the file is read: an editor's writes are one change. */
 const SETTLE_MS = 100;
+/** A reading that came to nothing for no fault of the files is tried again after this time, and later and later. */
+const RETRY_MS = 10_000;
+const RETRY_MS_MAX = 600_000;
 /** Folders watched for the files that a config imports. */
 const FOLDERS_MAX = 32;
 
@@ -36,10 +39,18 @@ const FOLDERS_MAX = 32;
  * the one that read the config before: unchanged sites stay the same objects, and the files that a
  * TypeScript config imports are watched from the start.
  */
-export function watchConfig(loader: ConfigReader, handlers: ConfigHandlers): ConfigWatch {
+export function watchConfig(
+  loader: ConfigReader,
+  handlers: ConfigHandlers,
+  firstRetryMs = RETRY_MS,
+): ConfigWatch {
   const watchers = new Map<string, FSWatcher>();
   let closed = false;
   let timer: ReturnType<typeof setTimeout> | null = null;
+  let retry: ReturnType<typeof setTimeout> | null = null;
+  let retryMs = firstRetryMs;
+  // The last config was valid and is not in force: what it names may be there by the time that somebody asks.
+  let isRefused = false;
   // Readings stand in line: each waits for the one before.
   let line: Promise<void> = Promise.resolve();
 
@@ -66,23 +77,45 @@ export function watchConfig(loader: ConfigReader, handlers: ConfigHandlers): Con
     if (closed || timer !== null) return;
     timer = setTimeout(() => {
       timer = null;
-      void check();
+      void inLine(false);
     }, SETTLE_MS);
     timer.unref();
   };
-  const check = () => {
-    line = line.then(look).catch((error: unknown) => {
-      tell([fileProblem(`cannot be put in force: ${messageOf(error)}`)]);
-    });
+  const check = () => inLine(true);
+  /** `isAsked`: what missed or was refused is made up for. What happens in a folder alone is no reason: logs may be written there. */
+  const inLine = (isAsked: boolean) => {
+    line = line
+      .then(() => look(isAsked))
+      .catch((error: unknown) => {
+        tell([fileProblem(`cannot be put in force: ${messageOf(error)}`)]);
+      });
     return line;
   };
-  const look = async () => {
-    if (closed || !(await loader.changed())) return;
+  const look = async (isAsked: boolean) => {
+    const isOwed = isAsked && (loader.missed || isRefused);
+    if (closed || !(isOwed || (await loader.changed()))) return;
     const result = await loader.load();
     if (closed) return;
     watchFolders();
-    if (result.ok) await handlers.onConfig(result.config, result.warnings);
-    else tell(result.problems);
+    // What it imports for the first time may have changed before its folder was watched.
+    soon();
+    isRefused = result.ok;
+    if (result.ok) {
+      retryMs = firstRetryMs;
+      isRefused = !(await handlers.onConfig(result.config, result.warnings));
+      return;
+    }
+    tell(result.problems);
+    if (loader.missed) lookLater();
+  };
+  const lookLater = () => {
+    if (closed || retry !== null) return;
+    retry = setTimeout(() => {
+      retry = null;
+      void check();
+    }, retryMs);
+    retry.unref();
+    retryMs = Math.min(2 * retryMs, RETRY_MS_MAX);
   };
   const tell = (problems: readonly Problem[]) => {
     try {
@@ -94,10 +127,13 @@ export function watchConfig(loader: ConfigReader, handlers: ConfigHandlers): Con
 
   loader.takeAsRead();
   watchFolders();
+  // It may have changed since it was read: starting takes its time.
+  soon();
   return {
     close() {
       closed = true;
       if (timer !== null) clearTimeout(timer);
+      if (retry !== null) clearTimeout(retry);
       for (const folder of [...watchers.keys()]) forget(folder);
     },
     check,

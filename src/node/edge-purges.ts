@@ -57,7 +57,7 @@ export class EdgePurges {
   readonly #fleet: ControlClient | null;
   readonly #token: string | null;
   readonly #log: NodeLog;
-  #own: PurgeService | null = null;
+  #own: Pick<PurgeService, "create"> | null = null;
   #underWay = 0;
 
   constructor(fleet: ControlClient | null, token: string | null, log: NodeLog) {
@@ -67,7 +67,7 @@ export class EdgePurges {
   }
 
   /** From here on the node's purge log takes purges. */
-  begin(own: PurgeService): void {
+  begin(own: Pick<PurgeService, "create">): void {
     this.#own = own;
   }
 
@@ -109,6 +109,7 @@ export class EdgePurges {
         };
       return { ok: true, id: (await fleet.purge(order, this.#token)).id };
     } catch (error) {
+      if (!(error instanceof ProximaError)) this.#log("error", `a purge failed: ${messageOf(error)}`);
       return outcomeOf(error);
     }
   }

@@ -58,8 +58,11 @@ export type CreateEdge = (setup: EdgeSetup) => Promise<{
 
 /** Where newer configs come from: a watched file. */
 export interface ConfigSource {
-  /** Begins to watch. One of the two is called for each change, never again before the promise is settled. */
-  start(onConfig: (config: Config) => Promise<void>, onProblem: (message: string) => void): void;
+  /**
+   * Begins to watch. One of the two is called for each change, never again before the promise is settled; it gives
+   * true when the config is in force.
+   */
+  start(onConfig: (config: Config) => Promise<boolean>, onProblem: (message: string) => void): void;
   /** Looks for a change now; resolves when it has been handed over. */
   reload(): Promise<void>;
   stop(): void;
@@ -194,9 +197,10 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
     options.source?.start(
       async (newer) => {
         // In a fleet the file is the node's own part alone.
-        await configs.apply((current) =>
+        const problem = await configs.apply((current) =>
           fleet === null ? newer : { ...joinedConfig(newer), sites: current.sites },
         );
+        return problem === null;
       },
       (problem) => configs.reject(problem),
     );

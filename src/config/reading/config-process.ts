@@ -9,6 +9,7 @@ import type { ConfigReader, LoadResult } from "../config-reader.ts";
 import { fileProblem } from "../problems.ts";
 import type { Config, NodeConfig, SiteConfig } from "../schema.ts";
 import { type Read, Sources } from "../sources.ts";
+import { REPLACED_STATUS } from "./command.ts";
 import type { ReadingMessage } from "./messages.ts";
 
 /** A config must be read in this time. The most sites that one may hold take a small part of it. */
@@ -40,6 +41,10 @@ export class ConfigProcess implements ConfigReader {
     return this.#read.files;
   }
 
+  get missed(): boolean {
+    return this.#read.missed;
+  }
+
   load(): Promise<LoadResult> {
     return this.#read.read(() => this.#ask());
   }
@@ -55,7 +60,7 @@ export class ConfigProcess implements ConfigReader {
   async #ask(): Promise<Read<LoadResult>> {
     const { promise, resolve } = Promise.withResolvers<Read<LoadResult>>();
     const fail = (why: string): void =>
-      resolve({ result: { ok: false, problems: [fileProblem(why)] }, files: this.#read.files });
+      resolve({ result: { ok: false, problems: [fileProblem(why)] }, files: this.#read.files, missed: true });
     const sites = new Map<string, KnownSite>();
     const take = (message: ReadingMessage): void => {
       switch (message.kind) {
@@ -76,19 +81,24 @@ export class ConfigProcess implements ConfigReader {
           });
           break;
         case "refused":
-          resolve({ result: { ok: false, problems: message.problems }, files: message.files });
+          // A config that failed half-way has not said all it imports: keep what was known.
+          resolve({
+            result: { ok: false, problems: message.problems },
+            files: [...new Set([...message.files, ...this.#read.files])],
+          });
           break;
       }
     };
     let child: Bun.Subprocess;
     try {
       child = Bun.spawn([...this.#command, this.#file], {
+        env: process.env,
         // What a config prints goes to standard error: standard output may be an access log.
         stdio: ["ignore", 2, 2],
         serialization: "advanced",
         ipc: (message, from) => {
           try {
-            // What speaks is the same program.
+            // What speaks is the same program, in the same version.
             take(message as ReadingMessage);
             from.send("taken");
           } catch (error) {
@@ -103,12 +113,15 @@ export class ConfigProcess implements ConfigReader {
           problems: [fileProblem(`cannot be read in a process of its own: ${messageOf(error)}`)],
         },
         files: this.#read.files,
+        missed: true,
       };
     }
     const timer = setTimeout(() => fail(`was not read within ${this.#timeoutMs / 1_000} s`), this.#timeoutMs);
-    void child.exited.then(() =>
+    void child.exited.then((status) =>
       fail(
-        `was not read: the process that reads it ended (${child.signalCode ?? `status ${child.exitCode}`})`,
+        status === REPLACED_STATUS
+          ? "was not read: the program was replaced by another version; start the edge again"
+          : `was not read: the process that reads it ended (${child.signalCode ?? `status ${status}`})`,
       ),
     );
     const read = await promise;

@@ -1,17 +1,22 @@
 /** The process that reads a config for one that serves: the schemas and parsers, and what they leave behind, end with it. */
 import { createHash } from "node:crypto";
+import { writeFileSync } from "node:fs";
 import { ConfigLoader } from "../load.ts";
+import { REPLACED_STATUS } from "./command.ts";
 import type { PassingSite, ReadingMessage } from "./messages.ts";
 
 /** Sites go in messages of about so many characters: whoever takes one serves viewers. */
 const MESSAGE_CHARS = 64 * 1024;
 
-/** Reads `file`, hands over what it came to, and waits to be ended. */
-export async function runReading(file: string): Promise<void> {
+/** Reads `file`, hands over what it came to, and waits to be ended. It ends at once unless `isSameVersion` as who asked. */
+export async function runReading(file: string, isSameVersion: boolean): Promise<void> {
   if (process.send === undefined) {
     process.stderr.write("proxima: a config is read so by a running edge only\n");
     process.exit(2);
   }
+  // A setting that only one of the two knows would be taken here and not be kept there.
+  if (!isSameVersion) process.exit(REPLACED_STATUS);
+  yieldMemory();
   // Signals are for the one that asked; this process ends with it.
   for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, () => {});
   process.on("disconnect", () => process.exit(0));
@@ -45,4 +50,13 @@ export async function runReading(file: string): Promise<void> {
   }
   if (some.length > 0) await tell({ kind: "sites", sites: some });
   await tell({ kind: "config", node: JSON.stringify(node), warnings: result.warnings, files });
+}
+
+/** When memory runs out, this process is ended, and what it started, not one that serves (proc_pid_oom_score_adj(5)). */
+function yieldMemory(): void {
+  try {
+    writeFileSync("/proc/self/oom_score_adj", "1000");
+  } catch {
+    // No Linux, or not allowed here: a reading is worth more than this.
+  }
 }

@@ -5,9 +5,10 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { evaluateConfig } from "../../../src/config/evaluate.ts";
 import { scanJson } from "../../../src/config/json-text.ts";
-import { ConfigLoader, FILE_BYTES_MAX, loadConfig } from "../../../src/config/load.ts";
+import { ConfigLoader, loadConfig } from "../../../src/config/load.ts";
 import { formatProblems } from "../../../src/config/problems.ts";
 import type { Config } from "../../../src/config/schema.ts";
+import { FILE_BYTES_MAX } from "../../../src/config/sources.ts";
 
 let folder: string;
 beforeAll(async () => {

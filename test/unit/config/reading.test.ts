@@ -1,15 +1,19 @@
 /** A config that a process of its own reads: what it comes to is what it would be here, whatever becomes of that process. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { readFileSync } from "node:fs";
+import { mkdir, mkdtemp, rm, truncate, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { VERSION } from "../../../src/cli/version.ts";
 import { ConfigLoader } from "../../../src/config/load.ts";
 import { READING_COMMAND } from "../../../src/config/reading/command.ts";
 import { ConfigProcess } from "../../../src/config/reading/config-process.ts";
+import { FILE_BYTES_MAX, Sources } from "../../../src/config/sources.ts";
 import { childrenOf, isRunning } from "../../kit/processes.ts";
 
 const MAIN = join(import.meta.dir, "../../../src/main.ts");
-const COMMAND = [process.execPath, "--no-install", "--no-orphans", MAIN, READING_COMMAND];
+const READER = [process.execPath, "--no-install", "--no-orphans", MAIN, READING_COMMAND];
+const COMMAND = [...READER, VERSION];
 /** A site's own fields beside these are defaults. */
 const SITE = { hosts: ["a.example"], origins: { app: { url: "http://a.example" } } };
 
@@ -87,9 +91,90 @@ describe("a config that another process reads", () => {
     expect(second.config.sites.b?.hosts).toEqual(["b2.example"]);
     expect(await reader.changed()).toBe(false);
   });
+
+  test("that fails half-way is made from what it was made from before: the repair of an import is a change", async () => {
+    await mkdir(join(folder, "import"), { recursive: true });
+    await put("import/hosts.ts", `export default ["a.example"];`);
+    const file = await put(
+      "importing.ts",
+      `import hosts from "./import/hosts.ts";\nexport default { sites: { a: { hosts, origins: { app: { directory: "." } } } } };`,
+    );
+    const reader = new ConfigProcess(file, COMMAND);
+    expect((await reader.load()).ok).toBe(true);
+    const sources = [...reader.sources].sort();
+    expect(sources).toHaveLength(2);
+    await put("import/hosts.ts", "process.exit(1);");
+    expect((await reader.load()).ok).toBe(false);
+    expect([...reader.sources].sort()).toEqual(sources);
+    expect(await reader.changed()).toBe(false);
+    await put("import/hosts.ts", `export default ["b.example"];`);
+    expect(await reader.changed()).toBe(true);
+  });
+
+  test("that is a pipe holds nobody up, and what is too large is not read to see a change", async () => {
+    const pipe = join(folder, "pipe.json");
+    expect(Bun.spawnSync(["mkfifo", pipe]).exitCode).toBe(0);
+    for (const reader of [new ConfigProcess(pipe, COMMAND), new ConfigLoader(pipe)]) {
+      const result = await reader.load();
+      expect(result.ok ? [] : result.problems.map(({ message }) => message)).toEqual(["is not a file"]);
+      expect(await reader.changed()).toBe(false);
+    }
+    const large = await put("large.json", "");
+    await truncate(large, FILE_BYTES_MAX + 1);
+    for (const file of [pipe, large]) {
+      const sources = new Sources(file);
+      sources.takeAsRead();
+      expect(await sources.changed()).toBe(false);
+      await rm(file);
+      expect(await sources.changed()).toBe(true);
+    }
+  });
+});
+
+test("a file that was written while it was read for the first time has changed", async () => {
+  const file = await put("sources.ts", "");
+  const part = await put("sources-part.ts", "");
+  const sources = new Sources(file);
+  const found = async () => ({ result: null, files: [file, part] });
+  await utimes(part, new Date(), new Date(Date.now() + 60_000));
+  await sources.read(found);
+  expect(await sources.changed()).toBe(true);
+  // What it holds is known by the second reading, whatever its date.
+  await sources.read(found);
+  expect(await sources.changed()).toBe(false);
 });
 
 describe("a process that reads a config", () => {
+  test("of another version reads nothing", async () => {
+    const file = await put("edge.json", configOf());
+    const reader = new ConfigProcess(file, [...READER, `${VERSION}-next`]);
+    const result = await reader.load();
+    expect(result.ok ? [] : result.problems.map(({ message }) => message)).toEqual([
+      "was not read: the program was replaced by another version; start the edge again",
+    ]);
+    expect(reader.missed).toBe(true);
+  });
+
+  test("sees the environment of the edge, and no .env that came later", async () => {
+    const place = await mkdtemp(join(folder, "place-"));
+    await writeFile(join(place, ".env"), "PROXIMA_TEST_LATER=later\n");
+    await writeFile(
+      join(place, "edge.ts"),
+      `console.error("saw", process.env.PROXIMA_TEST_LATER, process.env.PROXIMA_TEST_OWN);\nexport default {};`,
+    );
+    const edge = Bun.spawn(
+      [process.execPath, "--no-install", "--no-env-file", MAIN, "edge", "--config", "edge.ts"],
+      {
+        cwd: place,
+        env: { ...process.env, PROXIMA_TEST_OWN: "own" },
+        stdio: ["ignore", "ignore", "pipe"],
+      },
+    );
+    expect(await new Response(edge.stderr).text()).toContain("saw undefined own\n");
+    // It names no address to listen on.
+    expect(await edge.exited).toBe(2);
+  });
+
   test("is no command for people, and says so", async () => {
     const child = Bun.spawn([...COMMAND, await put("edge.json", configOf())], {
       stdio: ["ignore", "ignore", "pipe"],
@@ -117,6 +202,9 @@ describe("a process that reads a config", () => {
     };
     const pid = await reading();
     const [evaluation = 0] = childrenOf(pid);
+    // Where memory runs out, both go before the edge does.
+    for (const one of [pid, evaluation])
+      expect(readFileSync(`/proc/${one}/oom_score_adj`, "utf8").trim()).toBe("1000");
     edge.kill("SIGKILL");
     await edge.exited;
     while (isRunning(pid) || isRunning(evaluation)) await Bun.sleep(5);
@@ -160,5 +248,7 @@ describe("a process that reads a config", () => {
       expect(childrenOf(process.pid)).toEqual(before);
       // What it was made from is still watched.
       expect(reader.sources).toEqual([file]);
+      // The file is not to blame: it may be read as it is, but only when somebody asks.
+      expect([reader.missed, await reader.changed()]).toEqual([true, false]);
     });
 });

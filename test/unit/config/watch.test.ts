@@ -2,8 +2,9 @@ import { afterEach, beforeEach, expect, test } from "bun:test";
 import { mkdir, mkdtemp, rename, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { ConfigReader, LoadResult } from "../../../src/config/config-reader.ts";
 import { ConfigLoader } from "../../../src/config/load.ts";
-import type { Problem } from "../../../src/config/problems.ts";
+import { fileProblem, type Problem } from "../../../src/config/problems.ts";
 import type { Config } from "../../../src/config/schema.ts";
 import { type ConfigHandlers, type ConfigWatch, watchConfig } from "../../../src/config/watch.ts";
 
@@ -31,7 +32,10 @@ function recorder() {
     wake();
   };
   const handlers: ConfigHandlers = {
-    onConfig: (config: Config) => hear(config.sites.a?.hosts.join() ?? "empty"),
+    onConfig(config: Config) {
+      hear(config.sites.a?.hosts.join() ?? "empty");
+      return true;
+    },
     onProblems: (problems: readonly Problem[]) => hear(`problem: ${problems[0]?.message}`),
   };
   const next = async (count: number) => {
@@ -131,10 +135,9 @@ test("a change between the first reading and the watch is not lost", async () =>
   const loader = new ConfigLoader(file);
   await loader.load();
   await writeFile(file, jsonWith("two.example"));
-  const { heard, handlers } = recorder();
+  const { handlers, next } = recorder();
   watched = watchConfig(loader, handlers);
-  await watched.check();
-  expect(heard).toEqual(["two.example"]);
+  expect(await next(1)).toEqual(["two.example"]);
 });
 
 test("configs are handed over one after another, never two at once", async () => {
@@ -149,6 +152,7 @@ test("configs are handed over one after another, never two at once", async () =>
       await new Promise((resolve) => setImmediate(resolve));
       seen.push(config.sites.a?.hosts[0] ?? "");
       running--;
+      return true;
     },
     onProblems() {},
   });
@@ -180,6 +184,96 @@ test("a handler that throws is told as a problem, and the watch goes on", async 
     await watched.check();
   }
   expect(problems).toEqual(["cannot be put in force: port in use", "cannot be put in force: port in use"]);
+});
+
+/** A reader whose readings come to these, one after another; what it reads never changes. */
+function readerOf(file: string, results: readonly LoadResult[]): ConfigReader & { readings: number } {
+  return {
+    sources: [file],
+    readings: 0,
+    get missed() {
+      return this.readings === 0 || results[this.readings - 1]?.ok === false;
+    },
+    async load() {
+      return results[this.readings++] as LoadResult;
+    },
+    changed: async () => false,
+    takeAsRead() {},
+  };
+}
+
+test("a reading that came to nothing for no fault of the file is made up for when somebody asks, or by itself", async () => {
+  const file = join(folder, "config.json");
+  await writeFile(file, jsonWith("one.example"));
+  const read = await new ConfigLoader(file).load();
+  const missed: LoadResult = { ok: false, problems: [fileProblem("was not read")] };
+  const asked = recorder();
+  watched = watchConfig(readerOf(file, [missed, read]), asked.handlers, 60_000);
+  await watched.check();
+  await watched.check();
+  await watched.check();
+  expect(asked.heard).toEqual(["problem: was not read", "one.example"]);
+  watched.close();
+  const alone = recorder();
+  watched = watchConfig(readerOf(file, [missed, missed, read]), alone.handlers, 1);
+  await watched.check();
+  expect(await alone.next(3)).toEqual(["problem: was not read", "problem: was not read", "one.example"]);
+});
+
+test("a config that was refused, or that its handler failed on, is handed over again when somebody asks", async () => {
+  const file = join(folder, "config.json");
+  await writeFile(file, jsonWith("one.example"));
+  const { heard, handlers } = recorder();
+  const answers: (() => boolean)[] = [
+    () => false,
+    () => {
+      throw new Error("port in use");
+    },
+    () => true,
+  ];
+  watched = watchConfig(new ConfigLoader(file), {
+    ...handlers,
+    onConfig(config, warnings) {
+      void handlers.onConfig(config, warnings);
+      return answers.shift()?.() ?? false;
+    },
+  });
+  await writeFile(file, jsonWith("two.example"));
+  for (let i = 0; i < 5; i++) await watched.check();
+  expect(heard).toEqual([
+    "two.example",
+    "two.example",
+    "problem: cannot be put in force: port in use",
+    "two.example",
+  ]);
+});
+
+test("a reading that came to nothing is not repeated because something else in the folder is written", async () => {
+  const file = join(folder, "config.json");
+  await writeFile(file, jsonWith("one.example"));
+  const missed: LoadResult = { ok: false, problems: [fileProblem("was not read")] };
+  let wake: () => void = () => {};
+  const look = () =>
+    new Promise<void>((resolve) => {
+      wake = resolve;
+    });
+  const reader = readerOf(
+    file,
+    Array.from({ length: 9 }, () => missed),
+  );
+  reader.changed = async () => {
+    wake();
+    return false;
+  };
+  watched = watchConfig(reader, recorder().handlers, 60_000);
+  const first = look();
+  await watched.check();
+  // It looks once by itself after the start.
+  await first;
+  const second = look();
+  await writeFile(join(folder, "access.log"), "a line\n");
+  await second;
+  expect(reader.readings).toBe(1);
 });
 
 test("nothing is told after it was closed, and a folder that is not there is no error", async () => {

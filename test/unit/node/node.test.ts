@@ -37,11 +37,11 @@ function configOf(changes: Record<string, unknown> = {}, sites: readonly string[
 
 /** A source whose changes the test makes. */
 class TestSource implements ConfigSource {
-  offer: (config: Config) => Promise<void> = () => Promise.reject(new Error("not started"));
+  offer: (config: Config) => Promise<boolean> = () => Promise.reject(new Error("not started"));
   problem: (message: string) => void = () => {};
   reloads = 0;
   stopped = false;
-  start(onConfig: (config: Config) => Promise<void>, onProblem: (message: string) => void): void {
+  start(onConfig: (config: Config) => Promise<boolean>, onProblem: (message: string) => void): void {
     this.offer = onConfig;
     this.problem = onProblem;
   }
@@ -114,7 +114,7 @@ describe("a node", () => {
       number: 1,
       lastProblem: "edge.yaml:3:1: sites: is missing",
     });
-    await source.offer(configOf({}, ["refused"]));
+    expect(await source.offer(configOf({}, ["refused"]))).toBe(false);
     expect(await snapshotOf(node)).toMatchObject({
       number: 1,
       sites: 1,
@@ -123,7 +123,7 @@ describe("a node", () => {
     expect(messages[0]).toBe(
       "error: the config was not changed, snapshot 1 stays in force: edge.yaml:3:1: sites: is missing",
     );
-    await source.offer(configOf());
+    expect(await source.offer(configOf())).toBe(true);
     expect(await snapshotOf(node)).toMatchObject({ number: 2, lastProblem: null });
   });
 
