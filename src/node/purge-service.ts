@@ -5,7 +5,8 @@
  */
 import type { Clock } from "../base/clock.ts";
 import { ProximaError } from "../base/errors.ts";
-import type { PurgeSites } from "../cache/purge-request.ts";
+// Not on demand: a purge must not fail for want of a file that an upgrade has taken away.
+import { type PurgeSites, parsePurgeRequest } from "../cache/purge-request.ts";
 import { PURGE_MARKS_MAX, PURGE_PATTERNS_MAX, type Purge } from "../cache/purge-table.ts";
 import type { FleetPosition, LoggedPurge, PurgeLog } from "./purge-log.ts";
 
@@ -70,8 +71,6 @@ export class PurgeService {
    * request, or with "purges_full": nothing was done then, and it may be tried again soon.
    */
   async create(body: unknown): Promise<{ readonly report: PurgeReport; readonly isNew: boolean }> {
-    // Its schema is loaded with the first purge: many a node never has one.
-    const { parsePurgeRequest } = await import("../cache/purge-request.ts");
     const request = parsePurgeRequest(body, this.#target);
     const applied = this.#last.then(async () => {
       if (request.idempotencyKey === null || !this.#log.hasKey(request.idempotencyKey))
