@@ -524,7 +524,7 @@ export class MemoryStore implements Keeper {
     url.packed = true;
     this.#packedUrls++;
     this.#urls.delete(url.key);
-    for (let looked = 0; looked < HELD_PER_PACKED; looked++) this.#lookAtHeld();
+    for (let looked = 0; looked < HELD_PER_PACKED * entries.length; looked++) this.#lookAtHeld();
   }
 
   /** Forgets a reference that leads to nothing any more: it costs more than its node. */

@@ -240,6 +240,23 @@ describe("a packed response", () => {
     expect(store.stats().urls).toBe(urls);
   });
 
+  test("of several variants leaves nothing behind when it is evicted", async () => {
+    const store = openStore();
+    const nodes: WeakRef<object>[] = [];
+    for (let at = 0; at < 1_500; at++) {
+      for (let variant = 0; variant < 8; variant++) {
+        const entry = store.put(keyOf(at), ["x"], `1:${variant};`, storedParts(100), 64);
+        if (entry !== null) nodes.push(new WeakRef(entry.node));
+      }
+      if (at % 100 === 0) await collect();
+    }
+    await collect();
+    const left = nodes.filter((node) => node.deref() !== undefined).length;
+    // What is stored, and those that nobody has looked at again yet.
+    expect(left).toBeLessThan(2 * store.stats().objects + 500);
+    expect(nodes.length).toBeGreaterThan(4 * store.stats().objects);
+  });
+
   test("is not made of what has characters beyond a byte, of a large body, or of very many variants", () => {
     const store = openStore();
     store.put(keyOf("ж"), [], "", storedParts(10), 64);
