@@ -124,6 +124,8 @@ export class MemoryStore implements Keeper {
     node.bytes = cost ?? entry.countBytes();
     if (node.bytes > this.#partitions.bytesMaxOf(site)) return null;
     this.#moveHome(url);
+    // What the move evicted may have had it packed.
+    this.#wakeUrl(url);
     node.partition = this.#partitions.of(site);
     this.#urls.set(key, url);
     const replaced = url.add(entry);
@@ -152,6 +154,8 @@ export class MemoryStore implements Keeper {
   markPass(key: string, untilMs: number, reason: PassMarker["reason"]): void {
     const url = this.get(key) ?? new StoredUrl(key, hashOf(key), this);
     this.#moveHome(url);
+    // What the move evicted may have had it packed.
+    this.#wakeUrl(url);
     this.#urls.set(key, url);
     const replaced = url.pass;
     url.pass = new PassMarker(url, this.#partitions.of(siteOf(key)), untilMs, reason);
@@ -181,6 +185,7 @@ export class MemoryStore implements Keeper {
   recount(entry: StoredResponse): void {
     if (!this.holds(entry)) return;
     this.#wakeUrl(entry.url);
+    if (!this.holds(entry)) return;
     if (!entry.url.unpackable && packedCost(entry) === null) this.#keepUnpacked(entry.url);
     else this.#recount(entry);
     this.#evict(entry.node);
@@ -197,6 +202,8 @@ export class MemoryStore implements Keeper {
     this.#onRemoved(entry);
     if (!this.holds(entry)) return;
     this.#wakeUrl(entry.url);
+    // What comes back pushes others out, which may be counted for more then, and that may have evicted it.
+    if (!this.holds(entry)) return;
     this.#unlink(entry.node);
     entry.url.delete(entry);
     this.#dropIfEmpty(entry.url);

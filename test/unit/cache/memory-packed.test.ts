@@ -257,6 +257,30 @@ describe("a packed response", () => {
     expect(nodes.length).toBeGreaterThan(4 * store.stats().objects);
   });
 
+  test("that is evicted by what its own return pushes out is removed once", () => {
+    const store = openStore();
+    const held = store.put(keyOf("held"), [], "", storedParts(100), 64);
+    if (held === null) throw new Error("not stored");
+    // All but full, and nothing was asked for less than what is held.
+    for (let at = 0; store.stats().bytes < (BYTES_MAX * 15) / 16 - 12_000; at++) {
+      const entry = store.put(keyOf(at), [], "", storedParts(100), 64);
+      if (entry !== null) store.hit(entry);
+    }
+    // More variants than are packed: when that is found out they count for more than there is room for.
+    for (let at = 0; at < 9; at++) store.put(keyOf("many"), ["x"], `1:${at};`, storedParts(100), 64);
+    expect([store.holds(held), isPacked(store, keyOf("held"))]).toEqual([true, true]);
+    const { evictions } = store.stats();
+    store.remove(held);
+    expect(store.stats().evictions).toBeGreaterThan(evictions);
+    let [objects, bytes] = [0, 0];
+    for (const met of store.entries()) {
+      objects++;
+      bytes += met.bytes;
+    }
+    expect(store.stats()).toMatchObject({ objects, bytes });
+    expect(store.get(keyOf("held"))).toBeUndefined();
+  });
+
   test("is not made of what has characters beyond a byte, of a large body, or of very many variants", () => {
     const store = openStore();
     store.put(keyOf("ж"), [], "", storedParts(10), 64);
