@@ -74,6 +74,8 @@ export class MemoryStore implements Keeper {
   readonly #dropEvicted = (node: QueueNode): void => this.#evicted(node);
   #objects = 0;
   #evictions = 0;
+  /** A node stands aside while others go for it: nothing is packed then, for that may count this very node anew. */
+  #evicting = false;
   /** Quotas that have not reached everything that was stored before them. */
   #settling: { readonly moves: boolean; done: Promise<void> } | null = null;
   /** Room in slabs that may be without records before they are emptied into each other, in bytes. */
@@ -400,7 +402,14 @@ export class MemoryStore implements Keeper {
   /** Evicts until the limits hold; `keep` was just put in or grew, and goes last. */
   #evict(keep: QueueNode): void {
     if (keep.mark === 0) return;
-    if (!this.#partitions.evict(keep.partition, keep, this.#dropEvicted)) this.#evicted(keep);
+    let isKept: boolean;
+    this.#evicting = true;
+    try {
+      isKept = this.#partitions.evict(keep.partition, keep, this.#dropEvicted);
+    } finally {
+      this.#evicting = false;
+    }
+    if (!isKept) this.#evicted(keep);
   }
 
   /** Takes what the policy has given up off its URL. */
@@ -501,7 +510,7 @@ export class MemoryStore implements Keeper {
       url.bytes = bytes;
       this.#unpacked.insert(url);
     }
-    while (this.#unpacked.isCrowded) {
+    while (!this.#evicting && this.#unpacked.isCrowded) {
       const next = this.#unpacked.victim(url);
       if (next === null) return;
       this.#pack(next);

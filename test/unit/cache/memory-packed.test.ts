@@ -281,6 +281,32 @@ describe("a packed response", () => {
     expect(store.get(keyOf("held"))).toBeUndefined();
   });
 
+  test("of very many variants does not become one while room is made for the last of them", () => {
+    const store = openStore();
+    const put = (name: string | number, variant: string): StoredResponse | null =>
+      store.put(keyOf(name), variant === "" ? [] : ["x"], variant, storedParts(100), 64);
+    // Two variants that nobody asks for: the first to go, and an object when they do.
+    for (const variant of ["1:a;", "1:b;"]) put("two", variant);
+    for (let at = 0; store.stats().bytes < (BYTES_MAX * 15) / 16 - 5_500; at++) {
+      const entry = put(at, "");
+      if (entry !== null) store.hit(entry);
+    }
+    store.get(keyOf("two"));
+    expect(isPacked(store, keyOf("two"))).toBe(false);
+    for (let at = 0; at < 30; at++) put("many", `2:${at + 10};`);
+    // Whoever is in a queue can leave it: what comes now finds room.
+    for (let at = 0; at < 5_000; at++) {
+      const late = put(`late-${at}`, "");
+      expect(late !== null && store.holds(late)).toBe(true);
+    }
+    let [objects, bytes] = [0, 0];
+    for (const met of store.entries()) {
+      objects++;
+      bytes += met.bytes;
+    }
+    expect(store.stats()).toMatchObject({ objects, bytes });
+  });
+
   test("is not made of what has characters beyond a byte, of a large body, or of very many variants", () => {
     const store = openStore();
     store.put(keyOf("ж"), [], "", storedParts(10), 64);
