@@ -15,7 +15,8 @@ class Place<Member> {
  * stands at `ChurnMap`. A member that is taken out is not held by anything here any more.
  */
 export class ChurnSet<Member extends object> {
-  readonly #places = new WeakMap<Member, Place<Member>>();
+  /** Null while nobody is in it: each collection looks at every WeakMap that there is, and most sets may be empty. */
+  #places: WeakMap<Member, Place<Member>> | null = null;
   #first: Place<Member> | null = null;
   #last: Place<Member> | null = null;
   #size = 0;
@@ -31,9 +32,11 @@ export class ChurnSet<Member extends object> {
 
   /** Takes a member in, at the end; one that is in it stays where it is. */
   add(member: Member): void {
-    if (this.#places.has(member)) return;
+    const places = this.#places ?? new WeakMap<Member, Place<Member>>();
+    if (places.has(member)) return;
     const place = new Place(member, this.#last);
-    this.#places.set(member, place);
+    places.set(member, place);
+    this.#places = places;
     if (this.#last === null) this.#first = place;
     else this.#last.after = place;
     this.#last = place;
@@ -42,9 +45,9 @@ export class ChurnSet<Member extends object> {
 
   /** Takes a member out; false when it was not in. */
   delete(member: Member): boolean {
-    const place = this.#places.get(member);
+    const place = this.#places?.get(member);
     if (place === undefined) return false;
-    this.#places.delete(member);
+    this.#places?.delete(member);
     if (place.before === null) this.#first = place.after;
     else place.before.after = place.after;
     if (place.after === null) this.#last = place.before;
@@ -52,7 +55,7 @@ export class ChurnSet<Member extends object> {
     // One that is old and dead would hold those that came after it.
     place.before = null;
     place.after = null;
-    this.#size--;
+    if (--this.#size === 0) this.#places = null;
     return true;
   }
 

@@ -95,6 +95,8 @@ export class S3Fifo<N extends EvictionNode<N>> implements EvictionPolicy<N> {
       if (this.#smallLimit !== null && !this.isCrowded) return null;
       const small = this.#small.oldestBut(keep);
       const main = this.#main.oldestBut(keep);
+      // Only `keep` is new, and too large for the small queue: who leaves the main one makes no room for it.
+      if (this.#smallLimit !== null && small === null && this.bytes <= this.#bytesMax) return null;
       if (small !== null && (main === null || this.#small.bytes > this.#smallBytesMax())) {
         this.#small.unlink(small);
         if ((small.mark & HITS_MASK) >= PROMOTING_HITS) {

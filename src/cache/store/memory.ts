@@ -74,6 +74,8 @@ export class MemoryStore implements Keeper {
   readonly #dropEvicted = (node: QueueNode): void => this.#evicted(node);
   #objects = 0;
   #evictions = 0;
+  /** A node stands aside while others go for it: nothing is packed then, for that may count this very node anew. */
+  #evicting = false;
   /** Quotas that have not reached everything that was stored before them. */
   #settling: { readonly moves: boolean; done: Promise<void> } | null = null;
   /** Room in slabs that may be without records before they are emptied into each other, in bytes. */
@@ -124,6 +126,8 @@ export class MemoryStore implements Keeper {
     node.bytes = cost ?? entry.countBytes();
     if (node.bytes > this.#partitions.bytesMaxOf(site)) return null;
     this.#moveHome(url);
+    // What the move evicted may have had it packed.
+    this.#wakeUrl(url);
     node.partition = this.#partitions.of(site);
     this.#urls.set(key, url);
     const replaced = url.add(entry);
@@ -152,6 +156,8 @@ export class MemoryStore implements Keeper {
   markPass(key: string, untilMs: number, reason: PassMarker["reason"]): void {
     const url = this.get(key) ?? new StoredUrl(key, hashOf(key), this);
     this.#moveHome(url);
+    // What the move evicted may have had it packed.
+    this.#wakeUrl(url);
     this.#urls.set(key, url);
     const replaced = url.pass;
     url.pass = new PassMarker(url, this.#partitions.of(siteOf(key)), untilMs, reason);
@@ -181,6 +187,7 @@ export class MemoryStore implements Keeper {
   recount(entry: StoredResponse): void {
     if (!this.holds(entry)) return;
     this.#wakeUrl(entry.url);
+    if (!this.holds(entry)) return;
     if (!entry.url.unpackable && packedCost(entry) === null) this.#keepUnpacked(entry.url);
     else this.#recount(entry);
     this.#evict(entry.node);
@@ -197,6 +204,8 @@ export class MemoryStore implements Keeper {
     this.#onRemoved(entry);
     if (!this.holds(entry)) return;
     this.#wakeUrl(entry.url);
+    // What comes back pushes others out, which may be counted for more then, and that may have evicted it.
+    if (!this.holds(entry)) return;
     this.#unlink(entry.node);
     entry.url.delete(entry);
     this.#dropIfEmpty(entry.url);
@@ -393,7 +402,14 @@ export class MemoryStore implements Keeper {
   /** Evicts until the limits hold; `keep` was just put in or grew, and goes last. */
   #evict(keep: QueueNode): void {
     if (keep.mark === 0) return;
-    if (!this.#partitions.evict(keep.partition, keep, this.#dropEvicted)) this.#evicted(keep);
+    let isKept: boolean;
+    this.#evicting = true;
+    try {
+      isKept = this.#partitions.evict(keep.partition, keep, this.#dropEvicted);
+    } finally {
+      this.#evicting = false;
+    }
+    if (!isKept) this.#evicted(keep);
   }
 
   /** Takes what the policy has given up off its URL. */
@@ -494,7 +510,7 @@ export class MemoryStore implements Keeper {
       url.bytes = bytes;
       this.#unpacked.insert(url);
     }
-    while (this.#unpacked.isCrowded) {
+    while (!this.#evicting && this.#unpacked.isCrowded) {
       const next = this.#unpacked.victim(url);
       if (next === null) return;
       this.#pack(next);
@@ -524,7 +540,7 @@ export class MemoryStore implements Keeper {
     url.packed = true;
     this.#packedUrls++;
     this.#urls.delete(url.key);
-    for (let looked = 0; looked < HELD_PER_PACKED; looked++) this.#lookAtHeld();
+    for (let looked = 0; looked < HELD_PER_PACKED * entries.length; looked++) this.#lookAtHeld();
   }
 
   /** Forgets a reference that leads to nothing any more: it costs more than its node. */

@@ -1,4 +1,4 @@
-import { edenGC, fullGC } from "bun:jsc";
+import { edenGC, fullGC, heapStats } from "bun:jsc";
 import { describe, expect, test } from "bun:test";
 import { ChurnMap } from "../../../src/base/churn-map.ts";
 import { ChurnSet } from "../../../src/base/churn-set.ts";
@@ -62,6 +62,23 @@ describe("a set for what comes and goes", () => {
     for (const member of set.list()) set.delete(member);
     expect([told(), set.size, set.first]).toEqual(["", 0, undefined]);
   });
+});
+
+test("sets in which nobody is, or is any more, have no tables", () => {
+  const tables = (): number => {
+    fullGC();
+    return heapStats().objectTypeCounts.WeakMap ?? 0;
+  };
+  const before = tables();
+  const sets = Array.from({ length: 1_000 }, () => new ChurnSet<object>());
+  for (const set of sets) {
+    const member = {};
+    set.add(member);
+    expect(set.delete(member)).toBe(true);
+    expect(set.delete(member)).toBe(false);
+  }
+  expect(tables() - before).toBeLessThan(50);
+  expect(sets.every((set) => set.size === 0 && set.first === undefined)).toBe(true);
 });
 
 describe("what has gone through, the small collections take away", () => {

@@ -186,6 +186,25 @@ describe("S3-FIFO", () => {
     expect(here()).toEqual([0, 1]);
   });
 
+  test("with a limit of its own for what is new keeps the others when one alone is more than that", () => {
+    const policy = new S3Fifo<SimulatedNode>(100_000, { smallBytesMax: 5_000 });
+    const old = Array.from({ length: 10 }, (_, key) => node(key, 1_000));
+    for (const one of old) {
+      policy.insert(one);
+      for (let hits = 0; hits < 3; hits++) policy.hit(one);
+      while (policy.isCrowded && policy.victim(one) !== null);
+    }
+    const large = node(99, 6_000);
+    policy.insert(large);
+    let gone = 0;
+    while (policy.isCrowded && policy.victim(large) !== null) gone++;
+    // The ten were asked for often: those in the main queue stay, and those in the small one went on to it.
+    expect([gone, policy.count, policy.bytes]).toEqual([0, 11, 16_000]);
+    const next = node(100, 100);
+    policy.insert(next);
+    expect(policy.victim(next)).toBe(large);
+  });
+
   test("with the guard is not far behind LRU in a tiny cache of bursts, without it is", () => {
     const trace = generateTrace({
       seed: 3,
