@@ -1,6 +1,6 @@
 /** `proxima-cdn/testing` as a test of an application uses it, on Node and on Bun. */
 import { afterAll, beforeAll, expect, spyOn, test } from "bun:test";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, utimesSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -215,6 +215,9 @@ test(
   "a client that asks its vendor's own host alone is answered with takeover",
   async () => {
     writeFileSync(join(folder, "taken.txt"), "over");
+    // How long it is fresh is a tenth of its age (RFC 9111 section 4.2.2).
+    const hourAgo = Date.now() / 1_000 - 3_600;
+    utimesSync(join(folder, "taken.txt"), hourAgo, hourAgo);
     const over = await startCdn({ origin: folder, pops: ["one"], shield: false, takeover: true });
     const [, port = ""] = /:(\d+)$/.exec(over.takeover?.url ?? "") ?? [];
     const clients = VendorClients.takenOver(
