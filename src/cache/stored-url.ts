@@ -109,6 +109,13 @@ export class StoredUrl implements EvictionNode<StoredUrl> {
     return this.count === 0 ? NO_VARIANTS : [...this.variants()];
   }
 
+  /** What its variants take in memory while they are not packed, in bytes. */
+  countBytes(): number {
+    let bytes = 0;
+    for (const entry of this.list()) bytes += entry.countBytes();
+    return bytes;
+  }
+
   get empty(): boolean {
     return this.count === 0 && this.pass === null;
   }

@@ -500,7 +500,7 @@ export class MemoryStore implements Keeper {
   /** Finds a URL its place among those that can be packed, by what it takes now, and packs others where that is too much. */
   #weigh(url: StoredUrl): void {
     if (url.packed || this.#urls.get(url.key) !== url) return;
-    const bytes = url.unpackable ? 0 : unpackedBytes(url);
+    const bytes = url.unpackable ? 0 : url.countBytes();
     if (bytes === 0) {
       if (url.mark !== 0) this.#unpacked.remove(url);
       return;
@@ -597,11 +597,4 @@ export class MemoryStore implements Keeper {
 
 function nextTurn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
-}
-
-/** What a URL that can be packed takes while it is not, in bytes. */
-function unpackedBytes(url: StoredUrl): number {
-  let bytes = 0;
-  for (const entry of url.list()) bytes += entry.countBytes();
-  return bytes;
 }
