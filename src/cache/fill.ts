@@ -6,6 +6,7 @@
  */
 import type { Clock } from "../base/clock.ts";
 import { ProximaError } from "../base/errors.ts";
+import { takeOut } from "../base/take-out.ts";
 import type { BodyReader } from "../http/body.ts";
 import { FILL_STALL_MS_MAX, FILL_WINDOW_BYTES_MAX } from "./limits.ts";
 
@@ -159,11 +160,8 @@ export class Fill {
   }
 
   leave(reader: FillReader): void {
-    const last = this.#readers.pop();
-    if (last !== undefined && last !== reader) {
-      last.place = reader.place;
-      this.#readers[reader.place] = last;
-    }
+    const moved = takeOut(this.#readers, reader.place);
+    if (moved !== null) moved.place = reader.place;
     this.letGo();
     this.moved();
   }

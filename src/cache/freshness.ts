@@ -231,12 +231,9 @@ function withoutOwn(policy: TtlPolicy): TtlPolicy {
   return { ...policy, minMs: 0, staleWhileRevalidateMs: null, staleIfErrorMs: null };
 }
 
-const NO_NAMES: readonly string[] = [];
-
 /** The fields that the origin keeps out of a stored response. */
 function namesOf({ noCacheFields, privateFields }: CacheControl): readonly string[] {
-  if (privateFields.length === 0) return noCacheFields.length === 0 ? NO_NAMES : noCacheFields;
-  return [...noCacheFields, ...privateFields];
+  return privateFields.length === 0 ? noCacheFields : [...noCacheFields, ...privateFields];
 }
 
 function no(reason: NotStoredReason): Storage {

@@ -1,5 +1,6 @@
 /** One base key and what is stored under it. */
 import type { FieldReader } from "../http/fields.ts";
+import { NO_NAMES } from "../http/vary.ts";
 import type { EvictionNode } from "./eviction/policy.ts";
 import { variantOf } from "./key.ts";
 import type { StoredNode } from "./store/node.ts";
@@ -11,7 +12,6 @@ interface VarySpec {
   readonly variants: Map<string, StoredResponse>;
 }
 
-const NO_NAMES: readonly string[] = [];
 const NO_VARIANTS: readonly StoredResponse[] = [];
 
 /** One base key: its variants by Vary specification, newest specification first. */

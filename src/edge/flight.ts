@@ -10,6 +10,7 @@ import type { PassMarker, StoredResponse } from "../cache/stored.ts";
 import { readTags } from "../cache/tags.ts";
 import { bodyOf } from "../http/body.ts";
 import { type FieldReader, flatOf } from "../http/fields.ts";
+import { NO_NAMES } from "../http/vary.ts";
 import { codingOf } from "../optimize/codings.ts";
 import type { UpstreamResponse } from "../upstream/next-hop.ts";
 import { UpstreamError } from "../upstream/next-hop.ts";
@@ -32,8 +33,6 @@ const ERROR_STATUSES: ReadonlySet<number> = new Set([500, 502, 503, 504]);
 const SHARED_ERROR_BYTES_MAX = 1024 * 1024;
 
 const NOT_KEPT: Promise<StoredResponse | null> = Promise.resolve(null);
-
-const NO_NAMES: readonly string[] = [];
 
 /** What names a flight below its base key. */
 export function flightKey(x: RoutedExchange, context: EdgeContext): string {
@@ -373,12 +372,16 @@ function receiveResponse(
   if (!storage.store && !shareError && owned === null)
     context.store.markPass(x.base, context.clock.now() + PASS_MS, storage.reason);
   if (storage.store || shareError) fill.start();
-  // A small body mostly comes with its head: it is stored before anybody has to wait for it.
-  const kept = !storage.store
-    ? null
-    : fill.state === "complete"
-      ? settle(x, context, flight, decided, storage, fill, fill.retained)
-      : undefined;
+  let kept: StoredResponse | null | undefined = null;
+  let settled = NOT_KEPT;
+  if (storage.store && fill.state === "complete") {
+    // A small body mostly comes with its head: it is stored before anybody has to wait for it.
+    kept = settle(x, context, flight, decided, storage, fill, fill.retained);
+    settled = Promise.resolve(kept);
+  } else if (storage.store) {
+    kept = undefined;
+    settled = settleLater(x, context, flight, decided, storage, fill);
+  }
   return {
     kind: "response",
     status,
@@ -393,12 +396,7 @@ function receiveResponse(
     asked: flight.asked,
     tags: tags.tags,
     responseTimeMs: response.responseTimeMs,
-    settled:
-      kept === null
-        ? NOT_KEPT
-        : kept === undefined && storage.store
-          ? settleLater(x, context, flight, decided, storage, fill)
-          : Promise.resolve(kept ?? null),
+    settled,
     kept,
     reusable:
       owned?.tier.reusable ??

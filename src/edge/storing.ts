@@ -9,7 +9,7 @@ import type { StoredBody, StoredParts, StoredResponse } from "../cache/stored.ts
 import type { Tags } from "../cache/tags.ts";
 import { parseHttpDate } from "../http/date.ts";
 import type { Fields } from "../http/fields.ts";
-import { parseVary } from "../http/vary.ts";
+import { NO_NAMES, parseVary } from "../http/vary.ts";
 import type { codingOf } from "../optimize/codings.ts";
 import type { UpstreamResponse } from "../upstream/next-hop.ts";
 import type { EdgeContext } from "./context.ts";
@@ -19,8 +19,6 @@ import { cookieForwardedUnkeyed } from "./phases/origin-request.ts";
 import { isEventStream, storedFields } from "./phases/viewer-fields.ts";
 import { COMPRESS_BYTES_MAX, COMPRESS_BYTES_MIN } from "./settings.ts";
 import type { TierResponse } from "./tier.ts";
-
-const NO_NAMES: readonly string[] = [];
 
 /** The names that choose among variants here. */
 export function varyOf(

@@ -10,7 +10,8 @@ import { isToken, splitList, trimOws } from "./syntax.ts";
 /** Names in one Vary; a response that varies by more is treated as varying by everything. */
 export const VARY_NAMES_MAX = 64;
 
-const NO_NAMES: readonly string[] = Object.freeze([]);
+/** No names at all: one list for all who have none. */
+export const NO_NAMES: readonly string[] = Object.freeze([]);
 
 /** Names in lower case, sorted, each once; "*" when no request can be matched, also for a malformed list. */
 export function parseVary(value: string | null): readonly string[] | "*" {

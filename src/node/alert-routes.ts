@@ -1,9 +1,10 @@
 /** `/v1/alerts` of a node's control listener: what fires, how the channels stand, and a test of them. */
 import type { Hono } from "hono";
+import * as z from "zod";
 import { json, problem } from "../service/problem.ts";
 import type { Alerts } from "./alerts/alerts.ts";
 
-const NAME_CHARS_MAX = 100;
+const testSchema = z.strictObject({ to: z.string().min(1).max(100).optional() });
 
 /** Adds the routes. */
 export function addAlertRoutes(app: Hono, alerts: Pick<Alerts, "status" | "test">): void {
@@ -12,19 +13,9 @@ export function addAlertRoutes(app: Hono, alerts: Pick<Alerts, "status" | "test"
     problem(405, "Method Not Allowed", "this resource is only read: use GET or HEAD", { allow: "GET, HEAD" }),
   );
   app.post("/v1/alerts/test", async (context) => {
-    const to = channelIn(await context.req.json().catch(() => null));
-    if (to === undefined) return problem(400, "Bad Request", 'the body must be {} or {"to": "NAME"}');
-    return json({ results: await alerts.test(to) });
+    const body = testSchema.safeParse(await context.req.json().catch(() => null));
+    if (!body.success) return problem(400, "Bad Request", 'the body must be {} or {"to": "NAME"}');
+    return json({ results: await alerts.test(body.data.to ?? null) });
   });
   app.all("/v1/alerts/test", () => problem(405, "Method Not Allowed", "use POST", { allow: "POST" }));
-}
-
-/** The channel that a body names; null for all of them, undefined when it is not such a body. */
-function channelIn(body: unknown): string | null | undefined {
-  if (typeof body !== "object" || body === null || Array.isArray(body)) return undefined;
-  const [member, ...others] = Object.entries(body);
-  if (member === undefined) return null;
-  const [name, to] = member;
-  const isChannel = typeof to === "string" && to !== "" && to.length <= NAME_CHARS_MAX;
-  return name === "to" && others.length === 0 && isChannel ? to : undefined;
 }

@@ -11,6 +11,7 @@ import type { Config } from "../config/schema.ts";
 import type { StatsSnapshot } from "../telemetry/stats.ts";
 import type { Fault, FaultKind } from "../upstream/faults.ts";
 import type { OriginEvent } from "../upstream/health/origin-event.ts";
+import { readDrill } from "./drill-request.ts";
 import type { OriginBoard } from "./origin-board.ts";
 
 /** How long after a drill the origin is waited for, in seconds. */
@@ -89,7 +90,6 @@ export class DrillService {
 
   /** Begins a drill. Rejects with a ProximaError (source viewer) that says what is wrong; drill_conflict while one runs. */
   async start(body: unknown): Promise<DrillReport> {
-    const { readDrill } = await import("./drill-request.ts");
     const asked = readDrill(body, this.#target.sites());
     if (this.#isStarting || (this.#current !== null && this.#current.state !== "ended"))
       throw new ProximaError("drill_conflict", "another drill has not ended yet", { source: "viewer" });

@@ -91,12 +91,12 @@ export class S3Fifo<N extends EvictionNode<N>> implements EvictionPolicy<N> {
   victim(keep: N | null): N | null {
     // Every turn moves a node out of small for good or takes a hit off one: it ends.
     for (;;) {
-      // Who went on to the main queue has made room in the small one.
-      if (this.#smallLimit !== null && !this.isCrowded) return null;
       const small = this.#small.oldestBut(keep);
       const main = this.#main.oldestBut(keep);
-      // Only `keep` is new, and too large for the small queue: who leaves the main one makes no room for it.
-      if (this.#smallLimit !== null && small === null && this.bytes <= this.#bytesMax) return null;
+      // The small queue's own limit is kept by who is new: who leaves the main one makes no room there.
+      if (this.#smallLimit !== null && this.bytes <= this.#bytesMax) {
+        if (small === null || this.#small.bytes <= this.#smallLimit) return null;
+      }
       if (small !== null && (main === null || this.#small.bytes > this.#smallBytesMax())) {
         this.#small.unlink(small);
         if ((small.mark & HITS_MASK) >= PROMOTING_HITS) {

@@ -125,11 +125,8 @@ export class MemoryStore implements Keeper {
     const cost = packedCost(entry);
     node.bytes = cost ?? entry.countBytes();
     if (node.bytes > this.#partitions.bytesMaxOf(site)) return null;
-    this.#moveHome(url);
-    // What the move evicted may have had it packed.
-    this.#wakeUrl(url);
+    this.#bringHome(url);
     node.partition = this.#partitions.of(site);
-    this.#urls.set(key, url);
     const replaced = url.add(entry);
     this.#link(node);
     if (replaced !== null) this.#unlink(replaced.node);
@@ -155,10 +152,7 @@ export class MemoryStore implements Keeper {
   /** Marks a URL whose answers could not be stored. */
   markPass(key: string, untilMs: number, reason: PassMarker["reason"]): void {
     const url = this.get(key) ?? new StoredUrl(key, hashOf(key), this);
-    this.#moveHome(url);
-    // What the move evicted may have had it packed.
-    this.#wakeUrl(url);
-    this.#urls.set(key, url);
+    this.#bringHome(url);
     const replaced = url.pass;
     url.pass = new PassMarker(url, this.#partitions.of(siteOf(key)), untilMs, reason);
     this.#link(url.pass);
@@ -352,6 +346,14 @@ export class MemoryStore implements Keeper {
       else this.#move(met, siteOf(keyOf(this.#arena, met.record)));
       if (++looked % NODES_PER_LOOK === 0) yield;
     }
+  }
+
+  /** Makes a URL one that is here, as objects, in the partition of its site. */
+  #bringHome(url: StoredUrl): void {
+    this.#moveHome(url);
+    // What the move evicted may have had it packed.
+    this.#wakeUrl(url);
+    this.#urls.set(url.key, url);
   }
 
   /** Brings what is known of a URL to the partition of its site. */

@@ -107,14 +107,8 @@ export class ConfigProcess implements ConfigReader {
         },
       });
     } catch (error) {
-      return {
-        result: {
-          ok: false,
-          problems: [fileProblem(`cannot be read in a process of its own: ${messageOf(error)}`)],
-        },
-        files: this.#read.files,
-        missed: true,
-      };
+      fail(`cannot be read in a process of its own: ${messageOf(error)}`);
+      return await promise;
     }
     const timer = setTimeout(() => fail(`was not read within ${this.#timeoutMs / 1_000} s`), this.#timeoutMs);
     void child.exited.then((status) =>

@@ -4,6 +4,7 @@
  * request does, is a comparison and an assignment. The timer is armed while there are members.
  */
 import type { Clock } from "../../../base/clock.ts";
+import { takeOut } from "../../../base/take-out.ts";
 
 /** Something with a deadline. Only the wheel writes to these three. */
 export interface WheelMember {
@@ -74,14 +75,10 @@ export class DeadlineWheel {
     member.wheelPlace = this.#slotOf(member.wheelTick).push(member) - 1;
   }
 
-  /** The last one of the slot takes its place. */
   #takeOut(member: WheelMember): void {
     if (member.wheelPlace === TAKEN) return;
-    const slot = this.#slotOf(member.wheelTick);
-    const last = slot.pop() as WheelMember;
-    if (last === member) return;
-    slot[member.wheelPlace] = last;
-    last.wheelPlace = member.wheelPlace;
+    const moved = takeOut(this.#slotOf(member.wheelTick), member.wheelPlace);
+    if (moved !== null) moved.wheelPlace = member.wheelPlace;
   }
 
   #slotOf(tick: number): WheelMember[] {

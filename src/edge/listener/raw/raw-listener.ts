@@ -9,6 +9,7 @@
 import type { Socket, SocketHandler, SocketListener } from "bun";
 import { ChurnMap } from "../../../base/churn-map.ts";
 import type { Clock } from "../../../base/clock.ts";
+import { takeOut } from "../../../base/take-out.ts";
 import type { Refusal, RequestHandler } from "../../message.ts";
 import type { ListenerLimits } from "../limits.ts";
 import { Passage } from "../passage.ts";
@@ -158,11 +159,8 @@ export class RawListener {
     const { place } = connection;
     if (place === -1) return;
     connection.place = -1;
-    const last = this.#connections.pop() as Connection;
-    if (last !== connection) {
-      this.#connections[place] = last;
-      last.place = place;
-    }
+    const moved = takeOut(this.#connections, place);
+    if (moved !== null) moved.place = place;
     if (this.#connections.length > 0) return;
     this.#onEmpty?.();
     this.#onEmpty = null;
